@@ -1,0 +1,1 @@
+"""The compiled program in memory and on disk."""

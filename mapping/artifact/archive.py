@@ -1,0 +1,59 @@
+"""NumPy archives that users hand in: input spikes and traces."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mapping.errors import ArtifactError, ConfigError
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def read_archive(path: Path, *, code: str, what: str) -> Arrays:
+    """Every array of the ``.npz`` file ``path``.
+
+    Args:
+        path: the file.
+        code: code of the error; what: word for the kind of file, for the message.
+
+    Raises:
+        ArtifactError: the file is missing, truncated or of another kind.
+    """
+    try:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it is a single array, not an archive")
+            return {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ArtifactError(
+            f"cannot be read as an .npz {what} file ({reason})",
+            where=str(path),
+            remedy="check the path; the file may be missing, truncated or of another kind",
+            code=code,
+        ) from error
+
+
+def read_spikes(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+    """Arrays ``spikes`` and, if there, ``labels`` of an input file.
+
+    Raises:
+        ArtifactError: ADL-INP-05, the file cannot be read.
+        ConfigError: ADL-INP-06, there is no array ``spikes``.
+    """
+    arrays = read_archive(path, code="ADL-INP-05", what="input")
+    if "spikes" not in arrays:
+        raise ConfigError(
+            f"holds {sorted(arrays)} but no array 'spikes'",
+            where=str(path),
+            remedy="save the input as spikes=(samples, steps, *input shape), integers",
+            code="ADL-INP-06",
+        )
+    return arrays["spikes"], arrays.get("labels")

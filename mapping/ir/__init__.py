@@ -1,0 +1,1 @@
+"""Intermediate representations, from the float network to routed core programs."""

@@ -1,0 +1,210 @@
+"""ADLRNS checkpoints: a folder with ``network.json`` and ``tensors.safetensors``, never pickle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from mapping.artifact.atomic import atomic_directory
+from mapping.errors import ArtifactError
+from mapping.ir.network import Dense, FloatArray, Input, Lif, LowRank, Network, Relay
+
+SCHEMA = "adlrns-network/1"
+DESCRIPTION_FILE = "network.json"
+TENSOR_FILE = "tensors.safetensors"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class _InputRecord(_Record):
+    kind: Literal["input"]
+    name: str
+    shape: list[int]
+    payload_min: int
+    payload_max: int
+    payload_scale: float
+
+
+class _LifRecord(_Record):
+    kind: Literal["lif"]
+    name: str
+    shape: list[int]
+    current_decay: float
+    voltage_decay: float
+    threshold: float
+
+
+class _RelayRecord(_Record):
+    kind: Literal["relay"]
+    name: str
+    block_bounds: list[int]
+
+
+class _DenseRecord(_Record):
+    kind: Literal["dense"]
+    name: str
+    source: str
+    target: str
+    layer: str
+
+
+class _LowRankRecord(_Record):
+    kind: Literal["low_rank"]
+    name: str
+    source: str
+    target: str
+    levels: list[int]
+
+
+class _NetworkRecord(_Record):
+    format: Literal["adlrns-network/1"] = Field(alias="schema")
+    name: str
+    dt_s: float
+    output: str
+    populations: list[
+        Annotated[_InputRecord | _LifRecord | _RelayRecord, Field(discriminator="kind")]
+    ]
+    projections: list[Annotated[_DenseRecord | _LowRankRecord, Field(discriminator="kind")]]
+
+
+_TYPES = {"input": Input, "lif": Lif, "relay": Relay, "dense": Dense, "low_rank": LowRank}
+_KINDS = {value: key for key, value in _TYPES.items()}
+_TENSORS = {
+    "input": (),
+    "lif": ("bias",),
+    "relay": ("threshold",),
+    "dense": ("weight",),
+    "low_rank": ("U", "V", "relay_threshold"),
+}
+
+
+def save_network(network: Network, folder: Path | str) -> None:
+    """Write ``network`` as a checkpoint folder, whole or not at all.
+
+    Raises:
+        ArtifactError: ADL-ART-01, the folder cannot be written or holds something else.
+    """
+    description, tensors = _described(network)
+    with atomic_directory(Path(folder), marker=DESCRIPTION_FILE) as work:
+        (work / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n")
+        save_file(tensors, work / TENSOR_FILE)
+
+
+def fingerprint(network: Network) -> str:
+    """SHA-256 over everything that a checkpoint of ``network`` would hold."""
+    description, tensors = _described(network)
+    digest = sha256(json.dumps(description, sort_keys=True).encode())
+    for key in sorted(tensors):
+        digest.update(key.encode() + tensors[key].tobytes())
+    return digest.hexdigest()
+
+
+def _described(network: Network) -> tuple[dict[str, object], dict[str, FloatArray]]:
+    tensors: dict[str, FloatArray] = {}
+    records: dict[str, list[dict[str, object]]] = {"populations": [], "projections": []}
+    for group in records:
+        for element in getattr(network, group):
+            kind = _KINDS[type(element)]
+            record: dict[str, object] = {"kind": kind}
+            for item in fields(element):
+                value = getattr(element, item.name)
+                if item.name in _TENSORS[kind]:
+                    tensors[f"{element.name}/{item.name}"] = np.ascontiguousarray(value)
+                else:
+                    record[item.name] = list(value) if isinstance(value, tuple) else value
+            records[group].append(record)
+    description = {
+        "schema": SCHEMA,
+        "name": network.name,
+        "dt_s": network.dt_s,
+        "output": network.output,
+        **records,
+    }
+    return description, tensors
+
+
+def load_network(folder: Path | str) -> Network:
+    """Read a checkpoint folder.
+
+    Raises:
+        ArtifactError: a file is missing (ADL-CKP-01), unreadable (ADL-CKP-02) or does not hold
+            what the schema demands (ADL-CKP-03).
+        ConfigError, UnsupportedModelError: the network itself is wrong (ADL-NET-…).
+    """
+    folder = Path(folder)
+    record = _read_description(folder / DESCRIPTION_FILE)
+    tensors = _read_tensors(folder / TENSOR_FILE)
+    elements: dict[str, list[object]] = {"populations": [], "projections": []}
+    for group in elements:
+        for item in getattr(record, group):
+            values = item.model_dump(exclude={"kind"})
+            for key in _TENSORS[item.kind]:
+                values[key] = _tensor(tensors, f"{item.name}/{key}", folder / TENSOR_FILE)
+            values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            elements[group].append(_TYPES[item.kind](**values))
+    return Network(
+        name=record.name,
+        dt_s=record.dt_s,
+        output=record.output,
+        populations=tuple(elements["populations"]),  # type: ignore[arg-type]
+        projections=tuple(elements["projections"]),  # type: ignore[arg-type]
+    )
+
+
+def _read_description(path: Path) -> _NetworkRecord:
+    _require(path)
+    try:
+        return _NetworkRecord.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise ArtifactError(
+            f"{place}: {first['msg']} ({error.error_count()} problems in all)",
+            where=str(path),
+            remedy=f"export the checkpoint again; the schema is {SCHEMA}",
+            code="ADL-CKP-03",
+        ) from error
+
+
+def _read_tensors(path: Path) -> dict[str, FloatArray]:
+    _require(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ArtifactError(
+            f"is truncated or not a safetensors file ({error})",
+            where=str(path),
+            remedy="copy the checkpoint again or export it anew",
+            code="ADL-CKP-02",
+        ) from error
+
+
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise ArtifactError(
+            "no such file",
+            where=str(path),
+            remedy=f"give a checkpoint folder that holds {DESCRIPTION_FILE} and {TENSOR_FILE}",
+            code="ADL-CKP-01",
+        )
+
+
+def _tensor(tensors: dict[str, FloatArray], key: str, path: Path) -> FloatArray:
+    if key not in tensors:
+        raise ArtifactError(
+            f"holds no tensor {key!r}",
+            where=str(path),
+            remedy=f"export the checkpoint again, so that {DESCRIPTION_FILE} and it agree",
+            code="ADL-CKP-03",
+        )
+    return tensors[key]
