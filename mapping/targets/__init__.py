@@ -1,0 +1,1 @@
+"""Chip targets: one TOML file per chip."""

@@ -1,0 +1,199 @@
+"""What the compiler knows of a chip; every figure carries its status and source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Status = Literal["silicon", "spice", "fit", "brief", "inferred", "assumed"]
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """An integer property of the chip, such as a capacity or a bit width."""
+
+    value: int
+    status: Status
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constant:
+    """A physical constant; the truth is believed to lie in ``value / factor .. value * factor``."""
+
+    value: NonNegative
+    status: Status
+    source: str
+    factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """A yes-or-no property of the chip."""
+
+    value: bool
+    status: Status
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreSpec:
+    """Capacities of one core."""
+
+    compartments: Limit
+    compartment_groups: Limit
+    input_axons: Limit
+    output_axons: Limit
+    synapse_words: Limit
+    word_bits: Limit
+    synapse_bits: Limit
+    axon_header_bits: Limit
+
+    def words_per_axon(self, synapses: int, weight_bits: int) -> int:
+        """Memory words that one input axon's list of ``synapses`` takes.
+
+        ``synapse_bits`` is what a synapse of 8 weight bits takes; fewer weight bits save their
+        difference. The list and its header are rounded up to whole words.
+        """
+        if synapses == 0:
+            return 0
+        bits = synapses * (self.synapse_bits.value - 8 + weight_bits) + self.axon_header_bits.value
+        return -(-bits // self.word_bits.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshSpec:
+    """The mesh of one chip, ``width * height`` tiles, routed by dimension order, x first."""
+
+    width: PositiveInt
+    height: PositiveInt
+    cores_per_tile: PositiveInt
+    usable_cores: Limit
+    host_tile: tuple[int, int]
+    status: Status
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumericSpec:
+    """The number formats of compartments and synapses."""
+
+    weight_bits: Limit
+    weight_exponent_min: Limit
+    weight_exponent_max: Limit
+    state_bits: Limit
+    activation_bits: Limit
+    accumulator_bits: Limit
+    payload_bits: Limit
+    threshold_bits: Limit
+    bias_mantissa_bits: Limit
+    bias_exponent_max: Limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """Features that a chip has or lacks."""
+
+    graded_spikes: Flag
+    skip_idle_cores: Flag
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnergyTable:
+    """Energy of each counted action [J]; see :class:`mapping.cost.ActionCounts`."""
+
+    synaptic_op: Constant
+    compartment_access: Constant
+    compartment_update: Constant
+    spike: Constant
+    axon_out: Constant
+    axon_in: Constant
+    within_tile: Constant
+    hop_east_west: Constant
+    hop_north_south: Constant
+    host_packet: Constant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyTable:
+    """Time that a core spends on each action [s]; packets in transit are not modelled."""
+
+    synaptic_op: Constant
+    compartment_access: Constant
+    compartment_update: Constant
+    spike: Constant
+    axon_out: Constant
+    axon_in: Constant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BarrierTable:
+    """Duration of the barrier that ends a step: linear between two numbers of used tiles [s]."""
+
+    one_tile: Constant
+    all_tiles: Constant
+    shortest_step: Constant
+
+    def duration_s(self, used_tiles: int, tiles: int) -> float:
+        """Barrier duration for ``used_tiles`` of ``tiles`` tiles [s]."""
+        share = (used_tiles - 1) / (tiles - 1) if tiles > 1 else 0.0
+        return self.one_tile.value + share * (self.all_tiles.value - self.one_tile.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChipSpec:
+    """One chip target.
+
+    Attributes:
+        name: target name.
+        description: one sentence for people.
+        energy_j: energy per action [J].
+        latency_s: core time per action [s]; barrier_s: what ends a step [s].
+        static_power_w: power of a whole chip that does nothing [W].
+    """
+
+    name: str
+    description: str
+    core: CoreSpec
+    mesh: MeshSpec
+    numeric: NumericSpec
+    capabilities: Capabilities
+    energy_j: EnergyTable
+    latency_s: LatencyTable
+    barrier_s: BarrierTable
+    static_power_w: Constant
+
+    @property
+    def cores(self) -> int:
+        """Number of cores that programs may use."""
+        return self.mesh.usable_cores.value
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles on the mesh."""
+        return self.mesh.width * self.mesh.height
+
+    def constants(self) -> dict[str, Limit | Constant | Flag]:
+        """Every figure under its dotted name, e.g. ``energy_j.synaptic_op``."""
+        found: dict[str, Limit | Constant | Flag] = {}
+        for section in fields(self):
+            value = getattr(self, section.name)
+            if isinstance(value, Constant):
+                found[section.name] = value
+            elif not isinstance(value, str):
+                for item in fields(value):
+                    entry = getattr(value, item.name)
+                    if isinstance(entry, Limit | Constant | Flag):
+                        found[f"{section.name}.{item.name}"] = entry
+        return found
+
+    def estimate_status(self) -> Status:
+        """The weakest status among the energy and latency constants."""
+        order: tuple[Status, ...] = ("silicon", "spice", "fit", "brief", "inferred", "assumed")
+        prefixes = ("energy_j.", "latency_s.", "barrier_s.", "static_power_w")
+        used = [c.status for n, c in self.constants().items() if n.startswith(prefixes)]
+        return max(used, key=order.index)
