@@ -1,0 +1,198 @@
+"""The integer network: what the chip computes, before anybody asks on which core.
+
+A weight is ``mantissa << (9 - weight_bits)``: Lava's signed grid (``SignMode.MIXED``), whose 8-bit
+weights are even numbers in [-256, 254]. Mantissas are signed integers of ``weight_bits`` bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import networkx as nx
+import numpy as np
+import numpy.typing as npt
+
+from mapping.ir.network import Input, delay_graph, frozen_array, pipeline_latency
+
+Int8Array = npt.NDArray[np.int8]
+Int32Array = npt.NDArray[np.int32]
+Part = Literal["full", "V", "U"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IntegerLif:
+    """LIF compartments on the chip's number grid; see :mod:`mapping.semantics.fixedpoint`.
+
+    Attributes:
+        name, shape: as in the float network.
+        du, dv: 12-bit decays; ``u`` keeps ``4095 - du`` and ``v`` ``4096 - dv`` parts of 4096.
+        threshold: mantissa, compared with ``v >> 6``.
+        bias_mantissa: ``(size,)``; bias_exponent: left shift of all of them.
+        scale: dendritic units per unit of the float model.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    du: int
+    dv: int
+    threshold: int
+    bias_mantissa: Int32Array
+    bias_exponent: int
+    scale: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bias_mantissa", frozen_array(self.bias_mantissa, np.int32))
+
+    @property
+    def size(self) -> int:
+        """Number of compartments."""
+        return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IntegerRelay:
+    """Relay compartments: pass ``a`` as a graded spike where ``|a| > threshold``.
+
+    Attributes:
+        name: population name.
+        threshold: ``(rank,)`` in payload units.
+        block_bounds: as in the float network.
+        block_scales: payload units per unit of the float model, one per rank block.
+    """
+
+    name: str
+    threshold: Int32Array
+    block_bounds: tuple[int, ...]
+    block_scales: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "threshold", frozen_array(self.threshold, np.int32))
+
+    @property
+    def size(self) -> int:
+        """The rank."""
+        return int(self.threshold.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(rank,)``."""
+        return (self.size,)
+
+
+IntegerPopulation = Input | IntegerLif | IntegerRelay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectionSpec:
+    """A projection without its weights: from a slice of one population to a slice of another.
+
+    Attributes:
+        name: unique name; a factor of rank block ``b`` is called ``layer/V.b`` or ``layer/U.b``.
+        layer: projection of the model that it realises; part: the whole of it or one factor.
+        weight_bits: bits per mantissa; exponent: left shift (right if negative, towards -inf) of
+            the complete fan-in sum.
+        graded: spikes carry a payload, else only their presence counts.
+    """
+
+    name: str
+    layer: str
+    part: Part
+    source: str
+    source_start: int
+    source_stop: int
+    target: str
+    target_start: int
+    target_stop: int
+    weight_bits: int
+    exponent: int
+    graded: bool
+
+    @property
+    def rows(self) -> int:
+        """Number of target compartments."""
+        return self.target_stop - self.target_start
+
+    @property
+    def columns(self) -> int:
+        """Number of source compartments, the fan-in."""
+        return self.source_stop - self.source_start
+
+    @property
+    def weight_shift(self) -> int:
+        """Left shift that turns a mantissa into a weight."""
+        return 9 - self.weight_bits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IntegerProjection:
+    """A projection with its mantissas, ``(rows, columns)`` int8."""
+
+    spec: ProjectionSpec
+    mantissas: Int8Array
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mantissas", frozen_array(self.mantissas, np.int8))
+
+    @property
+    def weights(self) -> Int32Array:
+        """``(rows, columns)`` weights on Lava's grid."""
+        return self.mantissas.astype(np.int32) << self.spec.weight_shift
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightFidelity:
+    """How well one integer projection stands for its float weights.
+
+    Attributes:
+        projection: its name.
+        relative_error: Frobenius norm of the difference over that of the float weights.
+        clipped: share of weights beyond the grid; zeroed: share of non-zero weights that became 0.
+    """
+
+    projection: str
+    relative_error: float
+    clipped: float
+    zeroed: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class QuantizedNetwork:
+    """Integers only; the same graph conventions as :class:`mapping.ir.network.Network`."""
+
+    name: str
+    dt_s: float
+    populations: tuple[IntegerPopulation, ...]
+    projections: tuple[IntegerProjection, ...]
+    output: str
+    fidelity: tuple[WeightFidelity, ...] = ()
+
+    @property
+    def input(self) -> Input:
+        """The input population."""
+        return input_of(self.populations)
+
+    def population(self, name: str) -> IntegerPopulation:
+        """The population called ``name``."""
+        return next(p for p in self.populations if p.name == name)
+
+    def graph(self) -> nx.DiGraph[str]:
+        """Populations as nodes, projections as edges with their delay of one step."""
+        return projection_graph(self.populations, [p.spec for p in self.projections])
+
+    @property
+    def latency_steps(self) -> int:
+        """Steps from the input to the output."""
+        return pipeline_latency(self.graph(), self.output)
+
+
+def input_of(populations: tuple[IntegerPopulation, ...]) -> Input:
+    """The input population among ``populations``."""
+    return next(p for p in populations if isinstance(p, Input))
+
+
+def projection_graph(
+    populations: tuple[IntegerPopulation, ...], specs: list[ProjectionSpec]
+) -> nx.DiGraph[str]:
+    """Populations as nodes, projections as edges with their delay of one step."""
+    return delay_graph([p.name for p in populations], [(s.source, s.target, 1) for s in specs])

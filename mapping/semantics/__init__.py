@@ -1,0 +1,1 @@
+"""What networks compute, in plain NumPy: the reference for every backend."""

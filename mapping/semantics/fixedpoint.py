@@ -1,0 +1,77 @@
+"""Integer arithmetic of the chip model, written for reading, not for speed.
+
+These rules equal the fixed-point models of Lava 0.10.0 (``LIF`` and ``Dense`` with
+``select_tag="fixed_pt"``) bit for bit. All functions take and return int64 arrays that hold 32-bit
+values; every name below is a count of the chip's own units.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Int64Array = npt.NDArray[np.int64]
+
+STATE_SHIFT = 6
+"""Dendritic input and thresholds are shifted left by this many bits before they meet the state."""
+STATE_LIMIT = 1 << 23
+"""``u`` lives in ``(-STATE_LIMIT, STATE_LIMIT]``, ``v`` in ``(-STATE_LIMIT, STATE_LIMIT)``."""
+DECAY_UNIT = 1 << 12
+"""Decays are fractions of this unit."""
+
+
+def wrap32(x: Int64Array) -> Int64Array:
+    """Two's-complement wrap to 32 bits."""
+    return x.astype(np.int32).astype(np.int64)
+
+
+def shift(x: Int64Array, exponent: int) -> Int64Array:
+    """``x * 2**exponent``; a negative exponent rounds towards minus infinity."""
+    return x << exponent if exponent > 0 else x >> -exponent
+
+
+def decay(x: Int64Array, decay_parts: int) -> Int64Array:
+    """``x`` less ``decay_parts / 4096`` of it, rounded towards zero."""
+    kept = (np.abs(x) * (DECAY_UNIT - decay_parts)) >> 12
+    return np.asarray(np.sign(x) * kept)
+
+
+def synaptic_sum(
+    weights: Int64Array, payloads: Int64Array, exponent: int, *, graded: bool
+) -> Int64Array:
+    """What a projection delivers in the next step.
+
+    Args:
+        weights: ``(rows, columns)``.
+        payloads: ``(samples, columns)``; without ``graded`` only non-zero or zero counts.
+        exponent: shift of the complete sum.
+
+    Returns:
+        ``(samples, rows)`` dendritic units, wrapped to 32 bits.
+    """
+    spikes = payloads if graded else (payloads != 0).astype(np.int64)
+    return wrap32(shift(wrap32(spikes @ weights.T), exponent))
+
+
+def lif_step(
+    u: Int64Array,
+    v: Int64Array,
+    a: Int64Array,
+    *,
+    du: int,
+    dv: int,
+    threshold: int,
+    bias: Int64Array,
+) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """One step of LIF compartments: ``(u, v, spikes)`` after dendritic input ``a``."""
+    u = wrap32(decay(u, du + 1) + wrap32(a << STATE_SHIFT))
+    u = np.where(u > STATE_LIMIT, u - 2 * STATE_LIMIT, u + 2 * STATE_LIMIT * (u <= -STATE_LIMIT))
+    v = wrap32(decay(v, dv) + u + bias)
+    v = np.clip(v, -STATE_LIMIT + 1, STATE_LIMIT - 1)
+    spikes = v > (threshold << STATE_SHIFT)
+    return u, np.where(spikes, 0, v), spikes.astype(np.int64)
+
+
+def relay_step(a: Int64Array, threshold: Int64Array) -> Int64Array:
+    """Payloads that relays send: ``a`` where ``|a| > threshold``, else 0 (no spike)."""
+    return np.where(np.abs(a) > threshold, a, 0)
