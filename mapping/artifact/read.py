@@ -1,0 +1,170 @@
+"""Read a compiled program back, checking every file first."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from mapping.artifact.archive import Arrays
+from mapping.artifact.schema import (
+    CORES_FILE,
+    MANIFEST_FILE,
+    REPORT_FILE,
+    ROUTES_FILE,
+    SCHEMA,
+    Artifact,
+    InputRecord,
+    LifRecord,
+    ManifestRecord,
+    RelayRecord,
+)
+from mapping.errors import ArtifactError
+from mapping.ir.partitioned import CoreProgram, PartitionedNetwork, SynapseTile
+from mapping.ir.placed import Placement
+from mapping.ir.quantized import IntegerLif, IntegerPopulation, IntegerRelay
+from mapping.ir.routed import Routing
+from mapping.targets.load import parse_target
+
+_AGAIN = "compile the network again or copy the whole folder"
+
+
+def load_artifact(path: Path | str) -> Artifact:
+    """The compiled program in the folder ``path``.
+
+    Raises:
+        ArtifactError: a file is missing (ADL-ART-02), truncated or changed (ADL-ART-03), or of
+            another schema (ADL-ART-04).
+        TargetError: ADL-TGT-03, the stored chip description is incomplete.
+    """
+    folder = Path(path)
+    manifest = _read_manifest(folder)
+    cores = _read_arrays(folder, CORES_FILE, manifest)
+    routes = _read_arrays(folder, ROUTES_FILE, manifest)
+    try:
+        partitioned = PartitionedNetwork(
+            name=manifest.name,
+            dt_s=manifest.dt_s,
+            populations=tuple(_population(r, cores) for r in manifest.populations),
+            projections=tuple(manifest.projections),
+            output=manifest.output,
+            fidelity=tuple(manifest.fidelity),
+            cores=tuple(
+                CoreProgram(
+                    groups=tuple(record.groups),
+                    tiles=tuple(
+                        SynapseTile(
+                            projection=tile.projection,
+                            target_start=tile.target_start,
+                            target_stop=tile.target_stop,
+                            mantissas=cores[f"core/{core}/tile/{number}"],
+                        )
+                        for number, tile in enumerate(record.tiles)
+                    ),
+                )
+                for core, record in enumerate(manifest.cores)
+            ),
+        )
+        return Artifact(
+            chip=parse_target(manifest.chip, where=str(folder / MANIFEST_FILE)),
+            partitioned=partitioned,
+            placement=Placement(slots=tuple(record.slot for record in manifest.cores)),
+            routing=Routing(
+                **{name: routes[name] for name in ("source", "target", "offsets", "links")}
+            ),
+            origin=manifest.origin,
+        )
+    except KeyError as error:
+        raise ArtifactError(
+            f"lacks the array {error}",
+            where=str(folder),
+            remedy=_AGAIN,
+            code="ADL-ART-03",
+        ) from error
+
+
+def load_report(path: Path | str) -> dict[str, object]:
+    """The report beside a compiled program.
+
+    Raises:
+        ArtifactError: it is missing (ADL-ART-02) or not JSON (ADL-ART-03).
+    """
+    content = _read(Path(path), REPORT_FILE)
+    try:
+        report: dict[str, object] = json.loads(content)
+    except ValueError as error:
+        raise ArtifactError(
+            f"is not JSON ({error})",
+            where=str(Path(path) / REPORT_FILE),
+            remedy=_AGAIN,
+            code="ADL-ART-03",
+        ) from error
+    return report
+
+
+def _read(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot be read ({error.strerror})",
+            where=str(folder / name),
+            remedy="give a folder that `adlrns-map compile -o` wrote",
+            code="ADL-ART-02",
+        ) from error
+
+
+def _read_manifest(folder: Path) -> ManifestRecord:
+    content = _read(folder, MANIFEST_FILE)
+    try:
+        return ManifestRecord.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise ArtifactError(
+            f"{place}: {first['msg']}; this version reads schema {SCHEMA}",
+            where=str(folder / MANIFEST_FILE),
+            remedy=_AGAIN,
+            code="ADL-ART-04",
+        ) from error
+
+
+def _read_arrays(folder: Path, name: str, manifest: ManifestRecord) -> Arrays:
+    content = _read(folder, name)
+    if sha256(content).hexdigest() != manifest.files.get(name):
+        raise ArtifactError(
+            "is truncated or changed: its checksum is not the one in the manifest",
+            where=str(folder / name),
+            remedy=_AGAIN,
+            code="ADL-ART-03",
+        )
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise ArtifactError(
+            f"is not a NumPy archive ({error})",
+            where=str(folder / name),
+            remedy=_AGAIN,
+            code="ADL-ART-03",
+        ) from error
+
+
+def _population(record: InputRecord | LifRecord | RelayRecord, arrays: Arrays) -> IntegerPopulation:
+    match record:
+        case InputRecord():
+            return record.population
+        case LifRecord():
+            return IntegerLif(
+                **record.model_dump(exclude={"kind"}),
+                bias_mantissa=arrays[f"population/{record.name}/bias_mantissa"],
+            )
+    return IntegerRelay(
+        **record.model_dump(exclude={"kind"}),
+        threshold=arrays[f"population/{record.name}/threshold"],
+    )

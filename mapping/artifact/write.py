@@ -1,0 +1,126 @@
+"""Write a compiled program: the only pass that touches the disk."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from mapping.artifact.archive import Arrays
+from mapping.artifact.atomic import atomic_directory
+from mapping.artifact.schema import (
+    CORES_FILE,
+    MANIFEST_FILE,
+    REPORT_FILE,
+    ROUTES_FILE,
+    Artifact,
+    CoreRecord,
+    InputRecord,
+    LifRecord,
+    ManifestRecord,
+    RelayRecord,
+    TileRecord,
+)
+from mapping.ir.network import Input
+from mapping.ir.quantized import IntegerLif, IntegerPopulation
+from mapping.targets.load import target_data
+
+
+def write_artifact(artifact: Artifact, report: dict[str, object], path: Path | str) -> None:
+    """Write ``artifact`` and its report to the folder ``path``, whole or not at all.
+
+    Everything but the stage times in the report depends on the artifact alone, byte for byte.
+
+    Raises:
+        ArtifactError: ADL-ART-01, ``path`` cannot be written or holds something else.
+    """
+    with atomic_directory(Path(path), marker=MANIFEST_FILE) as work:
+        np.savez_compressed(work / CORES_FILE, allow_pickle=False, **core_arrays(artifact))
+        np.savez_compressed(work / ROUTES_FILE, allow_pickle=False, **route_arrays(artifact))
+        files = {
+            name: sha256((work / name).read_bytes()).hexdigest()
+            for name in (CORES_FILE, ROUTES_FILE)
+        }
+        manifest = manifest_record(artifact, files).model_dump_json(by_alias=True, indent=1)
+        (work / MANIFEST_FILE).write_text(manifest + "\n", "utf-8")
+        (work / REPORT_FILE).write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+
+
+def core_arrays(artifact: Artifact) -> Arrays:
+    """What ``cores.npz`` holds: synapse mantissas by core and tile, parameters by population."""
+    arrays: Arrays = {}
+    for population in artifact.partitioned.populations:
+        if isinstance(population, IntegerLif):
+            arrays[f"population/{population.name}/bias_mantissa"] = population.bias_mantissa
+        elif not isinstance(population, Input):
+            arrays[f"population/{population.name}/threshold"] = population.threshold
+    for core, program in enumerate(artifact.partitioned.cores):
+        for number, tile in enumerate(program.tiles):
+            arrays[f"core/{core}/tile/{number}"] = tile.mantissas
+    return arrays
+
+
+def route_arrays(artifact: Artifact) -> Arrays:
+    """What ``routes.npz`` holds; see :class:`mapping.ir.routed.Routing`."""
+    routing = artifact.routing
+    return {
+        "source": routing.source,
+        "target": routing.target,
+        "offsets": routing.offsets,
+        "links": routing.links,
+    }
+
+
+def manifest_record(artifact: Artifact, files: dict[str, str]) -> ManifestRecord:
+    """Everything but the arrays."""
+    partitioned = artifact.partitioned
+    return ManifestRecord(
+        schema="adlrns-artifact/1",
+        origin=artifact.origin,
+        files=files,
+        name=partitioned.name,
+        dt_s=partitioned.dt_s,
+        output=partitioned.output,
+        populations=[_population_record(p) for p in partitioned.populations],
+        projections=list(partitioned.projections),
+        fidelity=list(partitioned.fidelity),
+        cores=[
+            CoreRecord(
+                groups=list(program.groups),
+                tiles=[
+                    TileRecord(
+                        projection=t.projection,
+                        target_start=t.target_start,
+                        target_stop=t.target_stop,
+                    )
+                    for t in program.tiles
+                ],
+                slot=slot,
+            )
+            for program, slot in zip(partitioned.cores, artifact.placement.slots, strict=True)
+        ],
+        chip=target_data(artifact.chip),
+    )
+
+
+def _population_record(population: IntegerPopulation) -> InputRecord | LifRecord | RelayRecord:
+    match population:
+        case Input():
+            return InputRecord(population=population)
+        case IntegerLif():
+            return LifRecord(
+                name=population.name,
+                shape=population.shape,
+                du=population.du,
+                dv=population.dv,
+                threshold=population.threshold,
+                bias_exponent=population.bias_exponent,
+                scale=population.scale,
+            )
+    return RelayRecord(
+        name=population.name,
+        block_bounds=population.block_bounds,
+        block_scales=population.block_scales,
+    )

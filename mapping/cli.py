@@ -1,0 +1,322 @@
+"""The command line ``adlrns-map``: compiler commands here, the others by entry points."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from mapping.artifact.archive import read_spikes
+from mapping.artifact.read import load_artifact, load_report
+from mapping.artifact.write import write_artifact
+from mapping.errors import (
+    EXIT_DOES_NOT_FIT,
+    EXIT_INTERNAL,
+    AdlrnsError,
+    ConfigError,
+    DesignRuleError,
+)
+from mapping.ir.checkpoint import load_network
+from mapping.ir.network import Network
+from mapping.ir.traffic import Calibration, check_payloads
+from mapping.pipeline import CompileOptions, compile_network
+from mapping.rules import check_rules
+from mapping.targets.load import load_target, target_data, target_names
+from mapping.units import with_prefix
+
+app = typer.Typer(
+    name="adlrns-map",
+    help="Map trained low-rank spiking networks onto neuromorphic chips, run them, and know what "
+    "an inference costs.\n\nExit codes: 0 ok, 1 internal error, 2 wrong usage or input, 3 does "
+    "not fit the chip.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+targets_app = typer.Typer(help="List, show and check chip targets.", no_args_is_help=True)
+app.add_typer(targets_app, name="targets")
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON alone to stdout.")]
+ArtifactPath = Annotated[Path, typer.Argument(help="Folder that `compile -o` wrote.")]
+
+
+def print_json(content: object) -> None:
+    """Write ``content`` to stdout as JSON and nothing else."""
+    sys.stdout.write(json.dumps(content, indent=1) + "\n")
+
+
+@app.command("compile")
+def compile_command(
+    model: Annotated[Path, typer.Argument(help="ADLRNS checkpoint folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    target: Annotated[str, typer.Option(help="Target name or TOML file.")] = "loihi2",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Input .npz from which spike rates are measured; else 10 % is assumed."),
+    ] = None,
+    rank: Annotated[
+        str | None,
+        typer.Option(help="Rank (integer) or fraction of min(in, out), e.g. 8 or 0.25."),
+    ] = None,
+    weight_bits: Annotated[int | None, typer.Option(help="Bits per weight.")] = None,
+    neurons_per_core: Annotated[int | None, typer.Option(help="Cap on neurons per core.")] = None,
+    partitioner: Annotated[str, typer.Option(help="How to cut into cores.")] = "first-fit",
+    placer: Annotated[str, typer.Option(help="How to place cores.")] = "raster",
+    seed: Annotated[int, typer.Option(help="Seed of the search passes.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compile MODEL for a chip and write the program with its report."""
+    network = load_network(model)
+    chip = load_target(target)
+    options = CompileOptions(
+        rank=_parse_rank(rank),
+        weight_bits=weight_bits,
+        neurons_per_core=neurons_per_core,
+        partitioner=partitioner,
+        placer=placer,
+        seed=seed,
+    )
+    data = None if calibration is None else _load_calibration(calibration, network)
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=as_json or not err.is_terminal,
+    ) as progress:
+        task = progress.add_task("compile", total=None)
+        result = compile_network(
+            network,
+            chip,
+            options,
+            calibration=data,
+            observer=lambda name, _: progress.update(task, description=f"done: {name}"),
+        )
+    write_artifact(result.artifact, result.report, output)
+    if as_json:
+        print_json(result.report)
+    else:
+        print_summary(result.report)
+        out.print(f"Written to {output}")
+
+
+@app.command("check")
+def check_command(artifact: ArtifactPath, as_json: JsonFlag = False) -> None:
+    """Check a compiled program against every design rule."""
+    diagnostics = check_rules(load_artifact(artifact))
+    broken = [d for d in diagnostics if d.severity == "error"]
+    if as_json:
+        print_json({"diagnostics": [asdict(d) for d in diagnostics]})
+    for diagnostic in diagnostics:
+        err.print(str(diagnostic), markup=False)
+    if broken:
+        raise typer.Exit(EXIT_DOES_NOT_FIT)
+    if not as_json:
+        out.print(f"All design rules hold ({len(diagnostics)} remarks).")
+
+
+@app.command("inspect")
+def inspect_command(artifact: ArtifactPath, as_json: JsonFlag = False) -> None:
+    """Show what a compiled program holds."""
+    load_artifact(artifact)
+    report = load_report(artifact)
+    if as_json:
+        print_json(report)
+    else:
+        print_summary(report)
+
+
+@targets_app.command("list")
+def targets_list(as_json: JsonFlag = False) -> None:
+    """List the built-in targets."""
+    chips = [load_target(name) for name in target_names()]
+    if as_json:
+        print_json([{"name": c.name, "description": c.description} for c in chips])
+        return
+    for chip in chips:
+        out.print(f"{chip.name}: {chip.description}", markup=False)
+
+
+@targets_app.command("show")
+def targets_show(
+    target: Annotated[str, typer.Argument(help="Target name or TOML file.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Show every figure of a target with its status and source."""
+    chip = load_target(target)
+    if as_json:
+        print_json(target_data(chip))
+        return
+    table = Table("entry", "value", "status", "source", title=chip.description)
+    for name, entry in chip.constants().items():
+        factor = getattr(entry, "factor", 1.0)
+        interval = f" (×/÷ {factor:g})" if factor > 1 else ""
+        value = str(entry.value) if isinstance(entry.value, bool) else f"{entry.value:g}"
+        table.add_row(name, value + interval, entry.status, entry.source)
+    out.print(table)
+
+
+@targets_app.command("validate")
+def targets_validate(
+    file: Annotated[str, typer.Argument(help="TOML file.")], as_json: JsonFlag = False
+) -> None:
+    """Check a target file of your own."""
+    chip = load_target(file)
+    if as_json:
+        print_json({"name": chip.name, "valid": True})
+    else:
+        out.print(f"{chip.name} is complete: {len(chip.constants())} figures.", markup=False)
+
+
+def print_summary(report: dict[str, Any]) -> None:
+    """The compiler's report for people."""
+    network, cores, noc = report["network"], report["cores"], report["noc"]
+    out.print(
+        f"[bold]{network['name']}[/bold] on {report['target']}: {network['neurons']} neurons, "
+        f"{network['synapses']} synapses, {cores['used']} of {cores['available']} cores"
+    )
+    layers = Table(
+        "layer",
+        "kind",
+        "in",
+        "out",
+        "rank",
+        "realisation",
+        "cores",
+        "bits",
+        "weight error",
+        "clipped",
+        "zeroed",
+    )
+    for layer in network["layers"]:
+        layers.add_row(
+            layer["name"],
+            layer["kind"],
+            str(layer["in"]),
+            str(layer["out"]),
+            str(layer["rank"]),
+            layer["realisation"],
+            str(layer["cores"]),
+            str(layer["weight_bits"]),
+            f"{layer['relative_error']:.2%}",
+            f"{layer['clipped']:.2%}",
+            f"{layer['zeroed']:.2%}",
+        )
+    out.print(layers)
+    busiest = max(cores["per_core"], key=lambda core: core["utilisation"])
+    out.print(
+        f"Busiest core: {busiest['id']} at {busiest['utilisation']:.1%} of its "
+        f"{busiest['bottleneck'].replace('_', ' ')}"
+    )
+    out.print(
+        f"Traffic ({noc['traffic']}): {noc['packets_per_step']:.4g} packets and "
+        f"{noc['hops_per_step']:.4g} hops per step ({noc['bound']} bound "
+        f"{noc['lower_bound']:.4g}, gap {noc['gap']:.0%}), busiest link "
+        f"{noc['max_link_load']:.4g}, longest path {noc['longest_path']}"
+    )
+    estimate = report["estimate"]
+    out.print(
+        f"Estimate ({estimate['status']} constants, {estimate['activity']} activity): "
+        f"{with_prefix(estimate['energy_j_per_step'], 'J')} per step, of it "
+        f"{with_prefix(estimate['static_j_per_step'], 'J')} static on the used cores; "
+        f"{with_prefix(estimate['latency_s_per_step'], 's')} per step"
+    )
+    for diagnostic in report["diagnostics"]:
+        out.print(
+            "{code} · {where}: {message}. Remedy: {remedy}.".format(**diagnostic), markup=False
+        )
+
+
+def _parse_rank(text: str | None) -> int | float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text) if "." in text else int(text)
+    except ValueError:
+        value = -1
+    if value <= 0 or (isinstance(value, float) and value > 1):
+        raise ConfigError(
+            f"{text!r} is neither a positive integer nor a fraction up to 1.0",
+            where="--rank",
+            remedy="write e.g. --rank 8 or --rank 0.25",
+            code="ADL-CFG-02",
+        )
+    return value
+
+
+def _load_calibration(path: Path, network: Network) -> Calibration:
+    spikes, _ = read_spikes(path)
+    return Calibration(payloads=check_payloads(spikes, network.input, where=str(path)))
+
+
+def build_app() -> typer.Typer:
+    """The application with the commands of every installed package."""
+    for entry in sorted(entry_points(group="adlrns_map.commands"), key=lambda e: e.name):
+        if entry.name not in {command.name for command in app.registered_commands}:
+            app.command(entry.name)(entry.load())
+    return app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: run the command line and exit with its documented code."""
+    sys.exit(run(arguments if arguments is not None else sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; errors are printed, never raised."""
+    debug = "--debug" in arguments
+    as_json = "--json" in arguments
+    command: Callable[..., Any] = typer.main.get_command(build_app())
+    try:
+        code = command([a for a in arguments if a != "--debug"], standalone_mode=False)
+    except AdlrnsError as error:
+        return _report_error(error, as_json=as_json, debug=debug)
+    except click.exceptions.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        err.print("Interrupted.")
+        return EXIT_INTERNAL
+    except Exception as error:
+        err.print(
+            f"Internal error: {type(error).__name__}: {error}. Remedy: run again with --debug and "
+            "report what it prints.",
+            markup=False,
+        )
+        if debug:
+            traceback.print_exc()
+        return EXIT_INTERNAL
+    return code if isinstance(code, int) else 0
+
+
+def _report_error(error: AdlrnsError, *, as_json: bool, debug: bool) -> int:
+    found = (
+        [asdict(d) for d in error.diagnostics]
+        if isinstance(error, DesignRuleError)
+        else [error.as_dict()]
+    )
+    if as_json:
+        print_json({"diagnostics": found})
+    for diagnostic in found:
+        err.print(
+            "{code} · {where}: {message}. Remedy: {remedy}.".format(**diagnostic), markup=False
+        )
+    if debug:
+        traceback.print_exception(error)
+    return error.exit_code

@@ -1,0 +1,194 @@
+"""The network cut into core programs: still no places, only who shares a core."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from mapping.ir.network import Input, frozen_array, pipeline_latency
+from mapping.ir.quantized import (
+    Int8Array,
+    IntegerPopulation,
+    IntegerProjection,
+    ProjectionSpec,
+    QuantizedNetwork,
+    WeightFidelity,
+    input_of,
+    projection_graph,
+)
+from mapping.targets.spec import ChipSpec, CoreSpec
+
+HOST = -1
+"""Index that stands for the host, the source of all input packets, where a core is expected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompartmentGroup:
+    """Compartments ``start:stop`` of one population on one core."""
+
+    population: str
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        """Number of compartments."""
+        return self.stop - self.start
+
+    def __str__(self) -> str:
+        return f"{self.population}[{self.start}:{self.stop}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SynapseTile:
+    """Rows of one projection on one core, with its complete fan-in.
+
+    Attributes:
+        projection: index into ``PartitionedNetwork.projections``.
+        target_start, target_stop: target compartments, numbered within their population.
+        mantissas: ``(rows, projection columns)`` int8.
+    """
+
+    projection: int
+    target_start: int
+    target_stop: int
+    mantissas: Int8Array
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mantissas", frozen_array(self.mantissas, np.int8))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CoreProgram:
+    """What one core holds: compartments, and the synapses that end on them."""
+
+    groups: tuple[CompartmentGroup, ...]
+    tiles: tuple[SynapseTile, ...]
+
+    @property
+    def compartments(self) -> int:
+        """Number of compartments over all groups."""
+        return sum(group.size for group in self.groups)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreUsage:
+    """What a core program takes of each core resource."""
+
+    compartments: int
+    compartment_groups: int
+    input_axons: int
+    output_axons: int
+    synapse_words: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PartitionedNetwork:
+    """Core programs plus the descriptions of what they are parts of."""
+
+    name: str
+    dt_s: float
+    populations: tuple[IntegerPopulation, ...]
+    projections: tuple[ProjectionSpec, ...]
+    output: str
+    fidelity: tuple[WeightFidelity, ...]
+    cores: tuple[CoreProgram, ...]
+
+    @property
+    def input(self) -> Input:
+        """The input population."""
+        return input_of(self.populations)
+
+    @property
+    def latency_steps(self) -> int:
+        """Steps from the input to the output."""
+        graph = projection_graph(self.populations, list(self.projections))
+        return pipeline_latency(graph, self.output)
+
+    def population(self, name: str) -> IntegerPopulation:
+        """The population called ``name``."""
+        return next(p for p in self.populations if p.name == name)
+
+    def destinations(self) -> dict[str, list[tuple[int, int, int]]]:
+        """Per source population: ``(start, stop, core)``, merged, sorted by core.
+
+        A compartment in ``start:stop`` sends one packet per spike to ``core``.
+        """
+        columns: dict[tuple[str, int], set[tuple[int, int]]] = defaultdict(set)
+        for core, program in enumerate(self.cores):
+            for tile in program.tiles:
+                spec = self.projections[tile.projection]
+                columns[spec.source, core].add((spec.source_start, spec.source_stop))
+        found: dict[str, list[tuple[int, int, int]]] = {p.name: [] for p in self.populations}
+        for (source, core), slices in sorted(columns.items()):
+            found[source] += [(start, stop, core) for start, stop in merged(slices)]
+        return found
+
+    def usage(self, chip: ChipSpec) -> tuple[CoreUsage, ...]:
+        """What every core program takes of ``chip``'s core resources, in core order."""
+        output_axons = [0] * len(self.cores)
+        input_axons = [0] * len(self.cores)
+        destinations = self.destinations()
+        home = self.homes()
+        for source, slices in destinations.items():
+            for start, stop, core in slices:
+                input_axons[core] += stop - start
+                for begin, end, sender in home.get(source, []):
+                    output_axons[sender] += max(0, min(stop, end) - max(start, begin))
+        return tuple(
+            CoreUsage(
+                compartments=program.compartments,
+                compartment_groups=len(program.groups),
+                input_axons=input_axons[core],
+                output_axons=output_axons[core],
+                synapse_words=sum(self._tile_words(tile, chip.core) for tile in program.tiles),
+            )
+            for core, program in enumerate(self.cores)
+        )
+
+    def homes(self) -> dict[str, list[tuple[int, int, int]]]:
+        """Per population: ``(start, stop, core)`` of each group, sorted by start."""
+        found: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
+        for core, program in enumerate(self.cores):
+            for group in program.groups:
+                found[group.population].append((group.start, group.stop, core))
+        return {name: sorted(groups) for name, groups in found.items()}
+
+    def _tile_words(self, tile: SynapseTile, core: CoreSpec) -> int:
+        spec = self.projections[tile.projection]
+        rows = tile.target_stop - tile.target_start
+        return spec.columns * core.words_per_axon(rows, spec.weight_bits)
+
+
+def merged(slices: set[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The union of half-open ranges as sorted disjoint ranges."""
+    union: list[tuple[int, int]] = []
+    for start, stop in sorted(slices):
+        if union and start <= union[-1][1]:
+            union[-1] = (union[-1][0], max(stop, union[-1][1]))
+        else:
+            union.append((start, stop))
+    return union
+
+
+def reassemble(partitioned: PartitionedNetwork) -> QuantizedNetwork:
+    """Undo the partition: put the tiles of every projection together again."""
+    mantissas = [np.zeros((s.rows, s.columns), np.int8) for s in partitioned.projections]
+    for program in partitioned.cores:
+        for tile in program.tiles:
+            offset = partitioned.projections[tile.projection].target_start
+            rows = slice(tile.target_start - offset, tile.target_stop - offset)
+            mantissas[tile.projection][rows] = tile.mantissas
+    return QuantizedNetwork(
+        name=partitioned.name,
+        dt_s=partitioned.dt_s,
+        populations=partitioned.populations,
+        projections=tuple(
+            IntegerProjection(spec=spec, mantissas=matrix)
+            for spec, matrix in zip(partitioned.projections, mantissas, strict=True)
+        ),
+        output=partitioned.output,
+        fidelity=partitioned.fidelity,
+    )

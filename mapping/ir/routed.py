@@ -1,0 +1,63 @@
+"""Packet flows and the mesh links they take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mapping.ir.network import FloatArray, frozen_array
+from mapping.ir.quantized import Int32Array
+from mapping.targets.spec import MeshSpec
+
+DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
+"""East, west, south, north as steps in (x, y); a link is ``4 * tile + direction``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Routing:
+    """One route per flow, that is per pair of sending and receiving core.
+
+    Attributes:
+        source, target: ``(flows,)`` core program indices; a source of -1 is the host.
+        offsets: ``(flows + 1,)``; links: flow ``f`` takes ``links[offsets[f]:offsets[f + 1]]``,
+            directed mesh links in order.
+    """
+
+    source: Int32Array
+    target: Int32Array
+    offsets: Int32Array
+    links: Int32Array
+
+    def __post_init__(self) -> None:
+        for name in ("source", "target", "offsets", "links"):
+            object.__setattr__(self, name, frozen_array(getattr(self, name), np.int32))
+
+    @property
+    def flows(self) -> int:
+        """Number of flows."""
+        return int(self.source.shape[0])
+
+    def path(self, flow: int) -> Int32Array:
+        """The links that ``flow`` takes, in order."""
+        return self.links[self.offsets[flow] : self.offsets[flow + 1]]
+
+    def hops(self) -> tuple[Int32Array, Int32Array]:
+        """``(flows,)`` east–west and north–south hops of each flow."""
+        vertical = np.concatenate([[0], np.cumsum(self.links % 4 >= 2)])
+        north_south = np.diff(vertical[self.offsets]).astype(np.int32)
+        return (np.diff(self.offsets) - north_south).astype(np.int32), north_south
+
+    def link_loads(self, packets: FloatArray, mesh: MeshSpec) -> FloatArray:
+        """``(tiles * 4,)`` packets over each link when flow ``f`` carries ``packets[f]``."""
+        loads = np.zeros(4 * mesh.width * mesh.height)
+        np.add.at(loads, self.links, np.repeat(packets, np.diff(self.offsets)))
+        return loads
+
+
+def link_ends(link: int, mesh: MeshSpec) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Tiles ``(x, y)`` that a link leads from and to."""
+    tile, direction = divmod(link, 4)
+    y, x = divmod(tile, mesh.width)
+    dx, dy = DIRECTIONS[direction]
+    return (x, y), (x + dx, y + dy)

@@ -1,0 +1,1 @@
+"""The compiler passes; each is a frozen dataclass with one ``run``."""

@@ -1,0 +1,145 @@
+"""The compiler: float network in, compiled program and report out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from importlib.metadata import version
+from typing import ParamSpec, TypeVar
+
+from mapping.artifact.schema import Artifact, Origin
+from mapping.errors import DesignRuleError
+from mapping.ir.checkpoint import fingerprint
+from mapping.ir.diagnostic import Diagnostic
+from mapping.ir.network import Network
+from mapping.ir.traffic import Calibration, TrafficProfile
+from mapping.ir.verify import verify_partition, verify_placement, verify_routing
+from mapping.passes.partition import Partition
+from mapping.passes.place import Place
+from mapping.passes.prune_ranks import PruneRanks
+from mapping.passes.quantize import Quantize
+from mapping.passes.realise_factors import RealiseFactors
+from mapping.passes.route import Route
+from mapping.report import Report, compile_report
+from mapping.rules import check_rules
+from mapping.targets.load import target_data
+from mapping.targets.spec import ChipSpec
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Observer = Callable[[str, object], None]
+"""Called after each pass with its name and its result."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompileOptions:
+    """The compiler's options; see the passes for their meaning."""
+
+    rank: int | float | None = None
+    weight_bits: int | None = None
+    neurons_per_core: int | None = None
+    partitioner: str = "first-fit"
+    placer: str = "raster"
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompileResult:
+    """A compiled program that keeps all design rules, with its report."""
+
+    artifact: Artifact
+    report: Report
+    diagnostics: tuple[Diagnostic, ...]
+
+
+@dataclass(slots=True)
+class _Stages:
+    observer: Observer | None
+    log: list[tuple[str, float]] = field(default_factory=list)
+
+    def run(self, name: str, stage: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        start = time.perf_counter()
+        result = stage(*args, **kwargs)
+        self.log.append((name, time.perf_counter() - start))
+        if self.observer:
+            self.observer(name, result)
+        return result
+
+
+def compile_network(
+    network: Network,
+    chip: ChipSpec,
+    options: CompileOptions,
+    *,
+    calibration: Calibration | None = None,
+    observer: Observer | None = None,
+) -> CompileResult:
+    """Compile ``network`` for ``chip``.
+
+    Args:
+        network: the float network.
+        chip: the target.
+        options: what the passes shall do.
+        calibration: input from which activity is measured; without it 10 % is assumed.
+        observer: told of every pass, for progress bars and dumps.
+
+    Raises:
+        AdlrnsError: from the passes; each documents its own.
+        DesignRuleError: the compiled program breaks design rules.
+    """
+    stages = _Stages(observer)
+    pruned = stages.run("prune_ranks", PruneRanks(rank=options.rank).run, network)
+    factored = stages.run("realise_factors", RealiseFactors().run, pruned, chip)
+    quantize = Quantize(weight_bits=options.weight_bits)
+    quantized = stages.run("quantize", quantize.run, factored, chip)
+    partition = Partition(
+        partitioner=options.partitioner, neurons_per_core=options.neurons_per_core
+    )
+    partitioned = stages.run("partition", partition.run, quantized, chip)
+    verify_partition(quantized, partitioned)
+    place = Place(placer=options.placer, seed=options.seed)
+    placement = stages.run("place", place.run, partitioned, chip)
+    verify_placement(partitioned, placement)
+    routing = stages.run("route", Route().run, partitioned, placement, chip)
+    verify_routing(placement, routing, chip.mesh)
+    artifact = Artifact(
+        chip=chip,
+        partitioned=partitioned,
+        placement=placement,
+        routing=routing,
+        origin=_origin(network, chip, options, calibration, stages),
+    )
+    diagnostics = stages.run("check_rules", check_rules, artifact)
+    broken = [d for d in diagnostics if d.severity == "error"]
+    if broken:
+        raise DesignRuleError(broken)
+    if calibration is None:
+        traffic = TrafficProfile.assumed(quantized)
+    else:
+        traffic = stages.run("measure_traffic", TrafficProfile.measured, quantized, calibration)
+    report = compile_report(artifact, traffic, diagnostics, stages.log)
+    return CompileResult(artifact=artifact, report=report, diagnostics=diagnostics)
+
+
+def _origin(
+    network: Network,
+    chip: ChipSpec,
+    options: CompileOptions,
+    calibration: Calibration | None,
+    stages: _Stages,
+) -> Origin:
+    described = {key: value for key, value in asdict(options).items() if key != "seed"}
+    return Origin(
+        tool_version=version("adlrns"),
+        seed=options.seed,
+        options=described,
+        network_sha256=fingerprint(network),
+        chip_sha256=sha256(json.dumps(target_data(chip), sort_keys=True).encode()).hexdigest(),
+        calibration_sha256=(
+            sha256(calibration.payloads.tobytes()).hexdigest() if calibration else ""
+        ),
+        stages=tuple(name for name, _ in stages.log),
+    )

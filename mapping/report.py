@@ -1,0 +1,170 @@
+"""The compiler's report: the same figures for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from mapping.artifact.schema import Artifact
+from mapping.cost import dynamic_energy_j, static_power_w, step_time_s
+from mapping.ir.diagnostic import Diagnostic
+from mapping.ir.network import Input
+from mapping.ir.quantized import IntegerLif, ProjectionSpec
+from mapping.ir.traffic import TrafficProfile
+from mapping.passes.bound import degree_bound
+
+Report = dict[str, object]
+
+
+def compile_report(
+    artifact: Artifact,
+    traffic: TrafficProfile,
+    diagnostics: Sequence[Diagnostic],
+    stages: Sequence[tuple[str, float]],
+) -> Report:
+    """The content of ``report.json``.
+
+    Args:
+        artifact: the compiled program.
+        traffic: expected activity, for the traffic and energy estimates.
+        diagnostics: what the design rules found.
+        stages: passes with their durations [s].
+    """
+    return {
+        "schema": "adlrns-report/1",
+        "target": artifact.chip.name,
+        "network": _network(artifact),
+        "cores": _cores(artifact),
+        "noc": _noc(artifact, traffic),
+        "estimate": _estimate(artifact, traffic),
+        "diagnostics": [asdict(d) for d in diagnostics],
+        "stages": [{"name": name, "seconds": seconds} for name, seconds in stages],
+    }
+
+
+def _network(artifact: Artifact) -> Report:
+    network = artifact.network
+    inner = [p for p in network.populations if not isinstance(p, Input)]
+    return {
+        "name": network.name,
+        "neurons": sum(p.size for p in inner),
+        "synapses": sum(p.mantissas.size for p in network.projections),
+        "latency_steps": network.latency_steps,
+        "layers": _layers(artifact),
+        "populations": [
+            {
+                "name": p.name,
+                "size": p.size,
+                "threshold": p.threshold,
+                "current_decay": (4095 - p.du) / 4096,
+                "voltage_decay": (4096 - p.dv) / 4096,
+                "units_per_float": p.scale,
+            }
+            for p in inner
+            if isinstance(p, IntegerLif)
+        ],
+        "quantisation": [asdict(f) for f in network.fidelity],
+    }
+
+
+def _layers(artifact: Artifact) -> list[Report]:
+    specs: dict[str, list[ProjectionSpec]] = {}
+    for spec in artifact.partitioned.projections:
+        specs.setdefault(spec.layer, []).append(spec)
+    sizes = {p.name: p.size for p in artifact.partitioned.populations}
+    errors = {f.projection: f for f in artifact.partitioned.fidelity}
+    rows: list[Report] = []
+    for layer, parts in specs.items():
+        first = next(s for s in parts if s.part != "U")
+        last = next(s for s in parts if s.part != "V")
+        factored = first.part == "V"
+        wide, narrow = sizes[first.source], sizes[last.target]
+        rows.append(
+            {
+                "name": layer,
+                "kind": "low_rank" if factored else "dense",
+                "in": wide,
+                "out": narrow,
+                "rank": sizes[first.target] if factored else min(wide, narrow),
+                "realisation": "factored" if factored else "full",
+                "cores": len(_cores_of(artifact, parts)),
+                "weight_bits": first.weight_bits,
+                "relative_error": max(errors[s.name].relative_error for s in parts),
+                "clipped": max(errors[s.name].clipped for s in parts),
+                "zeroed": max(errors[s.name].zeroed for s in parts),
+            }
+        )
+    return rows
+
+
+def _cores_of(artifact: Artifact, parts: list[ProjectionSpec]) -> set[int]:
+    numbers = {artifact.partitioned.projections.index(spec) for spec in parts}
+    return {
+        core
+        for core, program in enumerate(artifact.partitioned.cores)
+        if any(tile.projection in numbers for tile in program.tiles)
+    }
+
+
+def _cores(artifact: Artifact) -> Report:
+    chip = artifact.chip
+    usages = artifact.partitioned.usage(chip)
+    per_core = []
+    for number, (usage, slot) in enumerate(zip(usages, artifact.placement.slots, strict=True)):
+        shares = {
+            name: getattr(usage, name) / getattr(chip.core, name).value for name in asdict(usage)
+        }
+        per_core.append(
+            {
+                "id": number,
+                "chip": slot.chip,
+                "x": slot.x,
+                "y": slot.y,
+                "core": slot.core,
+                "neurons": usage.compartments,
+                "synapse_words": usage.synapse_words,
+                "in_axons": usage.input_axons,
+                "out_axons": usage.output_axons,
+                "utilisation": max(shares.values()),
+                "bottleneck": max(shares, key=lambda name: shares[name]),
+                "holds": [str(group) for group in artifact.partitioned.cores[number].groups],
+            }
+        )
+    return {"used": len(usages), "available": chip.cores, "chips": 1, "per_core": per_core}
+
+
+def _noc(artifact: Artifact, traffic: TrafficProfile) -> Report:
+    routing, mesh = artifact.routing, artifact.chip.mesh
+    packets = traffic.flow_packets(artifact.partitioned, routing)
+    lengths = np.diff(routing.offsets)
+    hops = float(packets @ lengths)
+    bound = degree_bound(routing, packets, mesh)
+    return {
+        "packets_per_step": float(packets.sum()),
+        "hops_per_step": hops,
+        "max_link_load": float(routing.link_loads(packets, mesh).max(initial=0.0)),
+        "longest_path": int(lengths.max(initial=0)),
+        "lower_bound": bound,
+        "bound": "degree",
+        "gap": (hops - bound) / hops if hops else 0.0,
+        "traffic": traffic.status,
+    }
+
+
+def _estimate(artifact: Artifact, traffic: TrafficProfile) -> Report:
+    chip = artifact.chip
+    counts = traffic.expected_counts(artifact.partitioned, artifact.placement, artifact.routing)
+    dynamic = sum(float(e.sum()) for e in dynamic_energy_j(counts, chip).values())
+    latency = float(step_time_s(counts, chip, artifact.placement.used_tiles()).mean())
+    static = static_power_w(chip, len(artifact.partitioned.cores)) * latency
+    return {
+        "energy_j_per_step": dynamic + static,
+        "static_j_per_step": static,
+        "dynamic_j_per_step": dynamic,
+        "static_chip_j_per_step": chip.static_power_w.value * latency,
+        "latency_s_per_step": latency,
+        "status": chip.estimate_status(),
+        "activity": traffic.status,
+    }

@@ -1,0 +1,169 @@
+"""Number-format rules: everything the chip computes fits, whatever the input."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+
+from mapping.artifact.schema import Artifact
+from mapping.ir.network import FloatArray
+from mapping.ir.quantized import IntegerLif, IntegerProjection, IntegerRelay
+from mapping.ir.ranges import PayloadRange, delivered_range, sum_range
+from mapping.rules.base import Finding, rule
+from mapping.semantics.fixedpoint import DECAY_UNIT
+
+_TOO_LARGE = "lower the weights, the rank or the payload range and compile again"
+_COARSE_THRESHOLD = 32
+_UNBOUNDED = 2.0**62
+
+
+@rule("ADL-NUM-01")
+def weight_grid(artifact: Artifact) -> Iterator[Finding]:
+    """Mantissas and exponents lie in the chip's formats."""
+    numeric = artifact.chip.numeric
+    low, high = numeric.weight_exponent_min.value, numeric.weight_exponent_max.value
+    for projection in artifact.network.projections:
+        spec = projection.spec
+        bound = 2 ** (spec.weight_bits - 1)
+        extreme = int(np.abs(projection.mantissas.astype(int) + 0.5).max() + 0.5)
+        if extreme > bound or not 2 <= spec.weight_bits <= numeric.weight_bits.value:
+            yield (
+                spec.name,
+                f"mantissas need more than {spec.weight_bits} bits or the chip's "
+                f"{numeric.weight_bits.value}",
+                "quantise again with fewer weight bits",
+            )
+        if not low <= spec.exponent <= high:
+            yield (
+                spec.name,
+                f"weight exponent {spec.exponent} is outside {low}..{high}",
+                "rescale the layer's weights",
+            )
+
+
+@rule("ADL-NUM-02")
+def accumulator(artifact: Artifact) -> Iterator[Finding]:
+    """No synaptic sum overflows the accumulator."""
+    limit = 2 ** (artifact.chip.numeric.accumulator_bits.value - 1) - 1
+    ranges = payload_ranges(artifact)
+    for projection in artifact.network.projections:
+        low, high = sum_range(projection.weights, _columns(ranges, projection))
+        shifted = 2.0 ** max(projection.spec.exponent, 0)
+        peak = max(-low.min(), high.max()) * shifted
+        if peak > limit:
+            yield (
+                projection.spec.name,
+                f"its sum can reach {peak:.4g}, the accumulator holds ±{limit}",
+                _TOO_LARGE,
+            )
+
+
+@rule("ADL-NUM-03")
+def payload(artifact: Artifact) -> Iterator[Finding]:
+    """No graded spike exceeds the payload field."""
+    limit = 2 ** (artifact.chip.numeric.payload_bits.value - 1) - 1
+    for name, values in payload_ranges(artifact).items():
+        peak = float(values.magnitude.max())
+        if peak > limit:
+            yield name, f"payloads can reach {peak:.4g}, the packet holds ±{limit}", _TOO_LARGE
+
+
+@rule("ADL-NUM-04")
+def activation(artifact: Artifact) -> Iterator[Finding]:
+    """No dendritic input exceeds its field, and the synaptic current never wraps."""
+    limit = 2 ** (artifact.chip.numeric.activation_bits.value - 1) - 1
+    ranges = payload_ranges(artifact)
+    for population in artifact.network.populations:
+        if not isinstance(population, IntegerLif):
+            continue
+        low, high = _delivered(artifact, ranges, population.name, population.size)
+        peak = float(max(-low.min(), high.max()))
+        held = peak * DECAY_UNIT / (population.du + 1)
+        if held > limit:
+            yield (
+                population.name,
+                f"its input can reach {peak:.4g} in a step and {held:.4g} once accumulated; "
+                f"the field holds ±{limit}",
+                _TOO_LARGE,
+            )
+
+
+@rule("ADL-NUM-05")
+def compartment_parameters(artifact: Artifact) -> Iterator[Finding]:
+    """Thresholds, biases and decays fit their fields."""
+    numeric = artifact.chip.numeric
+    mantissa = 2 ** (numeric.bias_mantissa_bits.value - 1)
+    for population in artifact.network.populations:
+        if isinstance(population, IntegerLif):
+            fits = {
+                "threshold": 0 < population.threshold < 2**numeric.threshold_bits.value,
+                "bias mantissa": bool((np.abs(population.bias_mantissa) < mantissa).all()),
+                "bias exponent": 0 <= population.bias_exponent <= numeric.bias_exponent_max.value,
+                "decay": 0 <= population.du <= 4095 and 0 <= population.dv <= 4095,
+            }
+            for what, holds in fits.items():
+                if not holds:
+                    yield population.name, f"its {what} is out of the chip's range", _TOO_LARGE
+
+
+@rule("ADL-NUM-06", severity="warning")
+def threshold_resolution(artifact: Artifact) -> Iterator[Finding]:
+    """A threshold of fewer than 32 units makes rounding visible in the spike times."""
+    for population in artifact.network.populations:
+        if isinstance(population, IntegerLif) and population.threshold < _COARSE_THRESHOLD:
+            yield (
+                population.name,
+                f"its threshold is only {population.threshold} units, since the worst-case input "
+                "is very much larger",
+                "lower current_decay or the largest weights and verify the accuracy",
+            )
+
+
+def payload_ranges(artifact: Artifact) -> dict[str, PayloadRange]:
+    """Worst-case payloads of every population."""
+    network = artifact.network
+    ranges: dict[str, PayloadRange] = {network.input.name: PayloadRange.of(network.input)}
+    relays = [p for p in network.populations if isinstance(p, IntegerRelay)]
+    for population in network.populations:
+        if isinstance(population, IntegerLif):
+            ranges[population.name] = PayloadRange.binary(population.size)
+    while relays:
+        ready = [
+            r
+            for r in relays
+            if all(p.spec.source in ranges for p in network.projections if p.spec.target == r.name)
+        ]
+        for relay in ready:
+            low, high = _delivered(artifact, ranges, relay.name, relay.size)
+            ranges[relay.name] = PayloadRange(low=low, high=high)
+        if not ready:
+            for relay in relays:
+                endless = np.full(relay.size, _UNBOUNDED)
+                ranges[relay.name] = PayloadRange(low=-endless, high=endless)
+            break
+        relays = [r for r in relays if r not in ready]
+    return ranges
+
+
+def _delivered(
+    artifact: Artifact, ranges: dict[str, PayloadRange], population: str, size: int
+) -> tuple[FloatArray, FloatArray]:
+    by_rows: dict[tuple[int, int], list[IntegerProjection]] = defaultdict(list)
+    for projection in artifact.network.projections:
+        if projection.spec.target == population:
+            by_rows[projection.spec.target_start, projection.spec.target_stop].append(projection)
+    low, high = np.zeros(size), np.zeros(size)
+    for (start, stop), projections in by_rows.items():
+        total = delivered_range(
+            (p.weights, p.spec.exponent, _columns(ranges, p)) for p in projections
+        )
+        low[start:stop] += total.low
+        high[start:stop] += total.high
+    return low, high
+
+
+def _columns(ranges: dict[str, PayloadRange], projection: IntegerProjection) -> PayloadRange:
+    spec = projection.spec
+    return ranges[spec.source].part(spec.source_start, spec.source_stop)
