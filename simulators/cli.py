@@ -1,0 +1,71 @@
+"""The commands that this package adds to ``adlrns-map``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mapping.artifact.read import load_artifact
+from mapping.cli import ArtifactPath, JsonFlag, out, print_json
+from simulators.backend import simulate
+from simulators.energy.estimate import estimate_energy
+from simulators.energy.table import core_table, energy_lines
+from simulators.trace import load_stimulus, load_trace
+
+
+def simulate_command(
+    artifact: ArtifactPath,
+    stimulus: Annotated[
+        Path,
+        typer.Option("--input", help="Input .npz: spikes (samples, steps, *shape), labels."),
+    ],
+    backend: Annotated[str, typer.Option(help="chip, lava or oracle.")] = "chip",
+    probe: Annotated[str, typer.Option(help="States to record, e.g. u,v.")] = "",
+    steps: Annotated[int | None, typer.Option(help="Present only the first T steps.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Trace .npz.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run a compiled program on input spikes."""
+    program = load_artifact(artifact)
+    spikes = load_stimulus(stimulus).checked(program.partitioned.input, where=str(stimulus))
+    trace = simulate(
+        program, spikes, backend, probe=[p for p in probe.split(",") if p], steps=steps
+    )
+    if output is not None:
+        trace.save(output)
+    summary = trace.summary()
+    if as_json:
+        print_json(summary)
+        return
+    accuracy = trace.accuracy()
+    out.print(
+        f"{trace.samples} samples × {trace.steps} steps on {backend}: "
+        f"{summary['spikes_total']} spikes, {trace.seconds:.3g} s"
+        + (f", accuracy {accuracy:.2%}" if accuracy is not None else "")
+    )
+    if output is not None:
+        out.print(f"Written to {output}")
+
+
+def energy_command(
+    artifact: ArtifactPath,
+    trace: Annotated[Path, typer.Option(help="Trace .npz that `simulate -o` wrote.")],
+    plot: Annotated[Path | None, typer.Option(help="Also draw this PNG.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Estimate energy and latency of a trace, per core and component."""
+    program = load_artifact(artifact)
+    recorded = load_trace(trace)
+    energy = estimate_energy(program, recorded)
+    if plot is not None:
+        from simulators.plots.overview import draw_overview
+
+        draw_overview(program, recorded, energy, plot)
+    if as_json:
+        print_json(energy.as_dict())
+        return
+    out.print(core_table(program, energy))
+    for line in energy_lines(energy):
+        out.print(line)

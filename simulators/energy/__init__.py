@@ -1,0 +1,1 @@
+"""Energy and latency estimates from action counts."""

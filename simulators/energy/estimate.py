@@ -1,0 +1,174 @@
+"""Energy and latency of a trace: counts × the target's table, per core, component and step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mapping.artifact.schema import Artifact
+from mapping.cost import COMPONENTS, FloatArray, dynamic_energy_j, static_power_w, step_time_s
+from mapping.errors import ConfigError
+from mapping.targets.spec import ChipSpec, Constant, Status
+from simulators.trace import ExecutionTrace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EnergyReport:
+    """Means per sample.
+
+    Attributes:
+        chip: the target whose table was used.
+        core_step_j: by component, ``(steps, cores)`` dynamic energy [J].
+        static_core_j: static energy of one used core [J].
+        static_chip_j: static energy of the whole chip, used or not [J].
+        step_s: ``(steps,)`` duration of each step [s].
+        samples: number of samples that the means are over.
+    """
+
+    chip: ChipSpec
+    core_step_j: dict[str, FloatArray]
+    static_core_j: float
+    static_chip_j: float
+    step_s: FloatArray
+    samples: int
+
+    @property
+    def cores(self) -> int:
+        """Number of used cores."""
+        return int(next(iter(self.core_step_j.values())).shape[1])
+
+    @property
+    def latency_s(self) -> float:
+        """Duration of one inference, all steps [s]."""
+        return float(self.step_s.sum())
+
+    @property
+    def status(self) -> Status:
+        """The weakest status among the constants."""
+        return self.chip.estimate_status()
+
+    def component_j(self) -> dict[str, float]:
+        """Dynamic energy per component [J]."""
+        return {name: float(energy.sum()) for name, energy in self.core_step_j.items()}
+
+    @property
+    def dynamic_j(self) -> float:
+        """Dynamic energy, the sum over components [J]."""
+        return sum(self.component_j().values())
+
+    @property
+    def static_j(self) -> float:
+        """Static energy of the used cores [J]."""
+        return self.static_core_j * self.cores
+
+    @property
+    def total_j(self) -> float:
+        """Dynamic energy plus the static energy of the used cores [J]."""
+        return self.dynamic_j + self.static_j
+
+    def core_j(self) -> FloatArray:
+        """``(cores,)`` dynamic plus own static energy [J]."""
+        dynamic = np.sum([energy.sum(axis=0) for energy in self.core_step_j.values()], axis=0)
+        return np.asarray(dynamic + self.static_core_j)
+
+    def interval_j(self) -> tuple[float, float]:
+        """Where the total lies if every constant lies within its factor [J]."""
+        low = high = 0.0
+        table = self.chip.energy_j
+        for component, energy in self.component_j().items():
+            factor = max(getattr(table, action).factor for action in COMPONENTS[component])
+            low, high = low + energy / factor, high + energy * factor
+        factor = self.chip.static_power_w.factor * self._latency_factor()
+        return low + self.static_j / factor, high + self.static_j * factor
+
+    def interval_s(self) -> tuple[float, float]:
+        """Where the latency lies if every constant lies within its factor [s]."""
+        factor = self._latency_factor()
+        return self.latency_s / factor, self.latency_s * factor
+
+    def _latency_factor(self) -> float:
+        entries = self.chip.constants()
+        used = ("latency_s.", "barrier_s.one", "barrier_s.all")
+        return max(
+            entry.factor
+            for name, entry in entries.items()
+            if name.startswith(used) and isinstance(entry, Constant)
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        """The content of ``energy --json``."""
+        constants = self.chip.constants()
+        table = {
+            name: {"value": entry.value, "status": entry.status, "source": entry.source}
+            for name, entry in constants.items()
+            if name.startswith(("energy_j.", "latency_s.", "barrier_s.", "static_power_w"))
+        }
+        per_core = [
+            {
+                "id": core,
+                "energy_j": float(total),
+                "static_j": self.static_core_j,
+                **{name: float(e[:, core].sum()) for name, e in self.core_step_j.items()},
+            }
+            for core, total in enumerate(self.core_j())
+        ]
+        return {
+            "target": self.chip.name,
+            "samples": self.samples,
+            "energy_j": {
+                "total": self.total_j,
+                "static": self.static_j,
+                "dynamic": self.dynamic_j,
+                **self.component_j(),
+            },
+            "energy_interval_j": list(self.interval_j()),
+            "static_chip_j": self.static_chip_j,
+            "latency_s": self.latency_s,
+            "latency_interval_s": list(self.interval_s()),
+            "status": self.status,
+            "per_core": per_core,
+            "per_step": {
+                "latency_s": self.step_s.tolist(),
+                "dynamic_j": np.sum(
+                    [energy.sum(axis=1) for energy in self.core_step_j.values()], axis=0
+                ).tolist(),
+            },
+            "constants": table,
+        }
+
+
+def estimate_energy(artifact: Artifact, trace: ExecutionTrace) -> EnergyReport:
+    """Energy and latency per sample of what ``trace`` recorded.
+
+    Raises:
+        ConfigError: the trace holds no action counts (ADL-ENG-01) or another program's
+            (ADL-ENG-02).
+    """
+    if trace.program != artifact.origin.fingerprint():
+        raise ConfigError(
+            "it was recorded with another compiled program",
+            where="trace",
+            remedy="simulate this artifact and use that trace",
+            code="ADL-ENG-02",
+        )
+    if trace.counts is None:
+        raise ConfigError(
+            f"the {trace.backend} backend records no action counts",
+            where="trace",
+            remedy="simulate with the chip backend; its spikes are identical",
+            code="ADL-ENG-01",
+        )
+    chip = artifact.chip
+    step_s = step_time_s(trace.counts, chip, artifact.placement.used_tiles()).mean(axis=0)
+    latency_s = float(step_s.sum())
+    cores = len(artifact.partitioned.cores)
+    energy = dynamic_energy_j(trace.counts, chip)
+    return EnergyReport(
+        chip=chip,
+        core_step_j={name: values.mean(axis=0) for name, values in energy.items()},
+        static_core_j=static_power_w(chip, cores) * latency_s / cores,
+        static_chip_j=chip.static_power_w.value * latency_s,
+        step_s=step_s,
+        samples=trace.samples,
+    )

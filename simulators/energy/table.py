@@ -1,0 +1,49 @@
+"""The energy report for the console."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from mapping.artifact.schema import Artifact
+from mapping.units import with_prefix
+from simulators.energy.estimate import EnergyReport
+
+
+def core_table(artifact: Artifact, energy: EnergyReport) -> Table:
+    """One row per core: where it is, what it holds, what it costs per inference."""
+    table = Table(
+        "core",
+        "tile",
+        "holds",
+        "static",
+        *energy.core_step_j,
+        "total",
+        title="Energy per inference and core, in nJ",
+    )
+    totals = energy.core_j()
+    for core, slot in enumerate(artifact.placement.slots):
+        table.add_row(
+            str(core),
+            f"{slot.x},{slot.y}",
+            ", ".join(map(str, artifact.partitioned.cores[core].groups)),
+            f"{energy.static_core_j * 1e9:.1f}",
+            *(f"{e[:, core].sum() * 1e9:.2f}" for e in energy.core_step_j.values()),
+            f"{totals[core] * 1e9:.1f}",
+        )
+    return table
+
+
+def energy_lines(energy: EnergyReport) -> list[str]:
+    """The totals, in sentences."""
+    low, high = (with_prefix(energy_j, "J", digits=2) for energy_j in energy.interval_j())
+    early, late = (with_prefix(latency_s, "s", digits=2) for latency_s in energy.interval_s())
+    return [
+        f"Energy per inference: {with_prefix(energy.total_j, 'J')} "
+        f"({with_prefix(energy.dynamic_j, 'J')} dynamic + {with_prefix(energy.static_j, 'J')} "
+        f"static on {energy.cores} cores); whole-chip static "
+        f"{with_prefix(energy.static_chip_j, 'J')}",
+        f"Latency per inference: {with_prefix(energy.latency_s, 's')} in {len(energy.step_s)} steps",
+        f"Status of the constants: {energy.status}; with each within its factor the energy lies "
+        f"in {low} … {high} and the latency in {early} … {late}. "
+        "The host processor is not included.",
+    ]

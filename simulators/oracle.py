@@ -1,0 +1,28 @@
+"""The NumPy oracle as a backend: slow, obvious, and blind to cores."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from mapping.semantics.int_net import run_integer_network
+from simulators.trace import ExecutionTrace
+
+if TYPE_CHECKING:
+    from simulators.backend import Run
+
+
+def run_oracle(run: Run) -> ExecutionTrace:
+    """Run the integer network as a whole; no actions are counted."""
+    network = run.artifact.network
+    start = time.perf_counter()
+    result = run_integer_network(network, run.payloads)
+    return ExecutionTrace(
+        backend="oracle",
+        program=run.artifact.origin.fingerprint(),
+        output=network.output,
+        seconds=time.perf_counter() - start,
+        spikes=result.spikes,
+        u=result.u if "u" in run.probe else {},
+        v=result.v if "v" in run.probe else {},
+    )

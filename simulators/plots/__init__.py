@@ -1,0 +1,1 @@
+"""Pictures of a run; matplotlib loads only when one is drawn."""

@@ -1,0 +1,219 @@
+"""What goes into a backend and what comes out of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mapping.artifact.archive import read_archive, read_spikes
+from mapping.artifact.atomic import atomic_file
+from mapping.cost import ActionCounts
+from mapping.errors import ArtifactError, ConfigError
+from mapping.ir.network import Input
+from mapping.ir.traffic import check_payloads
+
+IntArray = npt.NDArray[np.int64]
+SCHEMA = "adlrns-trace/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stimulus:
+    """Input spikes of a set of samples.
+
+    Attributes:
+        payloads: ``(samples, steps, *input shape)`` integers.
+        labels: ``(samples,)`` class of each sample, if known.
+    """
+
+    payloads: IntArray
+    labels: IntArray | None = None
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return int(self.payloads.shape[0])
+
+    @property
+    def steps(self) -> int:
+        """Number of input steps per sample."""
+        return int(self.payloads.shape[1])
+
+    def first(self, samples: int) -> Stimulus:
+        """The first ``samples`` samples."""
+        labels = None if self.labels is None else self.labels[:samples]
+        return Stimulus(payloads=self.payloads[:samples], labels=labels)
+
+    def checked(self, population: Input, *, where: str = "stimulus") -> Stimulus:
+        """This stimulus, if it suits the input ``population``.
+
+        Raises:
+            ConfigError: ADL-INP-01 … 04, naming ``where``.
+        """
+        payloads = check_payloads(self.payloads, population, where=where)
+        if self.labels is not None and self.labels.shape != (self.samples,):
+            raise ConfigError(
+                f"labels have shape {self.labels.shape}, there are {self.samples} samples",
+                where=where,
+                remedy="give one integer label per sample or none at all",
+                code="ADL-INP-04",
+            )
+        return Stimulus(payloads=payloads, labels=self.labels)
+
+    def save(self, path: Path | str) -> None:
+        """Write an ``.npz`` with the keys ``spikes`` and, if known, ``labels``.
+
+        Raises:
+            ArtifactError: ADL-ART-01, the file cannot be written.
+        """
+        arrays = {"spikes": self.payloads}
+        if self.labels is not None:
+            arrays["labels"] = self.labels
+        with atomic_file(Path(path)) as work:
+            np.savez_compressed(work, allow_pickle=False, **arrays)
+
+
+def load_stimulus(path: Path | str) -> Stimulus:
+    """Read an input file: key ``spikes``, optional ``labels``.
+
+    Raises:
+        ArtifactError: the file is missing or not an archive (ADL-INP-05).
+        ConfigError: ADL-INP-06, there is no key ``spikes``.
+    """
+    spikes, labels = read_spikes(Path(path))
+    return Stimulus(payloads=spikes, labels=labels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ExecutionTrace:
+    """What one backend did, step by step; arrays are ``(samples, steps, size)``.
+
+    Steps include the pipeline latency, so there are more of them than input steps.
+
+    Attributes:
+        backend: its name.
+        program: fingerprint of the artifact that ran.
+        output: name of the output population.
+        seconds: wall-clock duration of the run itself.
+        spikes: payloads sent by each population but the input (0 or 1 for LIF).
+        u, v: states after each step of the LIF populations, if probed.
+        counts: actions per core, if the backend counts.
+        link_packets: ``(links,)`` packets over each mesh link, all samples and steps together, if
+            the backend counts.
+        labels: ``(samples,)`` class of each sample, if known.
+    """
+
+    backend: str
+    program: str
+    output: str
+    seconds: float
+    spikes: dict[str, IntArray]
+    u: dict[str, IntArray]
+    v: dict[str, IntArray]
+    counts: ActionCounts | None = None
+    link_packets: IntArray | None = None
+    labels: IntArray | None = None
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return int(self.spikes[self.output].shape[0])
+
+    @property
+    def steps(self) -> int:
+        """Number of executed steps per sample."""
+        return int(self.spikes[self.output].shape[1])
+
+    def with_labels(self, labels: IntArray | None) -> ExecutionTrace:
+        """This trace with the classes of its samples."""
+        return replace(self, labels=labels)
+
+    def predictions(self) -> IntArray:
+        """``(samples,)`` class with the most output spikes, ties to the lowest index."""
+        return np.asarray((self.spikes[self.output] != 0).sum(axis=1).argmax(axis=1))
+
+    def accuracy(self) -> float | None:
+        """Share of correct predictions, or None without labels."""
+        if self.labels is None:
+            return None
+        return float((self.predictions() == self.labels).mean())
+
+    def summary(self) -> dict[str, object]:
+        """The figures of ``simulate --json``."""
+        total = self.samples * self.steps
+        figures: dict[str, object] = {
+            "backend": self.backend,
+            "samples": self.samples,
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "steps_per_second": total / self.seconds if self.seconds > 0 else None,
+            "spikes_total": int(sum((s != 0).sum() for s in self.spikes.values())),
+        }
+        if self.labels is not None:
+            figures["accuracy"] = self.accuracy()
+        return figures
+
+    def save(self, path: Path | str) -> None:
+        """Write an ``.npz``, whole or not at all.
+
+        Raises:
+            ArtifactError: ADL-ART-01, the file cannot be written.
+        """
+        about = {
+            "schema": SCHEMA,
+            "backend": self.backend,
+            "program": self.program,
+            "output": self.output,
+            "seconds": self.seconds,
+        }
+        arrays: dict[str, npt.NDArray[np.generic]] = {"about": np.array(json.dumps(about))}
+        for group in ("spikes", "u", "v"):
+            for name, values in getattr(self, group).items():
+                arrays[f"{group}/{name}"] = values.astype(np.int32)
+        if self.counts is not None:
+            arrays |= {f"counts/{name}": values for name, values in self.counts.items()}
+        for name in ("link_packets", "labels"):
+            if getattr(self, name) is not None:
+                arrays[name] = getattr(self, name)
+        with atomic_file(Path(path)) as work:
+            np.savez_compressed(work, allow_pickle=False, **arrays)
+
+
+def load_trace(path: Path | str) -> ExecutionTrace:
+    """Read a trace file.
+
+    Raises:
+        ArtifactError: ADL-TRC-01, the file is missing, truncated or not a trace.
+    """
+    arrays = read_archive(Path(path), code="ADL-TRC-01", what="trace")
+    try:
+        about = json.loads(str(arrays["about"]))
+        if about.pop("schema") != SCHEMA:
+            raise KeyError("schema")
+        grouped: dict[str, dict[str, IntArray]] = {"spikes": {}, "u": {}, "v": {}, "counts": {}}
+        for key, values in arrays.items():
+            group, _, name = key.partition("/")
+            if name:
+                grouped[group][name] = values.astype(np.int64)
+        counts = grouped.pop("counts")
+        return ExecutionTrace(
+            **about,
+            spikes=grouped["spikes"],
+            u=grouped["u"],
+            v=grouped["v"],
+            counts=ActionCounts(**{f.name: counts[f.name] for f in fields(ActionCounts)})
+            if counts
+            else None,
+            link_packets=arrays.get("link_packets"),
+            labels=arrays.get("labels"),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"is not a trace of schema {SCHEMA} (trouble with {error})",
+            where=str(path),
+            remedy="give a file that `adlrns-map simulate -o` wrote",
+            code="ADL-TRC-01",
+        ) from error

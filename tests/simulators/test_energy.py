@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from support.integer_networks import Case, cases
+
+from mapping.cost import COMPONENTS, ActionCounts
+from mapping.errors import ConfigError
+from simulators.backend import Run
+from simulators.chip.run import run_chip
+from simulators.energy.estimate import estimate_energy
+from simulators.oracle import run_oracle
+from simulators.trace import ExecutionTrace
+
+ACTIVITY = {a for actions in COMPONENTS.values() for a in actions} - {"compartment_access"}
+
+
+def _trace(case: Case) -> ExecutionTrace:
+    return run_chip(Run(artifact=case.artifact, payloads=case.payloads, probe=(), deadline_s=60.0))
+
+
+def _scaled(trace: ExecutionTrace, factor: float) -> ExecutionTrace:
+    assert trace.counts is not None
+    scaled = {
+        f.name: getattr(trace.counts, f.name) * (factor if f.name in ACTIVITY else 1.0)
+        for f in fields(ActionCounts)
+    }
+    return replace(trace, counts=ActionCounts(**scaled))
+
+
+@settings(max_examples=30)
+@given(case=cases())
+def test_totals_are_the_sums_over_cores_components_and_steps(case: Case) -> None:
+    energy = estimate_energy(case.artifact, _trace(case))
+    by_core = sum(entry["energy_j"] for entry in energy.as_dict()["per_core"])
+    assert by_core == pytest.approx(energy.total_j, rel=1e-12)
+    by_component = sum(energy.component_j().values())
+    assert by_component == pytest.approx(energy.dynamic_j, rel=1e-12)
+    by_step = sum(energy.as_dict()["per_step"]["dynamic_j"])
+    assert by_step == pytest.approx(energy.dynamic_j, rel=1e-12)
+    assert energy.total_j == energy.dynamic_j + energy.static_j
+    assert sum(energy.as_dict()["per_step"]["latency_s"]) == pytest.approx(energy.latency_s)
+
+
+@settings(max_examples=30)
+@given(case=cases())
+def test_energy_is_counts_times_the_table(case: Case) -> None:
+    trace = _trace(case)
+    assert trace.counts is not None
+    table = case.artifact.chip.energy_j
+    expected = sum(
+        float(values.sum()) * getattr(table, name).value for name, values in trace.counts.items()
+    )
+    energy = estimate_energy(case.artifact, trace)
+    assert energy.dynamic_j * trace.samples == pytest.approx(expected, rel=1e-12)
+
+
+@settings(max_examples=30)
+@given(case=cases())
+def test_halving_activity_halves_the_activity_dependent_terms_alone(case: Case) -> None:
+    trace = _trace(case)
+    full = estimate_energy(case.artifact, trace).component_j()
+    half = estimate_energy(case.artifact, _scaled(trace, 0.5)).component_j()
+    for component in full:
+        factor = 1.0 if component == "compartment_access" else 0.5
+        assert half[component] == pytest.approx(full[component] * factor, rel=1e-12)
+
+
+@settings(max_examples=20)
+@given(case=cases())
+def test_step_time_is_the_slowest_core_plus_the_barrier(case: Case) -> None:
+    trace = _trace(case)
+    counts, chip = trace.counts, case.artifact.chip
+    assert counts is not None
+    t = {f.name: getattr(chip.latency_s, f.name).value for f in fields(chip.latency_s)}
+    tiles = len({(s.x, s.y) for s in case.artifact.placement.slots})
+    share = (tiles - 1) / (chip.tiles - 1) if chip.tiles > 1 else 0.0
+    low, high = chip.barrier_s.one_tile.value, chip.barrier_s.all_tiles.value
+    for step in range(trace.steps):
+        durations = []
+        for sample in range(trace.samples):
+            cores = [
+                max(
+                    sum(
+                        getattr(counts, name)[sample, step, core] * t[name]
+                        for name in ("compartment_access", "compartment_update", "spike", "axon_out")
+                    ),
+                    sum(
+                        getattr(counts, name)[sample, step, core] * t[name]
+                        for name in ("axon_in", "synaptic_op")
+                    ),
+                )
+                for core in range(len(case.artifact.partitioned.cores))
+            ]
+            shortest = chip.barrier_s.shortest_step.value
+            durations.append(max(max(cores) + low + share * (high - low), shortest))
+        found = estimate_energy(case.artifact, trace).step_s[step]
+        assert found == pytest.approx(np.mean(durations), rel=1e-12)
+
+
+@settings(max_examples=5)
+@given(case=cases())
+def test_the_interval_holds_the_estimate_and_everything_has_a_source(case: Case) -> None:
+    energy = estimate_energy(case.artifact, _trace(case))
+    low, high = energy.interval_j()
+    assert low < energy.total_j < high
+    assert energy.interval_s()[0] < energy.latency_s < energy.interval_s()[1]
+    content = json.loads(json.dumps(energy.as_dict()))
+    assert content["status"] == "assumed"
+    for entry in content["constants"].values():
+        assert entry["source"]
+        assert entry["status"]
+    keys = {"total", "static", "dynamic", "synapse", "compartment_access", "compartment_update"}
+    assert keys | {"spike", "axon", "hop", "host"} == set(content["energy_j"])
+
+
+@settings(max_examples=1)
+@given(case=cases())
+def test_a_trace_without_counts_or_of_another_program_is_refused(case: Case) -> None:
+    run = Run(artifact=case.artifact, payloads=case.payloads, probe=(), deadline_s=60.0)
+    with pytest.raises(ConfigError, match="ADL-ENG-01 · trace: the oracle backend") as caught:
+        estimate_energy(case.artifact, run_oracle(run))
+    assert "chip backend" in caught.value.remedy
+    foreign = replace(_trace(case), program="another")
+    with pytest.raises(ConfigError, match="ADL-ENG-02 · trace"):
+        estimate_energy(case.artifact, foreign)
+
+

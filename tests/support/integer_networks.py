@@ -1,0 +1,172 @@
+"""Hypothesis strategies: random integer networks, compiled without the float front end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from hypothesis import strategies as st
+
+from mapping.artifact.schema import Artifact, Origin
+from mapping.ir.network import Input
+from mapping.ir.quantized import (
+    IntegerLif,
+    IntegerPopulation,
+    IntegerProjection,
+    IntegerRelay,
+    ProjectionSpec,
+    QuantizedNetwork,
+)
+from mapping.passes.partition import Partition
+from mapping.passes.place import Place
+from mapping.passes.route import Route
+from mapping.targets.load import load_target
+from mapping.targets.spec import ChipSpec, Limit
+
+EDGES = (0, 1, 2**22, 2**23 - 1, 2**23, 2**23 + 1, 2**24, 2**30)
+"""Magnitudes around which the chip's arithmetic wraps or saturates."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A compiled random network and input for it, ``(samples, steps, inputs)``."""
+
+    artifact: Artifact
+    payloads: np.ndarray
+
+
+@st.composite
+def cases(draw: st.DrawFn, *, steps: int = 8) -> Case:
+    """Random graphs (recurrence included) × tiny chips × inputs, with values at the edges."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    graded = draw(st.booleans())
+    inputs = draw(st.integers(1, 5))
+    populations: list[IntegerPopulation] = [
+        Input(
+            name="in",
+            shape=(inputs,),
+            payload_min=-(2**30) if graded else 0,
+            payload_max=2**30 if graded else 1,
+        )
+    ]
+    for number in range(draw(st.integers(1, 3))):
+        populations.append(_population(draw, rng, f"p{number}"))
+    populations.append(_lif(draw, rng, "out", draw(st.integers(1, 4))))
+    network = QuantizedNetwork(
+        name="random",
+        dt_s=1e-3,
+        populations=tuple(populations),
+        projections=tuple(_projections(draw, rng, populations, graded=graded)),
+        output="out",
+    )
+    chip = _chip(draw)
+    partition = Partition(neurons_per_core=draw(st.integers(1, 3)))
+    samples = draw(st.integers(1, 3))
+    if graded:
+        edges = np.array([*EDGES, *(-e for e in EDGES)])
+        payloads = rng.choice(edges, (samples, steps, inputs))
+    else:
+        payloads = rng.integers(0, 2, (samples, steps, inputs))
+    return Case(artifact=compiled(network, chip, partition), payloads=payloads.astype(np.int64))
+
+
+def compiled(network: QuantizedNetwork, chip: ChipSpec, partition: Partition) -> Artifact:
+    """Partition, place and route ``network``; nothing is checked against design rules."""
+    partitioned = partition.run(network, chip)
+    placement = Place().run(partitioned, chip)
+    origin = Origin(
+        tool_version="test",
+        seed=0,
+        options={},
+        network_sha256="",
+        chip_sha256="",
+        calibration_sha256="",
+        stages=(),
+    )
+    return Artifact(
+        chip=chip,
+        partitioned=partitioned,
+        placement=placement,
+        routing=Route().run(partitioned, placement, chip),
+        origin=origin,
+    )
+
+
+def _chip(draw: st.DrawFn) -> ChipSpec:
+    chip = load_target("loihi2")
+    cores_per_tile = draw(st.integers(1, 4))
+    width = draw(st.integers(1, 4))
+    height = -(-24 // (width * cores_per_tile))
+    mesh = replace(
+        chip.mesh,
+        width=width,
+        height=height,
+        cores_per_tile=cores_per_tile,
+        usable_cores=Limit(value=24, status="assumed", source="test"),
+        host_tile=(draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))),
+    )
+    return replace(chip, mesh=mesh)
+
+
+def _population(draw: st.DrawFn, rng: np.random.Generator, name: str) -> IntegerPopulation:
+    size = draw(st.integers(1, 5))
+    if draw(st.booleans()):
+        return _lif(draw, rng, name, size)
+    cut = draw(st.integers(0, size - 1))
+    bounds = (0, cut, size) if cut else (0, size)
+    return IntegerRelay(
+        name=name,
+        threshold=rng.choice([0, 1, 100, 2**20], size),
+        block_bounds=bounds,
+        block_scales=(1.0,) * (len(bounds) - 1),
+    )
+
+
+def _lif(draw: st.DrawFn, rng: np.random.Generator, name: str, size: int) -> IntegerLif:
+    decays = st.sampled_from([0, 1, 1024, 2048, 4094, 4095])
+    return IntegerLif(
+        name=name,
+        shape=(size,),
+        du=draw(decays),
+        dv=draw(decays),
+        threshold=draw(st.sampled_from([1, 7, 2**10, 2**16, 2**17 - 1])),
+        bias_mantissa=rng.choice([-4095, -1, 0, 0, 0, 3, 4095], size),
+        bias_exponent=draw(st.integers(0, 7)),
+        scale=1.0,
+    )
+
+
+def _projections(
+    draw: st.DrawFn,
+    rng: np.random.Generator,
+    populations: list[IntegerPopulation],
+    *,
+    graded: bool,
+) -> list[IntegerProjection]:
+    """A chain through all populations, plus random extra and recurrent projections."""
+    pairs = list(zip(populations, populations[1:], strict=False))
+    inner = populations[1:]
+    for _ in range(draw(st.integers(0, 3))):
+        pairs.append((draw(st.sampled_from(populations)), draw(st.sampled_from(inner))))
+    projections = []
+    for number, (source, target) in enumerate(pairs):
+        start = draw(st.integers(0, source.size - 1))
+        bits = draw(st.integers(2, 8))
+        spec = ProjectionSpec(
+            name=f"w{number}",
+            layer=f"w{number}",
+            part="full",
+            source=source.name,
+            source_start=start,
+            source_stop=draw(st.integers(start + 1, source.size)),
+            target=target.name,
+            target_start=0,
+            target_stop=target.size,
+            weight_bits=bits,
+            exponent=draw(st.integers(-16, 7)),
+            graded=isinstance(source, IntegerRelay) or (graded and source.name == "in"),
+        )
+        low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+        mantissas = rng.integers(low, high, (spec.rows, spec.columns), endpoint=True)
+        projections.append(IntegerProjection(spec=spec, mantissas=mantissas))
+    return projections
