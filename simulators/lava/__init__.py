@@ -1,0 +1,1 @@
+"""Lava as a backend, run in an interpreter of its own."""
