@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from mapping.artifact.archive import read_spikes
 from mapping.artifact.read import load_artifact, load_report
@@ -39,7 +39,7 @@ app = typer.Typer(
     name="adlrns-map",
     help="Map trained low-rank spiking networks onto neuromorphic chips, run them, and know what "
     "an inference costs.\n\nExit codes: 0 ok, 1 internal error, 2 wrong usage or input, 3 does "
-    "not fit the chip.",
+    "not fit the chip. Add --debug to any command to see the traceback of an error.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -140,6 +140,7 @@ def inspect_command(artifact: ArtifactPath, as_json: JsonFlag = False) -> None:
         print_json(report)
     else:
         print_summary(report)
+        print_cores(report)
 
 
 @targets_app.command("list")
@@ -193,23 +194,22 @@ def print_summary(report: dict[str, Any]) -> None:
     )
     layers = Table(
         "layer",
-        "kind",
-        "in",
-        "out",
+        "in → out",
         "rank",
-        "realisation",
+        "form",
         "cores",
         "bits",
-        "weight error",
+        "error",
         "clipped",
         "zeroed",
+        box=SIMPLE,
+        collapse_padding=True,
+        pad_edge=False,
     )
     for layer in network["layers"]:
         layers.add_row(
             layer["name"],
-            layer["kind"],
-            str(layer["in"]),
-            str(layer["out"]),
+            f"{layer['in']} → {layer['out']}",
             str(layer["rank"]),
             layer["realisation"],
             str(layer["cores"]),
@@ -241,6 +241,35 @@ def print_summary(report: dict[str, Any]) -> None:
         out.print(
             "{code} · {where}: {message}. Remedy: {remedy}.".format(**diagnostic), markup=False
         )
+
+
+def print_cores(report: dict[str, Any]) -> None:
+    """One row per core: where it is, what it holds and how full it is."""
+    table = Table(
+        "core",
+        "tile",
+        "neurons",
+        "words",
+        "in",
+        "out",
+        "full",
+        "holds",
+        box=SIMPLE,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    for core in report["cores"]["per_core"]:
+        table.add_row(
+            str(core["id"]),
+            f"{core['x']},{core['y']}",
+            str(core["neurons"]),
+            str(core["synapse_words"]),
+            str(core["in_axons"]),
+            str(core["out_axons"]),
+            f"{core['utilisation']:.1%}",
+            Text(", ".join(core["holds"])),
+        )
+    out.print(table)
 
 
 def _parse_rank(text: str | None) -> int | float | None:
@@ -282,15 +311,14 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; errors are printed, never raised."""
     debug = "--debug" in arguments
     as_json = "--json" in arguments
-    command: Callable[..., Any] = typer.main.get_command(build_app())
+    command = typer.main.get_command(build_app())
     try:
-        code = command([a for a in arguments if a != "--debug"], standalone_mode=False)
+        command([a for a in arguments if a != "--debug"])
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
     except AdlrnsError as error:
         return _report_error(error, as_json=as_json, debug=debug)
-    except click.exceptions.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         err.print("Interrupted.")
         return EXIT_INTERNAL
     except Exception as error:
@@ -302,7 +330,7 @@ def run(arguments: list[str]) -> int:
         if debug:
             traceback.print_exc()
         return EXIT_INTERNAL
-    return code if isinstance(code, int) else 0
+    return 0
 
 
 def _report_error(error: AdlrnsError, *, as_json: bool, debug: bool) -> int:

@@ -53,7 +53,9 @@ def first_difference(a: ExecutionTrace, b: ExecutionTrace) -> Difference | None:
                 )
     order = list(a.spikes)
     return min(
-        found, key=lambda d: (d.step, order.index(d.population), d.quantity == "spikes"), default=None
+        found,
+        key=lambda d: (d.step, order.index(d.population), d.quantity == "spikes"),
+        default=None,
     )
 
 

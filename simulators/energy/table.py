@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 from mapping.artifact.schema import Artifact
@@ -10,24 +11,26 @@ from simulators.energy.estimate import EnergyReport
 
 
 def core_table(artifact: Artifact, energy: EnergyReport) -> Table:
-    """One row per core: where it is, what it holds, what it costs per inference."""
+    """One row per core: where it is and what it costs per inference."""
+    headings = [name.removeprefix("compartment_") for name in energy.core_step_j]
     table = Table(
         "core",
         "tile",
-        "holds",
         "static",
-        *energy.core_step_j,
+        *headings,
         "total",
         title="Energy per inference and core, in nJ",
+        box=SIMPLE,
+        collapse_padding=True,
+        pad_edge=False,
     )
     totals = energy.core_j()
     for core, slot in enumerate(artifact.placement.slots):
         table.add_row(
             str(core),
             f"{slot.x},{slot.y}",
-            ", ".join(map(str, artifact.partitioned.cores[core].groups)),
             f"{energy.static_core_j * 1e9:.1f}",
-            *(f"{e[:, core].sum() * 1e9:.2f}" for e in energy.core_step_j.values()),
+            *(f"{e[:, core].sum() * 1e9:.1f}" for e in energy.core_step_j.values()),
             f"{totals[core] * 1e9:.1f}",
         )
     return table
@@ -42,7 +45,8 @@ def energy_lines(energy: EnergyReport) -> list[str]:
         f"({with_prefix(energy.dynamic_j, 'J')} dynamic + {with_prefix(energy.static_j, 'J')} "
         f"static on {energy.cores} cores); whole-chip static "
         f"{with_prefix(energy.static_chip_j, 'J')}",
-        f"Latency per inference: {with_prefix(energy.latency_s, 's')} in {len(energy.step_s)} steps",
+        f"Latency per inference: {with_prefix(energy.latency_s, 's')} in "
+        f"{len(energy.step_s)} steps",
         f"Status of the constants: {energy.status}; with each within its factor the energy lies "
         f"in {low} … {high} and the latency in {early} … {late}. "
         "The host processor is not included.",

@@ -64,15 +64,15 @@ def execute(artifact: Artifact, payloads: IntArray, probe: tuple[str, ...]) -> d
         if name != artifact.partitioned.input.name
     }
     with tempfile.TemporaryDirectory() as folder:
-        files: dict[str, list[Path]] = {}
-        for name, segments in inner.items():
+        files: dict[str, list[Path]] = {name: [] for name in inner}
+        for number, (name, segments) in enumerate(inner.items()):
             for segment in segments:
-                path = Path(folder) / f"{len(files)}-{segment.group.start}.npy"
+                path = Path(folder) / f"{number}-{segment.group.start}.npy"
                 shape = (total, segment.group.size)
                 np.lib.format.open_memmap(path, "w+", np.int32, shape).flush()
                 recorder = Recorder(shape=shape[1:], path=str(path))
                 segment.process.s_out.connect(recorder.s_in)
-                files.setdefault(name, []).append(path)
+                files[name].append(path)
         monitors: dict[str, dict[str, list[Any]]] = {"u": {}, "v": {}}
         for state in probe:
             for name, segments in inner.items():

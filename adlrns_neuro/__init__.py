@@ -1,0 +1,1 @@
+"""Training: low-rank spiking networks whose rank can be chosen after training."""

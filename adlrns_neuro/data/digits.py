@@ -1,0 +1,82 @@
+"""The 8x8 handwritten digits that come with scikit-learn, as integer payloads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+PIXEL_MAX = 16
+"""Largest pixel value; 0 is background."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelledImages:
+    """Images with their classes, both read-only.
+
+    Attributes:
+        images: integer pixels 0 to ``PIXEL_MAX``, shape (n, 64), int64.
+        labels: digits 0 to 9, shape (n,), int64.
+    """
+
+    images: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        self.images.setflags(write=False)
+        self.labels.setflags(write=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DigitsSplits:
+    """Three disjoint parts of the data set.
+
+    Attributes:
+        train: 60 %, for weights.
+        calibration: 20 %, for every choice made after or about training.
+        test: 20 %, for reported figures only.
+    """
+
+    train: LabelledImages
+    calibration: LabelledImages
+    test: LabelledImages
+
+
+def load_digits_splits(seed: int) -> DigitsSplits:
+    """Split the 1,797 digits 60/20/20, each class in the same proportion.
+
+    Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998), the copy
+    inside scikit-learn, so nothing is downloaded.
+
+    Args:
+        seed: decides which image falls into which part.
+    """
+    images, labels = load_digits(return_X_y=True)
+    images, labels = images.astype(np.int64), labels.astype(np.int64)
+    train_images, rest_images, train_labels, rest_labels = train_test_split(
+        images, labels, test_size=0.4, stratify=labels, random_state=seed
+    )
+    calibration_images, test_images, calibration_labels, test_labels = train_test_split(
+        rest_images, rest_labels, test_size=0.5, stratify=rest_labels, random_state=seed
+    )
+    return DigitsSplits(
+        train=LabelledImages(images=train_images, labels=train_labels),
+        calibration=LabelledImages(images=calibration_images, labels=calibration_labels),
+        test=LabelledImages(images=test_images, labels=test_labels),
+    )
+
+
+def direct_code(images: NDArray[np.int64], steps: int) -> NDArray[np.int64]:
+    """Graded direct coding: the same pixel values are sent as payloads at every step.
+
+    Args:
+        images: integer pixels, shape (n, 64).
+        steps: number of steps, at least 1.
+
+    Returns:
+        Payloads, shape (n, steps, 64): the layout of a stimulus file.
+    """
+    return np.repeat(images[:, np.newaxis, :], steps, axis=1)

@@ -1,0 +1,227 @@
+"""The whole way in one run: train on digits, compile every level, run it, count its energy.
+
+This is the composition root: the only module that sees training, compiler and simulators.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from rich.box import SIMPLE
+from rich.table import Table
+from tqdm import tqdm
+
+from adlrns_neuro.data.digits import LabelledImages, direct_code, load_digits_splits
+from adlrns_neuro.export import export_network
+from adlrns_neuro.models.snn import LowRankSNN, SnnConfig
+from adlrns_neuro.trainer import TrainingConfig, train_digits_snn
+from mapping.artifact.write import write_artifact
+from mapping.cli import JsonFlag, out, print_json
+from mapping.ir.checkpoint import load_network, save_network
+from mapping.ir.traffic import Calibration
+from mapping.pipeline import CompileOptions, compile_network
+from mapping.targets.load import load_target
+from mapping.units import with_prefix
+from simulators.backend import simulate
+from simulators.compare import require_equal
+from simulators.energy.estimate import estimate_energy
+from simulators.plots.overview import draw_overview
+from simulators.trace import Stimulus
+
+TARGET = "loihi2"
+NEURONS_PER_CORE = 16
+EXACT_SAMPLES = 20
+"""Test samples whose every u and v is compared between Lava, oracle and chip simulator."""
+LAVA_DEADLINE_S = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelResult:
+    """What the demo found for one rank level; accuracies are shares of the test split.
+
+    Attributes:
+        rank, cores: size of the factor pair and of the mapping.
+        float_accuracy: of the trained torch module.
+        integer_accuracy: of the chip simulator on the compiled program.
+        lava_accuracy: of Lava on the first ``lava_samples`` samples; None without Lava.
+        energy_j, latency_s: means per inference; energy_low_j, energy_high_j: its interval.
+        artifact: folder of the compiled program.
+    """
+
+    rank: int
+    cores: int
+    float_accuracy: float
+    integer_accuracy: float
+    lava_accuracy: float | None
+    test_samples: int
+    lava_samples: int
+    energy_j: float
+    dynamic_j: float
+    energy_low_j: float
+    energy_high_j: float
+    latency_s: float
+    status: str
+    artifact: str
+
+
+def demo_command(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for everything the demo makes.")
+    ] = Path("out/demo"),
+    seed: Annotated[int, typer.Option(help="Seed of data split and training.")] = 0,
+    lava_samples: Annotated[
+        int, typer.Option(help="Test samples to run in Lava for its accuracy.")
+    ] = 120,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train on digits, compile three ranks, run them in three backends, estimate their energy."""
+    start = time.perf_counter()
+    training = TrainingConfig(seed=seed)
+    results = run_demo(output, training, lava_samples=lava_samples, progress=not as_json)
+    if as_json:
+        print_json([asdict(result) for result in results])
+        return
+    out.print(results_table(results))
+    out.print(
+        f"Lava, oracle and chip simulator agreed on u, v, payloads and spikes of every step of "
+        f"{EXACT_SAMPLES} samples at every rank."
+        if results[0].lava_accuracy is not None
+        else "Lava is not installed, so its column is empty; `make setup` installs it."
+    )
+    out.print(f"Artifacts: {', '.join(result.artifact for result in results)}")
+    out.print(f"Pictures: {', '.join(f'{result.artifact}.png' for result in results)}")
+    out.print(
+        f"Network, input and traces: {output}. Whole demo: {time.perf_counter() - start:.0f} s."
+    )
+
+
+def run_demo(
+    output: Path, training: TrainingConfig, *, lava_samples: int, progress: bool
+) -> list[LevelResult]:
+    """Do everything and write it to ``output``; one result per rank level.
+
+    Args:
+        output: folder for network, input files, artifacts, traces and pictures.
+        training: how to train; its seed also splits the data.
+        lava_samples: test samples from which Lava's accuracy is taken.
+        progress: show progress bars.
+
+    Raises:
+        SimulationError: ADL-SIM-10, two backends disagree.
+    """
+    splits = load_digits_splits(training.seed)
+    trained = train_digits_snn(splits, SnnConfig(), training, progress=progress)
+    save_network(export_network(trained.model, name="digits", dt_s=1e-3), output / "network")
+    steps = trained.model.config.steps
+    stimulus = as_stimulus(splits.test, steps)
+    calibration = as_stimulus(splits.calibration, steps)
+    stimulus.save(output / "test.npz")
+    calibration.save(output / "calibration.npz")
+    ranks = trained.model.config.levels
+    return [
+        run_level(trained.model, rank, stimulus, calibration, output, lava_samples)
+        for rank in tqdm(ranks, desc="compile and run", unit="rank", disable=not progress)
+    ]
+
+
+def as_stimulus(part: LabelledImages, steps: int) -> Stimulus:
+    """Labelled images as directly coded input."""
+    return Stimulus(payloads=direct_code(part.images, steps), labels=part.labels)
+
+
+def run_level(
+    model: LowRankSNN,
+    rank: int,
+    stimulus: Stimulus,
+    calibration: Stimulus,
+    output: Path,
+    lava_samples: int,
+) -> LevelResult:
+    """Compile one level from the checkpoint in ``output`` and run it everywhere.
+
+    Raises:
+        SimulationError: ADL-SIM-10, two backends disagree.
+    """
+    folder = output / f"rank-{rank}"
+    result = compile_network(
+        load_network(output / "network"),
+        load_target(TARGET),
+        CompileOptions(rank=rank, neurons_per_core=NEURONS_PER_CORE),
+        calibration=Calibration(payloads=calibration.payloads),
+    )
+    artifact = result.artifact
+    write_artifact(artifact, result.report, folder)
+    trace = simulate(artifact, stimulus)
+    trace.save(output / f"rank-{rank}-trace.npz")
+    energy = estimate_energy(artifact, trace)
+    draw_overview(artifact, trace, energy, output / f"rank-{rank}.png")
+    low, high = energy.interval_j()
+    lava_accuracy = None
+    if find_spec("lava"):
+        exact = stimulus.first(EXACT_SAMPLES)
+        probed = (
+            simulate(artifact, exact, name, probe=("u", "v"), deadline_s=LAVA_DEADLINE_S)
+            for name in ("chip", "oracle", "lava")
+        )
+        require_equal(*probed, where=f"rank {rank}")
+        lava = simulate(artifact, stimulus.first(lava_samples), "lava", deadline_s=LAVA_DEADLINE_S)
+        lava_accuracy = lava.accuracy()
+    return LevelResult(
+        rank=rank,
+        cores=energy.cores,
+        float_accuracy=_float_accuracy(model, rank, stimulus),
+        integer_accuracy=trace.accuracy() or 0.0,
+        lava_accuracy=lava_accuracy,
+        test_samples=stimulus.samples,
+        lava_samples=min(lava_samples, stimulus.samples),
+        energy_j=energy.total_j,
+        dynamic_j=energy.dynamic_j,
+        energy_low_j=low,
+        energy_high_j=high,
+        latency_s=energy.latency_s,
+        status=energy.status,
+        artifact=str(folder),
+    )
+
+
+def results_table(results: list[LevelResult]) -> Table:
+    """One row per level."""
+    test_samples, lava_samples = results[0].test_samples, results[0].lava_samples
+    table = Table(
+        "rank",
+        "cores",
+        f"float\nof {test_samples}",
+        f"integer\nof {test_samples}",
+        f"Lava\nof {lava_samples}",
+        "energy\nper inference",
+        "latency\nper inference",
+        title=f"Digits on {TARGET}: accuracy on test digits, estimates ({results[0].status})",
+        box=SIMPLE,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    for row in results:
+        low, high = (with_prefix(e, "J", digits=2) for e in (row.energy_low_j, row.energy_high_j))
+        table.add_row(
+            str(row.rank),
+            str(row.cores),
+            f"{row.float_accuracy:.2%}",
+            f"{row.integer_accuracy:.2%}",
+            "–" if row.lava_accuracy is None else f"{row.lava_accuracy:.2%}",
+            f"{with_prefix(row.energy_j, 'J')} ({low} … {high})",
+            with_prefix(row.latency_s, "s"),
+        )
+    return table
+
+
+def _float_accuracy(model: LowRankSNN, rank: int, stimulus: Stimulus) -> float:
+    payloads = torch.from_numpy(stimulus.payloads.swapaxes(0, 1).astype(np.float32))
+    answers = model.predict(payloads, rank).numpy()
+    return float((answers == stimulus.labels).mean())

@@ -1,0 +1,78 @@
+"""From a trained module to the compiler's network description."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor, nn
+
+from adlrns_neuro.layers.linear import DynamicLowRankLayer
+from adlrns_neuro.layers.spiking import SpikingPopulation
+from adlrns_neuro.models.snn import DenseSNN, LowRankSNN
+from mapping.ir.network import Dense, FloatArray, Input, Lif, LowRank, Network, Projection
+
+INPUT, HIDDEN, READOUT = "pixels", "hidden", "readout"
+ENCODER, DECODER = "encoder", "decoder"
+
+
+def export_network(model: LowRankSNN | DenseSNN, *, name: str, dt_s: float) -> Network:
+    """Snapshot ``model`` as a float network; later training does not change it.
+
+    Args:
+        model: the trained classifier.
+        name: what reports call the network.
+        dt_s: duration that one step stands for [s].
+
+    Raises:
+        ConfigError: ADL-NET-05, a weight is NaN or infinite.
+    """
+    config = model.config
+    return Network(
+        name=name,
+        dt_s=dt_s,
+        populations=(
+            Input(
+                name=INPUT,
+                shape=(config.inputs,),
+                payload_max=config.payload_max,
+                payload_scale=config.payload_scale,
+            ),
+            _lif(HIDDEN, model.hidden),
+            _lif(READOUT, model.readout),
+        ),
+        projections=(
+            _projection(ENCODER, INPUT, HIDDEN, model.input_projection),
+            _projection(DECODER, HIDDEN, READOUT, model.output_projection),
+        ),
+        output=READOUT,
+    )
+
+
+def _lif(name: str, population: SpikingPopulation) -> Lif:
+    bias = np.zeros(population.neurons) if population.bias is None else _array(population.bias)
+    return Lif(
+        name=name,
+        shape=(population.neurons,),
+        current_decay=population.current_decay,
+        voltage_decay=population.voltage_decay,
+        threshold=population.threshold,
+        bias=bias,
+    )
+
+
+def _projection(
+    name: str, source: str, target: str, layer: DynamicLowRankLayer | nn.Linear
+) -> Projection:
+    if isinstance(layer, DynamicLowRankLayer):
+        return LowRank(
+            name=name,
+            source=source,
+            target=target,
+            U=_array(layer.U),
+            V=_array(layer.V),
+            levels=layer.levels,
+        )
+    return Dense(name=name, source=source, target=target, weight=_array(layer.weight))
+
+
+def _array(tensor: Tensor) -> FloatArray:
+    return tensor.detach().cpu().numpy().astype(np.float64)

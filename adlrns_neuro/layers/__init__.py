@@ -1,0 +1,6 @@
+"""Thin modules around the functional core."""
+
+from adlrns_neuro.layers.linear import DynamicLowRankLayer
+from adlrns_neuro.layers.spiking import SpikingPopulation
+
+__all__ = ["DynamicLowRankLayer", "SpikingPopulation"]

@@ -1,0 +1,40 @@
+"""Compile the trained network for Loihi 2 at every rank and compare what it takes.
+
+python examples/02_compile.py [OUT]        (after 01_train.py)
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from mapping import (
+    Calibration,
+    CompileOptions,
+    compile_network,
+    load_network,
+    load_target,
+    write_artifact,
+)
+from mapping.units import with_prefix
+from simulators import load_stimulus
+
+
+def main(output: Path) -> None:
+    network = load_network(output / "network")
+    calibration = Calibration(payloads=load_stimulus(output / "calibration.npz").payloads)
+    for rank in (4, 8, 16):
+        options = CompileOptions(rank=rank, neurons_per_core=16)
+        result = compile_network(network, load_target("loihi2"), options, calibration=calibration)
+        write_artifact(result.artifact, result.report, output / f"rank-{rank}")
+        cores, noc = result.report["cores"], result.report["noc"]
+        estimate = result.report["estimate"]
+        print(
+            f"rank {rank:2}: {cores['used']} cores, "
+            f"{noc['packets_per_step']:.1f} packets per step, "
+            f"{with_prefix(estimate['energy_j_per_step'], 'J')} per step ({estimate['status']})"
+        )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("out/examples"))

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+from support.errors import refused
+from torch import Tensor
+
+from adlrns_neuro.data import DigitsSplits, LabelledImages, load_digits_splits
+from adlrns_neuro.models import SnnConfig
+from adlrns_neuro.trainer import (
+    Examples,
+    TrainedSnn,
+    TrainingConfig,
+    accuracy_by_rank,
+    encode,
+    train_digits_snn,
+)
+from mapping.errors import ConfigError
+
+SHORT = SnnConfig(steps=4)
+QUICK = TrainingConfig(teacher_epochs=1, nested_epochs=1)
+
+
+@pytest.fixture(scope="module")
+def splits() -> DigitsSplits:
+    return load_digits_splits(0)
+
+
+@pytest.fixture(scope="module")
+def trained(splits: DigitsSplits) -> TrainedSnn:
+    return train_digits_snn(
+        splits, SHORT, TrainingConfig(teacher_epochs=4, nested_epochs=2), progress=False
+    )
+
+
+def weights(trained: TrainedSnn) -> Mapping[str, Tensor]:
+    return trained.model.state_dict()
+
+
+def test_a_few_epochs_beat_chance_by_far(splits: DigitsSplits, trained: TrainedSnn) -> None:
+    accuracy = accuracy_by_rank(trained.model, encode(splits.calibration, SHORT.steps))
+    assert accuracy == trained.calibration_accuracy
+    assert list(accuracy) == [4, 8, 16]
+    assert accuracy[4] > 0.4
+    assert accuracy[16] > 0.75
+    assert trained.teacher_calibration_accuracy > 0.75
+
+
+def test_weights_suit_eight_bits(trained: TrainedSnn) -> None:
+    for name, weight in trained.model.named_parameters():
+        assert float(weight.detach().abs().max()) < 4.0, name
+
+
+def test_the_seed_decides_every_bit_of_the_weights(splits: DigitsSplits) -> None:
+    first = train_digits_snn(splits, SHORT, QUICK, progress=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(99)  # the caller's stream must not matter
+        again = train_digits_snn(splits, SHORT, QUICK, progress=False)
+    for name, weight in weights(first).items():
+        assert torch.equal(weight, weights(again)[name]), name
+    other = train_digits_snn(
+        splits, SHORT, TrainingConfig(seed=1, teacher_epochs=1, nested_epochs=1), progress=False
+    )
+    assert not torch.equal(first.model.input_projection.U, other.model.input_projection.U)
+
+
+def test_the_caller_keeps_random_state_and_threads(splits: DigitsSplits) -> None:
+    state, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    train_digits_snn(splits, SHORT, QUICK, progress=False)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+
+
+def test_the_test_split_is_never_read(splits: DigitsSplits) -> None:
+    nothing = LabelledImages(
+        images=np.zeros((0, 64), dtype=np.int64), labels=np.zeros(0, dtype=np.int64)
+    )
+    blinded = DigitsSplits(train=splits.train, calibration=splits.calibration, test=nothing)
+    full = train_digits_snn(splits, SHORT, QUICK, progress=False)
+    blind = train_digits_snn(blinded, SHORT, QUICK, progress=False)
+    for name, weight in weights(full).items():
+        assert torch.equal(weight, weights(blind)[name]), name
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_progress_goes_to_stderr_or_nowhere(
+    splits: DigitsSplits, capsys: pytest.CaptureFixture[str], progress: bool
+) -> None:
+    train_digits_snn(splits, SHORT, QUICK, progress=progress)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert ("nested" in captured.err) is progress
+    assert progress or captured.err == ""
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("teacher_epochs", 0),
+        ("nested_epochs", 0),
+        ("batch_size", 0),
+        ("learning_rate", 0.0),
+        ("weight_decay", -0.1),
+        ("logit_scale", float("nan")),
+        ("distillation_share", 1.1),
+        ("temperature", 0.0),
+        ("activity_penalty", -1.0),
+    ],
+)
+def test_a_recipe_out_of_range_is_refused(field: str, value: float) -> None:
+    with refused(
+        ConfigError, "ADL-TRN-01", where=f"TrainingConfig.{field}", remedy="choose a value"
+    ):
+        TrainingConfig(**{field: value})  # type: ignore[arg-type]
+
+
+def test_labels_that_do_not_pair_with_samples_are_refused() -> None:
+    with refused(ConfigError, "ADL-TRN-02", where="Examples.labels", remedy="labels (n,)"):
+        Examples(payloads=torch.zeros(4, 3, 64), labels=torch.zeros(4, dtype=torch.int64))
+
+
+def test_a_label_without_a_readout_neuron_is_refused(splits: DigitsSplits) -> None:
+    with refused(ConfigError, "ADL-TRN-03", where="train.labels", remedy="SnnConfig.classes"):
+        train_digits_snn(splits, SnnConfig(classes=9, steps=4), QUICK, progress=False)
