@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+import pytest
 from hypothesis import settings
 
 settings.register_profile("adlrns", deadline=None, print_blob=True)
 settings.load_profile("adlrns")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip Lava tests, with the reason, where Lava is not installed."""
+    if find_spec("lava") is None:
+        without_lava = pytest.mark.skip(reason="Lava is not installed; `make setup` installs it")
+        for item in items:
+            if item.get_closest_marker("lava"):
+                item.add_marker(without_lava)

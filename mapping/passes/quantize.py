@@ -231,9 +231,9 @@ class _Quantization:
 
     def _largest_payload(self, rank: int) -> float:
         """Payloads must fit the packet, and the sum of ``rank`` of them the accumulator."""
-        payload = 2 ** (self.numeric.payload_bits.value - 1) - 1
-        accumulator = 2 ** (self.numeric.accumulator_bits.value - 1) - 1
-        return min(float(payload), accumulator / (256.0 * rank))
+        payload = 2.0 ** (self.numeric.payload_bits.value - 1) - 1
+        accumulator = 2.0 ** (self.numeric.accumulator_bits.value - 1) - 1
+        return min(payload, accumulator / (256 * rank))
 
     def _pieces(self, target: str, start: int, stop: int, suffix: str = "") -> list[_Piece]:
         pieces = []

@@ -112,5 +112,3 @@ def test_wrong_use_of_the_upper_commands(
     assert text in captured.err
     assert "Traceback" not in captured.err
     assert captured.out == ""
-
-

@@ -55,9 +55,7 @@ def _recount(case: Case, trace: ExecutionTrace) -> dict[str, np.ndarray]:
         name: np.zeros((samples, steps, len(partitioned.cores)), int)
         for name, _ in trace.counts.items()
     }
-    sent = {name: values != 0 for name, values in trace.spikes.items()} | {
-        "in": case.payloads != 0
-    }
+    sent = {name: values != 0 for name, values in trace.spikes.items()} | {"in": case.payloads != 0}
     core_of = {
         (group.population, index): core
         for core, program in enumerate(partitioned.cores)

@@ -87,7 +87,12 @@ def test_step_time_is_the_slowest_core_plus_the_barrier(case: Case) -> None:
                 max(
                     sum(
                         getattr(counts, name)[sample, step, core] * t[name]
-                        for name in ("compartment_access", "compartment_update", "spike", "axon_out")
+                        for name in (
+                            "compartment_access",
+                            "compartment_update",
+                            "spike",
+                            "axon_out",
+                        )
                     ),
                     sum(
                         getattr(counts, name)[sample, step, core] * t[name]
@@ -128,5 +133,3 @@ def test_a_trace_without_counts_or_of_another_program_is_refused(case: Case) -> 
     foreign = replace(_trace(case), program="another")
     with pytest.raises(ConfigError, match="ADL-ENG-02 · trace"):
         estimate_energy(case.artifact, foreign)
-
-

@@ -78,7 +78,7 @@ def test_an_input_file_without_spikes_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "in.npz", wrong=np.zeros(3))
     with pytest.raises(ConfigError, match=r"ADL-INP-06 · .*no array 'spikes'"):
         load_stimulus(tmp_path / "in.npz")
-    with pytest.raises(ArtifactError, match="ADL-TRC-01 · .*not a trace"):
+    with pytest.raises(ArtifactError, match=r"ADL-TRC-01 · .*not a trace"):
         load_trace(tmp_path / "in.npz")
 
 
@@ -106,7 +106,7 @@ def test_unsuitable_input_is_refused(case: Case) -> None:
 @given(case=cases())
 def test_unknown_backend_probe_and_step_count_are_refused(case: Case) -> None:
     stimulus = Stimulus(payloads=case.payloads)
-    with pytest.raises(ConfigError, match="ADL-CFG-01 · backend: .*did you mean 'chip'"):
+    with pytest.raises(ConfigError, match=r"ADL-CFG-01 · backend: .*did you mean 'chip'"):
         simulate(case.artifact, stimulus, "chips")
     with pytest.raises(ConfigError, match="ADL-CFG-06"):
         simulate(case.artifact, stimulus, probe=("w",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import strategies as st
@@ -144,7 +145,7 @@ def _projections(
     graded: bool,
 ) -> list[IntegerProjection]:
     """A chain through all populations, plus random extra and recurrent projections."""
-    pairs = list(zip(populations, populations[1:], strict=False))
+    pairs = list(pairwise(populations))
     inner = populations[1:]
     for _ in range(draw(st.integers(0, 3))):
         pairs.append((draw(st.sampled_from(populations)), draw(st.sampled_from(inner))))
