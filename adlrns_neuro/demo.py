@@ -15,15 +15,15 @@ import numpy as np
 import torch
 import typer
 from rich.box import SIMPLE
+from rich.progress import track
 from rich.table import Table
-from tqdm import tqdm
 
 from adlrns_neuro.data.digits import LabelledImages, direct_code, load_digits_splits
 from adlrns_neuro.export import export_network
 from adlrns_neuro.models.snn import LowRankSNN, SnnConfig
 from adlrns_neuro.trainer import TrainingConfig, train_digits_snn
 from mapping.artifact.write import write_artifact
-from mapping.cli import JsonFlag, out, print_json
+from mapping.cli import JsonFlag, err, out, print_json
 from mapping.ir.checkpoint import load_network, save_network
 from mapping.ir.traffic import Calibration
 from mapping.pipeline import CompileOptions, compile_network
@@ -127,7 +127,7 @@ def run_demo(
     ranks = trained.model.config.levels
     return [
         run_level(trained.model, rank, stimulus, calibration, output, lava_samples)
-        for rank in tqdm(ranks, desc="compile and run", unit="rank", disable=not progress)
+        for rank in track(ranks, "compile and run", console=err, disable=not progress)
     ]
 
 

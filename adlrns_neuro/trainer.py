@@ -90,19 +90,20 @@ class Examples:
         labels: classes, shape (n,), int64.
 
     Raises:
-        ConfigError: ``ADL-TRN-02`` unless there is one label for each sample.
+        ConfigError: ``ADL-TRN-02`` unless there is one label for each of at least one sample.
     """
 
     payloads: Tensor
     labels: Tensor
 
     def __post_init__(self) -> None:
-        if self.payloads.ndim != 3 or self.labels.shape != self.payloads.shape[1:2]:
+        paired = self.payloads.ndim == 3 and self.labels.shape == self.payloads.shape[1:2]
+        if not paired or len(self.labels) == 0:
             raise ConfigError(
                 f"labels of shape {tuple(self.labels.shape)} do not fit payloads of shape "
                 f"{tuple(self.payloads.shape)}",
                 where="Examples.labels",
-                remedy="pass payloads (steps, n, inputs) and labels (n,)",
+                remedy="pass payloads (steps, n, inputs) and labels (n,) with n at least 1",
                 code="ADL-TRN-02",
             )
 

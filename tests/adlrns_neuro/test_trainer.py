@@ -117,9 +117,12 @@ def test_a_recipe_out_of_range_is_refused(field: str, value: float) -> None:
         TrainingConfig(**{field: value})  # type: ignore[arg-type]
 
 
-def test_labels_that_do_not_pair_with_samples_are_refused() -> None:
+@pytest.mark.parametrize(("samples", "labels"), [(3, 4), (0, 0)])
+def test_labels_that_do_not_pair_with_samples_are_refused(samples: int, labels: int) -> None:
     with refused(ConfigError, "ADL-TRN-02", where="Examples.labels", remedy="labels (n,)"):
-        Examples(payloads=torch.zeros(4, 3, 64), labels=torch.zeros(4, dtype=torch.int64))
+        Examples(
+            payloads=torch.zeros(4, samples, 64), labels=torch.zeros(labels, dtype=torch.int64)
+        )
 
 
 def test_a_label_without_a_readout_neuron_is_refused(splits: DigitsSplits) -> None:
