@@ -5,15 +5,12 @@ This is the composition root: the only module that sees training, compiler and s
 
 from __future__ import annotations
 
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
-import typer
 from rich.box import SIMPLE
 from rich.progress import track
 from rich.table import Table
@@ -23,7 +20,7 @@ from adlrns_neuro.export import export_network
 from adlrns_neuro.models.snn import LowRankSNN, SnnConfig
 from adlrns_neuro.trainer import TrainingConfig, train_digits_snn
 from mapping.artifact.write import write_artifact
-from mapping.cli import JsonFlag, err, out, print_json
+from mapping.cli import err
 from mapping.ir.checkpoint import load_network, save_network
 from mapping.ir.traffic import Calibration
 from mapping.pipeline import CompileOptions, compile_network
@@ -69,39 +66,6 @@ class LevelResult:
     latency_s: float
     status: str
     artifact: str
-
-
-def demo_command(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for everything the demo makes.")
-    ] = Path("out/demo"),
-    seed: Annotated[int, typer.Option(help="Seed of data split and training.")] = 0,
-    lava_samples: Annotated[
-        int, typer.Option(help="Test samples to run in Lava for its accuracy.")
-    ] = 120,
-    as_json: JsonFlag = False,
-) -> None:
-    """Train on digits, compile three ranks, run them in three backends, estimate their energy."""
-    start = time.perf_counter()
-    training = TrainingConfig(seed=seed)
-    results = run_demo(output, training, lava_samples=lava_samples, progress=not as_json)
-    if as_json:
-        print_json([asdict(result) for result in results])
-        return
-    out.print(results_table(results))
-    if results[0].lava_accuracy is None:
-        out.print("Lava is not installed, so its column is empty; `make setup` installs it.")
-    else:
-        out.print(
-            f"Lava ran the first {results[0].lava_samples} test digits; every payload and spike "
-            f"equals the chip simulator's, and on {EXACT_SAMPLES} of them every u and v, too, in "
-            "all three backends."
-        )
-    out.print(f"Artifacts: {', '.join(result.artifact for result in results)}")
-    out.print(f"Pictures: {', '.join(f'{result.artifact}.png' for result in results)}")
-    out.print(
-        f"Network, input and traces: {output}. Whole demo: {time.perf_counter() - start:.0f} s."
-    )
 
 
 def run_demo(

@@ -60,6 +60,16 @@ def print_json(content: object) -> None:
     sys.stdout.write(json.dumps(content, indent=1) + "\n")
 
 
+def say(text: str) -> None:
+    """Print ``text`` as it is; it may hold names and paths that look like markup."""
+    out.print(text, markup=False, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """Print ``text`` to stderr as one line that can be searched and copied."""
+    err.print(text, markup=False, soft_wrap=True)
+
+
 @app.command("compile")
 def compile_command(
     model: Annotated[Path, typer.Argument(help="ADLRNS checkpoint folder.")],
@@ -113,7 +123,7 @@ def compile_command(
         print_json(result.report)
     else:
         print_summary(result.report)
-        out.print(f"Written to {output}")
+        say(f"Written to {output}")
 
 
 @app.command("check")
@@ -124,7 +134,7 @@ def check_command(artifact: ArtifactPath, as_json: JsonFlag = False) -> None:
     if as_json:
         print_json({"diagnostics": [asdict(d) for d in diagnostics]})
     for diagnostic in diagnostics:
-        err.print(str(diagnostic), markup=False)
+        complain(str(diagnostic))
     if broken:
         raise typer.Exit(EXIT_DOES_NOT_FIT)
     if not as_json:
@@ -151,7 +161,7 @@ def targets_list(as_json: JsonFlag = False) -> None:
         print_json([{"name": c.name, "description": c.description} for c in chips])
         return
     for chip in chips:
-        out.print(f"{chip.name}: {chip.description}", markup=False)
+        say(f"{chip.name}: {chip.description}")
 
 
 @targets_app.command("show")
@@ -164,12 +174,15 @@ def targets_show(
     if as_json:
         print_json(target_data(chip))
         return
-    table = Table("entry", "value", "status", "source", title=chip.description)
+    table = Table(title=Text(chip.description), box=SIMPLE, collapse_padding=True, pad_edge=False)
+    table.add_column("entry", no_wrap=True)
+    for heading in ("value", "status", "source"):
+        table.add_column(heading, overflow="fold")
     for name, entry in chip.constants().items():
         factor = getattr(entry, "factor", 1.0)
         interval = f" (×/÷ {factor:g})" if factor > 1 else ""
         value = str(entry.value) if isinstance(entry.value, bool) else f"{entry.value:g}"
-        table.add_row(name, value + interval, entry.status, entry.source)
+        table.add_row(name, value + interval, entry.status, Text(entry.source))
     out.print(table)
 
 
@@ -182,14 +195,14 @@ def targets_validate(
     if as_json:
         print_json({"name": chip.name, "valid": True})
     else:
-        out.print(f"{chip.name} is complete: {len(chip.constants())} figures.", markup=False)
+        say(f"{chip.name} is complete: {len(chip.constants())} figures.")
 
 
 def print_summary(report: dict[str, Any]) -> None:
     """The compiler's report for people."""
     network, cores, noc = report["network"], report["cores"], report["noc"]
-    out.print(
-        f"[bold]{network['name']}[/bold] on {report['target']}: {network['neurons']} neurons, "
+    say(
+        f"{network['name']} on {report['target']}: {network['neurons']} neurons, "
         f"{network['synapses']} synapses, {cores['used']} of {cores['available']} cores"
     )
     layers = Table(
@@ -208,7 +221,7 @@ def print_summary(report: dict[str, Any]) -> None:
     )
     for layer in network["layers"]:
         layers.add_row(
-            layer["name"],
+            Text(layer["name"]),
             f"{layer['in']} → {layer['out']}",
             str(layer["rank"]),
             layer["realisation"],
@@ -238,9 +251,7 @@ def print_summary(report: dict[str, Any]) -> None:
         f"{with_prefix(estimate['latency_s_per_step'], 's')} per step"
     )
     for diagnostic in report["diagnostics"]:
-        out.print(
-            "{code} · {where}: {message}. Remedy: {remedy}.".format(**diagnostic), markup=False
-        )
+        say(_line(diagnostic))
 
 
 def print_cores(report: dict[str, Any]) -> None:
@@ -294,11 +305,20 @@ def _load_calibration(path: Path, network: Network) -> Calibration:
     return Calibration(payloads=check_payloads(spikes, network.input, where=str(path)))
 
 
-def build_app() -> typer.Typer:
-    """The application with the commands of every installed package."""
+def build_app(wanted: str | None) -> typer.Typer:
+    """The application with the commands of every installed package.
+
+    Args:
+        wanted: load this command alone, since others may take seconds to import; None for all.
+    """
+    own = {command.name for command in app.registered_commands}
     for entry in sorted(entry_points(group="adlrns_map.commands"), key=lambda e: e.name):
-        if entry.name not in {command.name for command in app.registered_commands}:
+        if entry.name in own or (wanted is not None and entry.name != wanted):
+            continue
+        try:
             app.command(entry.name)(entry.load())
+        except (ImportError, AttributeError) as error:
+            complain(f"The command {entry.name!r} of {entry.value} cannot be loaded: {error}")
     return app
 
 
@@ -311,7 +331,8 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; errors are printed, never raised."""
     debug = "--debug" in arguments
     as_json = "--json" in arguments
-    command = typer.main.get_command(build_app())
+    wanted = arguments[0] if arguments and not arguments[0].startswith("-") else None
+    command = typer.main.get_command(build_app(wanted))
     try:
         command([a for a in arguments if a != "--debug"])
     except SystemExit as end:
@@ -319,13 +340,12 @@ def run(arguments: list[str]) -> int:
     except AdlrnsError as error:
         return _report_error(error, as_json=as_json, debug=debug)
     except KeyboardInterrupt:
-        err.print("Interrupted.")
+        complain("Interrupted.")
         return EXIT_INTERNAL
     except Exception as error:
-        err.print(
+        complain(
             f"Internal error: {type(error).__name__}: {error}. Remedy: run again with --debug and "
-            "report what it prints.",
-            markup=False,
+            "report what it prints."
         )
         if debug:
             traceback.print_exc()
@@ -342,9 +362,11 @@ def _report_error(error: AdlrnsError, *, as_json: bool, debug: bool) -> int:
     if as_json:
         print_json({"diagnostics": found})
     for diagnostic in found:
-        err.print(
-            "{code} · {where}: {message}. Remedy: {remedy}.".format(**diagnostic), markup=False
-        )
+        complain(_line(diagnostic))
     if debug:
         traceback.print_exception(error)
     return error.exit_code
+
+
+def _line(diagnostic: dict[str, str]) -> str:
+    return "{code} · {where}: {message}. Remedy: {remedy}.".format(**diagnostic)

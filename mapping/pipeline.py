@@ -15,7 +15,7 @@ from mapping.errors import DesignRuleError
 from mapping.ir.checkpoint import fingerprint
 from mapping.ir.diagnostic import Diagnostic
 from mapping.ir.network import Network
-from mapping.ir.traffic import Calibration, TrafficProfile
+from mapping.ir.traffic import Calibration, TrafficProfile, check_payloads
 from mapping.ir.verify import verify_partition, verify_placement, verify_routing
 from mapping.passes.partition import Partition
 from mapping.passes.place import Place
@@ -88,8 +88,11 @@ def compile_network(
 
     Raises:
         AdlrnsError: from the passes; each documents its own.
+        ConfigError: ADL-INP-01 … 03, the calibration data do not suit the network.
         DesignRuleError: the compiled program breaks design rules.
     """
+    if calibration is not None:
+        check_payloads(calibration.payloads, network.input, where="calibration")
     stages = _Stages(observer)
     pruned = stages.run("prune_ranks", PruneRanks(rank=options.rank).run, network)
     factored = stages.run("realise_factors", RealiseFactors().run, pruned, chip)

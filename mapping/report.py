@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from mapping.artifact.schema import Artifact
+from mapping.artifact.schema import REPORT_SCHEMA, Artifact
 from mapping.cost import dynamic_energy_j, static_power_w, step_time_s
 from mapping.ir.diagnostic import Diagnostic
 from mapping.ir.network import Input
@@ -33,7 +33,7 @@ def compile_report(
         stages: passes with their durations [s].
     """
     return {
-        "schema": "adlrns-report/1",
+        "schema": REPORT_SCHEMA,
         "target": artifact.chip.name,
         "network": _network(artifact),
         "cores": _cores(artifact),
@@ -77,9 +77,9 @@ def _layers(artifact: Artifact) -> list[Report]:
     errors = {f.projection: f for f in artifact.partitioned.fidelity}
     rows: list[Report] = []
     for layer, parts in specs.items():
-        first = next(s for s in parts if s.part != "U")
-        last = next(s for s in parts if s.part != "V")
-        factored = first.part == "V"
+        factored = {"V", "U"} <= {spec.part for spec in parts}
+        first = next(s for s in parts if s.part == "V") if factored else parts[0]
+        last = next(s for s in parts if s.part == "U") if factored else parts[0]
         wide, narrow = sizes[first.source], sizes[last.target]
         rows.append(
             {

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mapping.artifact.read import load_artifact
-from mapping.cli import ArtifactPath, JsonFlag, out, print_json
+from mapping.cli import ArtifactPath, JsonFlag, out, print_json, say
 from simulators.backend import simulate
 from simulators.energy.estimate import estimate_energy
 from simulators.energy.table import core_table, energy_lines
@@ -40,13 +40,13 @@ def simulate_command(
         print_json(summary)
         return
     accuracy = trace.accuracy()
-    out.print(
+    say(
         f"{trace.samples} samples × {trace.steps} steps on {backend}: "
         f"{summary['spikes_total']} spikes, {trace.seconds:.3g} s"
         + (f", accuracy {accuracy:.2%}" if accuracy is not None else "")
     )
     if output is not None:
-        out.print(f"Written to {output}")
+        say(f"Written to {output}")
 
 
 def energy_command(
@@ -68,4 +68,4 @@ def energy_command(
         return
     out.print(core_table(program, energy))
     for line in energy_lines(energy):
-        out.print(line)
+        say(line)

@@ -22,28 +22,22 @@ def atomic_directory(path: Path, *, marker: str) -> Iterator[Path]:
     Raises:
         ArtifactError: ADL-ART-01, ``path`` exists and is something else or cannot be written.
     """
-    if path.exists() and not (path / marker).is_file() and (path.is_file() or any(path.iterdir())):
-        raise ArtifactError(
-            f"exists and holds no {marker}, so it will not be replaced",
-            where=str(path),
-            remedy="choose another output path or remove it yourself",
-            code="ADL-ART-01",
-        )
     with _writable(path):
+        if path.exists() and not (path / marker).is_file() and not _is_empty_folder(path):
+            raise ArtifactError(
+                f"exists and holds no {marker}, so it will not be replaced",
+                where=str(path),
+                remedy="choose another output path or remove it yourself",
+                code="ADL-ART-01",
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
-        yield work
-        work.chmod(0o755)
-        if path.exists():
-            discarded = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
-            path.rename(discarded / path.name)
-            work.rename(path)
-            shutil.rmtree(discarded)
-        else:
-            work.rename(path)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        try:
+            yield work
+            work.chmod(0o755)
+            _replace_folder(path, work)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 @contextmanager
@@ -58,14 +52,34 @@ def atomic_file(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(
             prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
         )
-    os.close(handle)
-    work = Path(name)
+        os.close(handle)
+        work = Path(name)
+        try:
+            yield work
+            work.chmod(0o644)
+            work.replace(path)
+        finally:
+            work.unlink(missing_ok=True)
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _replace_folder(path: Path, work: Path) -> None:
+    """Put ``work`` in the place of ``path``; an old folder is set aside, then removed."""
+    if not path.exists():
+        work.rename(path)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
+    path.rename(aside / path.name)
     try:
-        yield work
-        work.chmod(0o644)
-        work.replace(path)
+        work.rename(path)
+    except OSError:
+        (aside / path.name).rename(path)
+        raise
     finally:
-        work.unlink(missing_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextmanager

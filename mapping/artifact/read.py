@@ -16,6 +16,7 @@ from mapping.artifact.schema import (
     CORES_FILE,
     MANIFEST_FILE,
     REPORT_FILE,
+    REPORT_SCHEMA,
     ROUTES_FILE,
     SCHEMA,
     Artifact,
@@ -29,6 +30,7 @@ from mapping.ir.partitioned import CoreProgram, PartitionedNetwork, SynapseTile
 from mapping.ir.placed import Placement
 from mapping.ir.quantized import IntegerLif, IntegerPopulation, IntegerRelay
 from mapping.ir.routed import Routing
+from mapping.ir.verify import partition_faults
 from mapping.targets.load import parse_target
 
 _AGAIN = "compile the network again or copy the whole folder"
@@ -70,22 +72,24 @@ def load_artifact(path: Path | str) -> Artifact:
                 for core, record in enumerate(manifest.cores)
             ),
         )
-        return Artifact(
-            chip=parse_target(manifest.chip, where=str(folder / MANIFEST_FILE)),
-            partitioned=partitioned,
-            placement=Placement(slots=tuple(record.slot for record in manifest.cores)),
-            routing=Routing(
-                **{name: routes[name] for name in ("source", "target", "offsets", "links")}
-            ),
-            origin=manifest.origin,
+        routing = Routing(
+            source=routes["source"],
+            target=routes["target"],
+            offsets=routes["offsets"],
+            links=routes["links"],
         )
     except KeyError as error:
-        raise ArtifactError(
-            f"lacks the array {error}",
-            where=str(folder),
-            remedy=_AGAIN,
-            code="ADL-ART-03",
-        ) from error
+        raise _damaged(folder, f"lacks the array {error}") from error
+    fault = next(partition_faults(partitioned), None)
+    if fault:
+        raise _damaged(folder / MANIFEST_FILE, f"contradicts itself: {fault}")
+    return Artifact(
+        chip=parse_target(manifest.chip, where=str(folder / MANIFEST_FILE)),
+        partitioned=partitioned,
+        placement=Placement(slots=tuple(record.slot for record in manifest.cores)),
+        routing=routing,
+        origin=manifest.origin,
+    )
 
 
 def load_report(path: Path | str) -> dict[str, object]:
@@ -98,12 +102,9 @@ def load_report(path: Path | str) -> dict[str, object]:
     try:
         report: dict[str, object] = json.loads(content)
     except ValueError as error:
-        raise ArtifactError(
-            f"is not JSON ({error})",
-            where=str(Path(path) / REPORT_FILE),
-            remedy=_AGAIN,
-            code="ADL-ART-03",
-        ) from error
+        raise _damaged(Path(path) / REPORT_FILE, f"is not JSON ({error})") from error
+    if not isinstance(report, dict) or report.get("schema") != REPORT_SCHEMA:
+        raise _damaged(Path(path) / REPORT_FILE, f"is not a report of schema {REPORT_SCHEMA}")
     return report
 
 
@@ -125,6 +126,9 @@ def _read_manifest(folder: Path) -> ManifestRecord:
         return ManifestRecord.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            message = f"is truncated or not JSON ({first['msg']})"
+            raise _damaged(folder / MANIFEST_FILE, message) from error
         place = ".".join(str(part) for part in first["loc"]) or "the document"
         raise ArtifactError(
             f"{place}: {first['msg']}; this version reads schema {SCHEMA}",
@@ -134,25 +138,21 @@ def _read_manifest(folder: Path) -> ManifestRecord:
         ) from error
 
 
+def _damaged(path: Path, message: str) -> ArtifactError:
+    return ArtifactError(message, where=str(path), remedy=_AGAIN, code="ADL-ART-03")
+
+
 def _read_arrays(folder: Path, name: str, manifest: ManifestRecord) -> Arrays:
     content = _read(folder, name)
     if sha256(content).hexdigest() != manifest.files.get(name):
-        raise ArtifactError(
-            "is truncated or changed: its checksum is not the one in the manifest",
-            where=str(folder / name),
-            remedy=_AGAIN,
-            code="ADL-ART-03",
+        raise _damaged(
+            folder / name, "is truncated or changed: its checksum is not the one in the manifest"
         )
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise ArtifactError(
-            f"is not a NumPy archive ({error})",
-            where=str(folder / name),
-            remedy=_AGAIN,
-            code="ADL-ART-03",
-        ) from error
+        raise _damaged(folder / name, f"is not a NumPy archive ({error})") from error
 
 
 def _population(record: InputRecord | LifRecord | RelayRecord, arrays: Arrays) -> IntegerPopulation:

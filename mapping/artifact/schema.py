@@ -18,6 +18,7 @@ from mapping.ir.routed import Routing
 from mapping.targets.spec import ChipSpec
 
 SCHEMA = "adlrns-artifact/1"
+REPORT_SCHEMA = "adlrns-report/1"
 MANIFEST_FILE = "manifest.json"
 CORES_FILE = "cores.npz"
 ROUTES_FILE = "routes.npz"

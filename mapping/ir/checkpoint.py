@@ -180,9 +180,9 @@ def _read_tensors(path: Path) -> dict[str, FloatArray]:
     _require(path)
     try:
         return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise ArtifactError(
-            f"is truncated or not a safetensors file ({error})",
+            f"is truncated or holds tensors that NumPy lacks ({error})",
             where=str(path),
             remedy="copy the checkpoint again or export it anew",
             code="ADL-CKP-02",

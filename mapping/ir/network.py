@@ -13,7 +13,9 @@ Time is discrete, in steps of ``dt_s`` seconds, and every convention is explicit
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -33,6 +35,16 @@ def frozen_array(
     return array
 
 
+def _ints(values: Iterable[int]) -> tuple[int, ...]:
+    return tuple(int(value) for value in values)
+
+
+def _plain(element: object, **kinds: Callable[[Any], object]) -> None:
+    """Turn NumPy scalars among the fields of a frozen dataclass into Python's own."""
+    for name, kind in kinds.items():
+        object.__setattr__(element, name, kind(getattr(element, name)))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Input:
     """A population whose spikes come from outside.
@@ -49,6 +61,9 @@ class Input:
     payload_min: int = 0
     payload_max: int = 1
     payload_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        _plain(self, shape=_ints, payload_min=int, payload_max=int, payload_scale=float)
 
     @property
     def size(self) -> int:
@@ -77,7 +92,8 @@ class Lif:
     bias: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
-        bias = self.bias if np.size(self.bias) else np.zeros(self.size)
+        _plain(self, shape=_ints, current_decay=float, voltage_decay=float, threshold=float)
+        bias = self.bias if np.size(self.bias) else np.zeros(max(self.size, 0))
         object.__setattr__(self, "bias", frozen_array(bias))
 
     @property
@@ -103,12 +119,13 @@ class Relay:
     block_bounds: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        _plain(self, block_bounds=_ints)
         object.__setattr__(self, "threshold", frozen_array(self.threshold))
 
     @property
     def size(self) -> int:
         """The rank."""
-        return int(self.threshold.shape[0])
+        return int(self.threshold.size)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -168,6 +185,7 @@ class LowRank:
     relay_threshold: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
+        _plain(self, levels=_ints)
         object.__setattr__(self, "U", frozen_array(self.U))
         object.__setattr__(self, "V", frozen_array(self.V))
         rank = self.V.shape[-1] if self.V.ndim else 0
@@ -210,15 +228,20 @@ class Network:
     output: str
 
     def __post_init__(self) -> None:
+        _plain(self, dt_s=float)
         _check_names(self)
         for population in self.populations:
             _check_population(population)
         for projection in self.projections:
             _check_projection(self, projection)
         inputs = [p.name for p in self.populations if isinstance(p, Input)]
-        if len(inputs) != 1 or not nx.has_path(self.graph(), inputs[0], self.output):
+        if (
+            len(inputs) != 1
+            or self.output in inputs
+            or not nx.has_path(self.graph(), inputs[0], self.output)
+        ):
             raise UnsupportedModelError(
-                f"needs one input population with a path to the output {self.output!r}, "
+                f"needs one input population with a path to another, the output {self.output!r}, "
                 f"but has the input populations {inputs}",
                 where=f"network {self.name}",
                 remedy="join the inputs into one population and connect it through projections",
@@ -308,7 +331,13 @@ def _check_names(network: Network) -> None:
 
 def _population_rules(population: Population) -> list[tuple[bool, str, str]]:
     """Rows of (holds, what is wrong, remedy) for one population."""
-    rules = [(population.size > 0, f"shape {population.shape} holds no compartment", "drop it")]
+    rules = [
+        (
+            all(extent > 0 for extent in population.shape),
+            f"shape {population.shape} holds no compartment",
+            "give positive extents",
+        )
+    ]
     match population:
         case Input(payload_min=low, payload_max=high, payload_scale=scale):
             rules += [
@@ -332,9 +361,11 @@ def _population_rules(population: Population) -> list[tuple[bool, str, str]]:
             ]
         case Relay(threshold=thresholds, block_bounds=bounds):
             rules += [
+                (thresholds.ndim == 1, "relay thresholds are no vector", "give one per relay"),
                 (bool((thresholds >= 0).all()), "a relay threshold is negative", "make it ≥ 0"),
                 (
-                    bounds[0] == 0
+                    bool(bounds)
+                    and bounds[0] == 0
                     and bounds[-1] == population.size
                     and all(a < b for a, b in itertools.pairwise(bounds)),
                     f"block bounds {bounds} do not cut {population.size} relays into blocks",
@@ -345,13 +376,14 @@ def _population_rules(population: Population) -> list[tuple[bool, str, str]]:
 
 
 def _check_population(population: Population) -> None:
+    match population:
+        case Lif(bias=bias):
+            _check_finite(population.name, bias=bias)
+        case Relay(threshold=threshold):
+            _check_finite(population.name, threshold=threshold)
     for holds, message, remedy in _population_rules(population):
         if not holds:
             raise ConfigError(message, where=population.name, remedy=remedy, code="ADL-NET-03")
-    if isinstance(population, Lif):
-        _check_finite(population.name, bias=population.bias)
-    if isinstance(population, Relay):
-        _check_finite(population.name, threshold=population.threshold)
 
 
 def _check_projection(network: Network, projection: Projection) -> None:
@@ -394,6 +426,13 @@ def _check_projection(network: Network, projection: Projection) -> None:
                 code="ADL-NET-04",
             )
     _check_finite(projection.name, **{key: array for key, (array, _) in shapes.items()})
+    if isinstance(projection, LowRank) and (projection.relay_threshold < 0).any():
+        raise ConfigError(
+            "a relay threshold is negative",
+            where=projection.name,
+            remedy="make it ≥ 0",
+            code="ADL-NET-03",
+        )
 
 
 def _check_finite(where: str, **arrays: FloatArray) -> None:

@@ -54,16 +54,16 @@ def sum_range(weights: npt.ArrayLike, payloads: PayloadRange) -> tuple[FloatArra
 
 
 def delivered_range(
-    parts: Iterable[tuple[npt.ArrayLike, int | None, PayloadRange]],
+    parts: Iterable[tuple[npt.ArrayLike, int | None, PayloadRange]], size: int
 ) -> PayloadRange:
     """Bounds of the dendritic input that several projections deliver together.
 
     Args:
-        parts: ``(weights, exponent, range of the source)`` of each projection, all with the same
-            number of rows; without an exponent nothing is shifted or rounded. At least one.
+        parts: ``(weights, exponent, range of the source)`` of each projection, all ``size`` rows
+            high; without an exponent nothing is shifted or rounded.
+        size: number of target compartments.
     """
-    low: FloatArray | float = 0.0
-    high: FloatArray | float = 0.0
+    low, high = np.zeros(size), np.zeros(size)
     for weights, exponent, source in parts:
         below, above = sum_range(weights, source)
         if exponent is not None:

@@ -50,8 +50,7 @@ def check_payloads(
             remedy=f"store integer payloads; one unit stands for {population.payload_scale:g}",
             code="ADL-INP-02",
         )
-    values = payloads.astype(np.int64)
-    low, high = int(values.min()), int(values.max())
+    low, high = int(payloads.min()), int(payloads.max())
     if low < population.payload_min or high > population.payload_max:
         raise ConfigError(
             f"payloads span {low}..{high}, but {population.name} was compiled for "
@@ -60,7 +59,7 @@ def check_payloads(
             remedy="scale the input, or widen the payload range and compile again",
             code="ADL-INP-03",
         )
-    return values
+    return payloads.astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -14,25 +15,54 @@ from mapping.ir.routed import Routing, link_ends
 from mapping.targets.spec import MeshSpec
 
 
-def verify_partition(quantized: QuantizedNetwork, partitioned: PartitionedNetwork) -> None:
-    """Every compartment and synapse is there exactly once, and nothing else is."""
-    seen = {
-        p.name: np.zeros(p.size, int) for p in quantized.populations if not isinstance(p, Input)
-    }
-    synapses = [np.zeros(p.spec.rows, int) for p in quantized.projections]
+def partition_faults(partitioned: PartitionedNetwork) -> Iterator[str]:
+    """What is wrong with core programs: lost, doubled or unknown compartments and synapses."""
+    sizes = {p.name: p.size for p in partitioned.populations}
+    inputs = [p.name for p in partitioned.populations if isinstance(p, Input)]
+    if len(inputs) != 1 or partitioned.output not in sizes:
+        yield f"inputs {inputs} and output {partitioned.output!r} do not fit the populations"
+        return
+    for spec in partitioned.projections:
+        inside = 0 <= spec.source_start < spec.source_stop <= sizes.get(
+            spec.source, 0
+        ) and 0 <= spec.target_start < spec.target_stop <= sizes.get(spec.target, 0)
+        if not inside or spec.target in inputs:
+            yield f"projection {spec.name} leaves its populations"
+            return
+    seen = {name: np.zeros(size, int) for name, size in sizes.items() if name not in inputs}
+    synapses = [np.zeros(spec.rows, int) for spec in partitioned.projections]
     for core, program in enumerate(partitioned.cores):
         own: dict[str, set[int]] = defaultdict(set)
         for group in program.groups:
+            if not 0 <= group.start < group.stop <= len(seen.get(group.population, ())):
+                yield f"core {core} holds the unknown compartments {group}"
+                return
             seen[group.population][group.start : group.stop] += 1
             own[group.population] |= set(range(group.start, group.stop))
-        for tile in program.tiles:
-            spec = partitioned.projections[tile.projection]
+        for number, tile in enumerate(program.tiles):
             rows = range(tile.target_start, tile.target_stop)
-            assert set(rows) <= own[spec.target], f"core {core} lacks the targets of a tile"
+            known = tile.projection < len(partitioned.projections)
+            spec = partitioned.projections[tile.projection if known else 0]
+            if not known or not rows or not set(rows) <= own[spec.target]:
+                yield f"tile {number} of core {core} ends on compartments that are elsewhere"
+                return
+            if tile.mantissas.shape != (len(rows), spec.columns):
+                yield f"tile {number} of core {core} has the wrong shape"
+                return
             offset = spec.target_start
             synapses[tile.projection][tile.target_start - offset : tile.target_stop - offset] += 1
-    assert all((count == 1).all() for count in seen.values()), "compartments lost or doubled"
-    assert all((count == 1).all() for count in synapses), "synapses lost or doubled"
+    for name, count in seen.items():
+        if (count != 1).any():
+            yield f"compartments of {name} are lost or doubled"
+    for spec, count in zip(partitioned.projections, synapses, strict=True):
+        if (count != 1).any():
+            yield f"synapses of {spec.name} are lost or doubled"
+
+
+def verify_partition(quantized: QuantizedNetwork, partitioned: PartitionedNetwork) -> None:
+    """Every compartment and synapse is there exactly once, and nothing else is."""
+    faults = list(partition_faults(partitioned))
+    assert not faults, faults[0]
     again = reassemble(partitioned)
     for before, after in zip(quantized.projections, again.projections, strict=True):
         assert before.spec == after.spec
@@ -60,3 +90,4 @@ def verify_routing(placement: Placement, routing: Routing, mesh: MeshSpec) -> No
         assert tile == (end.x, end.y), f"flow {flow} ends at {tile}"
         vertical = [link % 4 >= 2 for link in path]
         assert vertical == sorted(vertical), f"flow {flow} turns back to x"
+        assert len({link // 4 for link in path}) == len(path), f"flow {flow} visits a tile twice"

@@ -103,6 +103,7 @@ class _Need:
     resource: str
     used: int
     limit: int
+    where: str = ""
 
 
 @PARTITIONERS.register("first-fit")
@@ -156,10 +157,12 @@ class _FirstFit:
             need = next(
                 n for n in self._needs(core, population, start, start + 1) if n.used > n.limit
             )
+            place = f"{population}[{start}]"
+            what = f"to reach {place} it" if need.where else "one compartment alone"
             raise CapacityError(
-                f"one compartment alone needs {need.used:,} {need.resource}, a core of "
-                f"{self.chip.name} has {need.limit:,}",
-                where=f"{population}[{start}]",
+                f"{what} needs {need.used:,} {need.resource}, a core of {self.chip.name} has "
+                f"{need.limit:,}",
+                where=need.where or place,
                 remedy="lower the rank or the fan-in of the layer, use fewer weight bits, or "
                 "choose a bigger target",
                 code=need.code,
@@ -217,6 +220,7 @@ class _FirstFit:
                         "output axons",
                         sender.output_axons + added,
                         limits.output_axons.value,
+                        ", ".join(map(str, groups)),
                     )
                 )
         return needs

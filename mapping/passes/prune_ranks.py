@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import isfinite
 
 from mapping.errors import ConfigError
 from mapping.ir.network import LowRank, Network
@@ -42,7 +43,7 @@ class PruneRanks:
 
     def _pruned(self, projection: LowRank) -> LowRank:
         rank = self._rank_of(projection)
-        if not 1 <= rank <= projection.rank:
+        if not 1 <= rank <= projection.rank or not isinstance(rank, int):
             raise ConfigError(
                 f"rank {rank} is outside 1..{projection.rank}",
                 where=projection.name,
@@ -57,8 +58,8 @@ class PruneRanks:
             relay_threshold=projection.relay_threshold[:rank],
         )
 
-    def _rank_of(self, projection: LowRank) -> int:
-        if isinstance(self.rank, float):
+    def _rank_of(self, projection: LowRank) -> int | float:
+        if isinstance(self.rank, float) and isfinite(self.rank):
             return round(self.rank * float(min(projection.U.shape[0], projection.V.shape[0])))
         assert self.rank is not None
         return self.rank

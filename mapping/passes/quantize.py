@@ -178,19 +178,18 @@ class _Quantization:
         bias_limit = (2 ** (self.numeric.bias_mantissa_bits.value - 1) - 1) << (
             self.numeric.bias_exponent_max.value
         )
-        ceiling = min(
-            (2**self.numeric.threshold_bits.value - 1) / lif.threshold,
-            bias_limit / (bias * 2**STATE_SHIFT) if bias else inf,
-        )
-        fit = self._fit(pieces, ceiling, largest_input)
+        from_threshold = (2**self.numeric.threshold_bits.value - 1) / lif.threshold
+        from_bias = bias_limit / (bias * 2**STATE_SHIFT) if bias else inf
+        fit = self._fit(pieces, lif.size, min(from_threshold, from_bias), largest_input)
         threshold = round(fit.scale * lif.threshold)
         if threshold < 1:
-            peak = _worst_input(pieces) / lif.threshold
+            peak = _worst_input(pieces, lif.size) / lif.threshold
+            blamed = "the bias" if from_bias * lif.threshold < 1 else "one step's input"
             raise QuantizationError(
-                f"the threshold {lif.threshold} rounds to zero, since one step's input can reach "
-                f"{peak:.3g} times as much",
+                f"the threshold {lif.threshold} rounds to zero, since {blamed} can reach "
+                f"{max(peak, bias / lif.threshold):.3g} times as much",
                 where=lif.name,
-                remedy="lower current_decay, the weights or the payload range",
+                remedy="lower current_decay, the weights, the bias or the payload range",
                 code="ADL-QNT-01",
             )
         mantissa, exponent = _bias(lif.bias * fit.scale * 2**STATE_SHIFT, self.numeric)
@@ -213,7 +212,8 @@ class _Quantization:
             pieces = self._pieces(relay.name, start, stop, f".{block}")
             weight = max((float(np.abs(p.per_unit).max()) for p in pieces), default=0.0)
             unshifted = self._grid_top / weight if weight else inf
-            fit = self._fit(pieces, unshifted, self._largest_payload(stop - start))
+            size = stop - start
+            fit = self._fit(pieces, size, unshifted, self._largest_payload(size))
             self._emit(pieces, fit, start)
             sources.append(
                 _Source(start=start, stop=stop, range=fit.delivered, unit=1.0 / fit.scale)
@@ -222,8 +222,9 @@ class _Quantization:
         scales = [1.0 / source.unit for source in sources]
         self.populations[relay.name] = IntegerRelay(
             name=relay.name,
-            threshold=np.floor(
-                relay.threshold * np.repeat(scales, np.diff(relay.block_bounds))
+            threshold=np.minimum(
+                np.floor(relay.threshold * np.repeat(scales, np.diff(relay.block_bounds))),
+                2.0 ** (self.numeric.payload_bits.value - 1) - 1,
             ).astype(np.int32),
             block_bounds=relay.block_bounds,
             block_scales=tuple(scales),
@@ -255,37 +256,43 @@ class _Quantization:
     def _origin(self, projection: Dense) -> Population:
         return self.network.population(projection.source)
 
-    def _fit(self, pieces: list[_Piece], ceiling: float, largest_input: float) -> _Fit:
+    def _fit(self, pieces: list[_Piece], size: int, ceiling: float, largest_input: float) -> _Fit:
         """Scale, mantissas and exponents with the smallest weighted rounding error.
 
         Args:
-            pieces: everything that the target compartments receive; the rows must agree.
+            pieces: everything that the ``size`` target compartments receive.
+            size: number of target compartments.
             ceiling: largest scale that thresholds and biases allow.
             largest_input: bound on the magnitude of the integer input of one step.
         """
-        peak = _worst_input(pieces)
+        peak = _worst_input(pieces, size)
         if peak:
             ceiling = min(ceiling, largest_input / peak)
             largest = max(float(np.abs(p.per_unit).max()) for p in pieces)
             top = self._grid_top * 2.0**self.numeric.weight_exponent_max.value
             ceiling = min(ceiling, top / largest)
+        elif ceiling == inf:
+            ceiling = 1.0
         while True:
-            scales = np.geomspace(ceiling, ceiling / 2, _SCALES_TRIED) if peak else [1.0]
-            fits = [self._round_all(pieces, float(scale)) for scale in scales]
+            scales = np.geomspace(ceiling, ceiling / 2, _SCALES_TRIED)
+            fits = [self._round_all(pieces, size, float(scale)) for scale in scales]
             best = min(fits, key=lambda fit: sum(image.error for image in fit.images))
-            if not pieces or best.delivered.magnitude.max() <= largest_input:
+            if best.delivered.magnitude.max() <= largest_input:
                 return best
             ceiling *= 0.95
 
-    def _round_all(self, pieces: list[_Piece], scale: float) -> _Fit:
+    def _round_all(self, pieces: list[_Piece], size: int, scale: float) -> _Fit:
         images = [self._round(piece, scale) for piece in pieces]
         unit = 2.0 ** (9 - self.weight_bits)
         return _Fit(
             scale=scale,
             images=images,
             delivered=delivered_range(
-                (image.mantissas * unit, image.exponent, piece.source.range)
-                for piece, image in zip(pieces, images, strict=True)
+                (
+                    (image.mantissas * unit, image.exponent, piece.source.range)
+                    for piece, image in zip(pieces, images, strict=True)
+                ),
+                size,
             ),
         )
 
@@ -371,11 +378,9 @@ def _sources_first(network: Network) -> list[Population]:
     return [*inputs, *relayed, *(p for p in network.populations if isinstance(p, Lif))]
 
 
-def _worst_input(pieces: list[_Piece]) -> float:
-    """Largest magnitude that the pieces can add up to in any target compartment [float units]."""
-    if not pieces:
-        return 0.0
-    total = delivered_range((p.per_unit, None, p.source.range) for p in pieces)
+def _worst_input(pieces: list[_Piece], size: int) -> float:
+    """Largest magnitude that the pieces can add up to in any of ``size`` targets [float units]."""
+    total = delivered_range(((p.per_unit, None, p.source.range) for p in pieces), size)
     return float(total.magnitude.max())
 
 

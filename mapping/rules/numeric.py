@@ -103,9 +103,14 @@ def compartment_parameters(artifact: Artifact) -> Iterator[Finding]:
                 "bias exponent": 0 <= population.bias_exponent <= numeric.bias_exponent_max.value,
                 "decay": 0 <= population.du <= 4095 and 0 <= population.dv <= 4095,
             }
-            for what, holds in fits.items():
-                if not holds:
-                    yield population.name, f"its {what} is out of the chip's range", _TOO_LARGE
+        elif isinstance(population, IntegerRelay):
+            low, high = int(population.threshold.min()), int(population.threshold.max())
+            fits = {"threshold": low >= 0 and high < 2 ** (numeric.payload_bits.value - 1)}
+        else:
+            continue
+        for what, holds in fits.items():
+            if not holds:
+                yield population.name, f"its {what} is out of the chip's range", _TOO_LARGE
 
 
 @rule("ADL-NUM-06", severity="warning")
@@ -157,7 +162,8 @@ def _delivered(
     low, high = np.zeros(size), np.zeros(size)
     for (start, stop), projections in by_rows.items():
         total = delivered_range(
-            (p.weights, p.spec.exponent, _columns(ranges, p)) for p in projections
+            ((p.weights, p.spec.exponent, _columns(ranges, p)) for p in projections),
+            stop - start,
         )
         low[start:stop] += total.low
         high[start:stop] += total.high

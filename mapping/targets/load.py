@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from mapping.errors import TargetError
-from mapping.targets.spec import ChipSpec
+from mapping.targets.spec import ChipSpec, Limit
 
 _ADAPTER = TypeAdapter(ChipSpec)
 _SUFFIX = ".toml"
@@ -32,13 +33,13 @@ def load_target(name_or_file: str | Path) -> ChipSpec:
             is missing, unknown or of the wrong type (ADL-TGT-03).
     """
     text = str(name_or_file)
-    if text in target_names():
-        content = (resources.files("mapping.targets") / f"{text}{_SUFFIX}").read_text("utf-8")
-    else:
-        content = _read_file(text)
     try:
+        if text in target_names():
+            content = (resources.files("mapping.targets") / f"{text}{_SUFFIX}").read_text("utf-8")
+        else:
+            content = _read_file(text)
         return parse_target(tomllib.loads(content), where=text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TargetError(
             f"is not TOML ({error})",
             where=text,
@@ -64,6 +65,14 @@ def parse_target(data: object, *, where: str) -> ChipSpec:
             remedy="give every entry a value, a status and a source; nothing has a default",
             code="ADL-TGT-03",
         ) from error
+    for entry, holds, remedy in _conditions(chip):
+        if not holds:
+            raise TargetError(
+                f"{entry} is {chip.constants()[entry].value}, for which nothing can be compiled",
+                where=where,
+                remedy=remedy,
+                code="ADL-TGT-03",
+            )
     x, y = chip.mesh.host_tile
     slots = chip.tiles * chip.mesh.cores_per_tile
     if not (0 <= x < chip.mesh.width and 0 <= y < chip.mesh.height) or chip.cores > slots:
@@ -75,6 +84,23 @@ def parse_target(data: object, *, where: str) -> ChipSpec:
             code="ADL-TGT-03",
         )
     return chip
+
+
+def _conditions(chip: ChipSpec) -> Iterator[tuple[str, bool, str]]:
+    """Rows of (entry, whether it is possible, remedy); widths are bounded by the oracle's own."""
+    may_be_zero = ("core.axon_header_bits", "numeric.bias_exponent_max")
+    for entry, constant in chip.constants().items():
+        if isinstance(constant, Limit) and not entry.startswith("numeric.weight_exponent"):
+            least = 0 if entry in may_be_zero else 1
+            yield entry, constant.value >= least, f"make it at least {least}"
+    numeric = chip.numeric
+    low, high = numeric.weight_exponent_min.value, numeric.weight_exponent_max.value
+    yield "numeric.weight_exponent_min", low <= 0 <= high, "let the exponents include 0"
+    yield "numeric.weight_bits", 2 <= numeric.weight_bits.value <= 8, "choose 2 to 8"
+    yield "numeric.state_bits", numeric.state_bits.value == 24, "make it 24, as the models have"
+    yield "numeric.activation_bits", numeric.activation_bits.value <= 18, "choose 18 or fewer"
+    yield "numeric.accumulator_bits", numeric.accumulator_bits.value <= 32, "choose 32 or fewer"
+    yield "numeric.payload_bits", numeric.payload_bits.value <= 32, "choose 32 or fewer"
 
 
 def target_data(chip: ChipSpec) -> dict[str, object]:

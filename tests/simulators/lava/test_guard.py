@@ -399,3 +399,11 @@ def test_the_guard_imports_neither_lava_nor_torch():
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+
+
+def test_other_platforms_are_refused_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(SimulationError, match="ADL-SIM-07 · backend lava: .*darwin"):
+        run_guarded("hanging_jobs:add", {}, deadline_s=5.0)

@@ -1,0 +1,38 @@
+"""Every error that a user can meet is provoked by a test."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("mapping", "simulators", "adlrns_neuro")
+CODE = re.compile(r"ADL-[A-Z]{3}-\d{2}")
+
+
+def _codes(folder: Path) -> set[str]:
+    return {code for path in folder.rglob("*.py") for code in CODE.findall(path.read_text())}
+
+
+RAISED = sorted(set().union(*(_codes(ROOT / package) for package in PACKAGES)))
+TESTED = _codes(ROOT / "tests")
+
+
+def test_the_sources_hold_codes() -> None:
+    assert len(RAISED) > 50
+
+
+@pytest.mark.parametrize("code", RAISED)
+def test_a_test_provokes(code: str) -> None:
+    assert code in TESTED
+
+
+def test_codes_name_their_family_in_the_same_way_everywhere() -> None:
+    """``ADL-XXX-NN`` in full: no shorter or longer spelling slips through the check above."""
+    loose = re.compile(r"\"(ADL-[^\"\s]*)\"")
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            for spelling in loose.findall(path.read_text()):
+                assert CODE.fullmatch(spelling), f"{path}: {spelling}"

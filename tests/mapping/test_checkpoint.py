@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+from support.errors import refused
+from support.networks import (
+    dense_network,
+    digits_like_network,
+    recurrent_network,
+    relay_network,
+    small_network,
+)
+
+from mapping.errors import ArtifactError, ConfigError
+from mapping.ir.checkpoint import (
+    DESCRIPTION_FILE,
+    TENSOR_FILE,
+    fingerprint,
+    load_network,
+    save_network,
+)
+from mapping.ir.network import Network
+
+NETWORKS = {
+    "low rank": digits_like_network(),
+    "without biases": small_network(biases=False),
+    "with relay thresholds": digits_like_network(relay_threshold=0.03),
+    "recurrent": recurrent_network(),
+    "relay by hand": relay_network(),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A good checkpoint."""
+    save_network(small_network(), tmp_path / "model")
+    return tmp_path / "model"
+
+
+def _assert_same(a: Network, b: Network) -> None:
+    for group in ("populations", "projections"):
+        for one, other in zip(getattr(a, group), getattr(b, group), strict=True):
+            assert type(one) is type(other)
+            for field in fields(one):
+                before, after = getattr(one, field.name), getattr(other, field.name)
+                if isinstance(before, np.ndarray):
+                    assert before.dtype == after.dtype
+                    assert before.shape == after.shape
+                    assert before.tobytes() == after.tobytes()
+                else:
+                    assert before == after
+                    assert type(before) is type(after)
+    assert (a.name, a.dt_s, a.output) == (b.name, b.dt_s, b.output)
+
+
+def _edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = folder / DESCRIPTION_FILE
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_checkpoint_comes_back_bit_for_bit(name: str, tmp_path: Path) -> None:
+    network = NETWORKS[name]
+    save_network(network, tmp_path / "a")
+    again = load_network(tmp_path / "a")
+    _assert_same(network, again)
+    assert fingerprint(again) == fingerprint(network)
+    save_network(again, tmp_path / "b")
+    for file in (DESCRIPTION_FILE, TENSOR_FILE):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    constants=st.tuples(
+        st.floats(0, 1, exclude_max=True),
+        st.floats(0, 1, exclude_min=True),
+        st.floats(1e-300, 1e300),
+        st.floats(1e-300, 1e300),
+    )
+)
+def test_every_float_survives_exactly(
+    constants: tuple[float, float, float, float], tmp_path: Path
+) -> None:
+    alpha, beta, threshold, scale = constants
+    network = dense_network()
+    source, first, out = network.populations
+    network = replace(
+        network,
+        dt_s=scale,
+        populations=(
+            replace(source, payload_scale=scale),
+            replace(first, current_decay=alpha, voltage_decay=beta, threshold=threshold),
+            out,
+        ),
+    )
+    save_network(network, tmp_path / "model")
+    _assert_same(network, load_network(tmp_path / "model"))
+
+
+def test_a_fingerprint_sees_every_change() -> None:
+    network = small_network()
+    enc, dec = network.projections
+    nudged = np.array(dec.weight)
+    nudged[0, 0] = np.nextafter(nudged[0, 0], 1.0)
+    source, hidden, out = network.populations
+    others = [
+        replace(network, name="other"),
+        replace(network, dt_s=2e-3),
+        replace(network, projections=(enc, replace(dec, weight=nudged))),
+        replace(network, projections=(replace(enc, levels=(1, 4)), dec)),
+        replace(network, projections=(enc, replace(dec, layer="other"))),
+        replace(network, populations=(source, hidden, replace(out, threshold=1.5))),
+        replace(network, populations=(replace(source, shape=(3, 4)), hidden, out)),
+        replace(network, populations=(source, replace(hidden, bias=np.zeros(8)), out)),
+    ]
+    assert len({fingerprint(n) for n in [network, *others]}) == 1 + len(others)
+    assert fingerprint(small_network()) == fingerprint(network)
+
+
+def test_saving_again_replaces_a_checkpoint(folder: Path) -> None:
+    save_network(recurrent_network(), folder)
+    assert load_network(folder).name == recurrent_network().name
+    assert [p.name for p in folder.parent.iterdir()] == ["model"]
+
+
+def test_saving_refuses_a_foreign_folder(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with refused(ArtifactError, "ADL-ART-01", where=str(tmp_path), message="network.json"):
+        save_network(small_network(), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("missing", [DESCRIPTION_FILE, TENSOR_FILE])
+def test_a_missing_file_is_named(folder: Path, missing: str) -> None:
+    (folder / missing).unlink()
+    with refused(ArtifactError, "ADL-CKP-01", where=missing, remedy=TENSOR_FILE):
+        load_network(folder)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with refused(ArtifactError, "ADL-CKP-01", where=str(tmp_path / "nowhere")):
+        load_network(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("kept", [0, 1, 8, 9, 0.3, 0.9, -1])
+def test_truncated_tensors_are_refused(folder: Path, kept: float) -> None:
+    path = folder / TENSOR_FILE
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+    with refused(ArtifactError, "ADL-CKP-02", where=str(path), message="truncated"):
+        load_network(folder)
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3"])
+def test_tensors_of_a_type_that_numpy_lacks_are_refused(folder: Path, dtype: str) -> None:
+    header = json.dumps({"dec/weight": {"dtype": dtype, "shape": [0], "data_offsets": [0, 0]}})
+    size = len(header).to_bytes(8, "little")
+    (folder / TENSOR_FILE).write_bytes(size + header.encode())
+    with pytest.raises(ArtifactError) as caught:
+        load_network(folder)
+    assert caught.value.code in {"ADL-CKP-02", "ADL-CKP-03"}
+    assert TENSOR_FILE in caught.value.where
+
+
+SCHEMA_ERRORS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "wrong schema": (lambda c: c.update(schema="adlrns-network/2"), "schema"),
+    "no schema": (lambda c: c.pop("schema"), "schema"),
+    "unknown field": (lambda c: c.update(colour="red"), "colour"),
+    "unknown field of a population": (
+        lambda c: c["populations"][1].update(refractory=2),
+        "populations.1.lif.refractory",
+    ),
+    "missing field": (lambda c: c["populations"][1].pop("threshold"), "populations.1"),
+    "unknown kind": (lambda c: c["populations"][1].update(kind="alif"), "populations.1"),
+    "text for a number": (
+        lambda c: c["populations"][1].update(threshold="1.0"),
+        "populations.1.lif.threshold",
+    ),
+    "fraction for an integer": (
+        lambda c: c["populations"][0].update(payload_max=16.5),
+        "populations.0.input.payload_max",
+    ),
+    "NaN": (lambda c: c.update(dt_s=float("nan")), "dt_s"),
+    "infinity": (lambda c: c.update(dt_s=float("inf")), "dt_s"),
+}
+
+
+@pytest.mark.parametrize("case", SCHEMA_ERRORS)
+def test_a_description_off_the_schema_names_the_entry(folder: Path, case: str) -> None:
+    change, entry = SCHEMA_ERRORS[case]
+    _edit(folder, change)
+    with refused(
+        ArtifactError,
+        "ADL-CKP-03",
+        where=DESCRIPTION_FILE,
+        message=entry,
+        remedy="adlrns-network/1",
+    ):
+        load_network(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"hello"])
+def test_a_description_that_is_no_json_object_is_refused(folder: Path, content: bytes) -> None:
+    (folder / DESCRIPTION_FILE).write_bytes(content)
+    with refused(ArtifactError, "ADL-CKP-03", where=DESCRIPTION_FILE):
+        load_network(folder)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["hidden/bias", "out/bias", "enc/U", "enc/V", "enc/relay_threshold", "dec/weight"],
+)
+def test_a_missing_tensor_is_named(folder: Path, key: str) -> None:
+    tensors = load_file(folder / TENSOR_FILE)
+    assert key in tensors
+    del tensors[key]
+    save_file(tensors, folder / TENSOR_FILE)
+    with refused(ArtifactError, "ADL-CKP-03", where=TENSOR_FILE, message=repr(key)):
+        load_network(folder)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("key", ["hidden/bias", "enc/U", "enc/V", "dec/weight"])
+def test_weights_that_are_not_finite_are_refused(folder: Path, key: str, value: float) -> None:
+    tensors = load_file(folder / TENSOR_FILE)
+    tensors[key].flat[0] = value
+    save_file(tensors, folder / TENSOR_FILE)
+    layer, _, tensor = key.partition("/")
+    with refused(ConfigError, "ADL-NET-05", where=layer, message=f"{tensor} holds 1 NaN"):
+        load_network(folder)
+
+
+def test_tensors_of_another_shape_are_refused(folder: Path) -> None:
+    tensors = load_file(folder / TENSOR_FILE)
+    tensors["dec/weight"] = tensors["dec/weight"].T.copy()
+    save_file(tensors, folder / TENSOR_FILE)
+    with refused(ConfigError, "ADL-NET-04", where="dec", message="(8, 3)"):
+        load_network(folder)
+
+
+def test_single_precision_tensors_are_widened_exactly(folder: Path) -> None:
+    tensors = {k: v.astype(np.float32) for k, v in load_file(folder / TENSOR_FILE).items()}
+    save_file(tensors, folder / TENSOR_FILE)
+    weight = load_network(folder).projections[1].weight
+    assert weight.dtype == np.float64
+    np.testing.assert_array_equal(weight, tensors["dec/weight"])

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.chips import as_toml, limit, tiny_chip
+from support.errors import refused
+from support.networks import small_network
+
+from mapping.errors import AdlrnsError, TargetError
+from mapping.pipeline import CompileOptions, compile_network
+from mapping.targets.load import load_target, parse_target, target_data, target_names
+from mapping.targets.spec import ChipSpec, Constant, Flag, Limit
+
+Path_ = tuple[str, ...]
+
+
+def _leaves(data: dict[str, Any], path: Path_ = ()) -> list[Path_]:
+    found: list[Path_] = []
+    for key, value in data.items():
+        found += _leaves(value, (*path, key)) if isinstance(value, dict) else [(*path, key)]
+    return found
+
+
+def _nodes(data: dict[str, Any], path: Path_ = ()) -> list[Path_]:
+    found: list[Path_] = []
+    for key, value in data.items():
+        if isinstance(value, dict):
+            found += [(*path, key), *_nodes(value, (*path, key))]
+    return found
+
+
+def _changed(path: Path_, *value: object) -> dict[str, Any]:
+    """loihi2 as data with one entry set to ``value``, or deleted."""
+    data: dict[str, Any] = copy.deepcopy(target_data(LOIHI2))
+    table = data
+    for key in path[:-1]:
+        table = table[key]
+    if value:
+        table[path[-1]] = value[0]
+    else:
+        del table[path[-1]]
+    return data
+
+
+LOIHI2 = load_target("loihi2")
+DATA = target_data(LOIHI2)
+REQUIRED = [p for p in [*_leaves(DATA), *_nodes(DATA)] if p[-1] != "factor"]
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_every_built_in_target_loads_under_its_own_name(name: str) -> None:
+    assert load_target(name).name == name
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_every_figure_has_a_status_and_a_source(name: str) -> None:
+    chip = load_target(name)
+    figures = chip.constants()
+    assert {f"{path}.value" for path in figures} == {
+        ".".join(leaf) for leaf in _leaves(target_data(chip)) if leaf[-1] == "value"
+    }
+    for figure in figures.values():
+        assert isinstance(figure, Limit | Constant | Flag)
+        assert len(figure.source) > 10
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_an_assumed_constant_says_how_wrong_it_may_be(name: str) -> None:
+    for path, figure in load_target(name).constants().items():
+        if isinstance(figure, Constant) and figure.status in {"assumed", "inferred"}:
+            assert figure.factor > 1, path
+
+
+def test_loihi2_states_the_figures_of_the_hardware_notes() -> None:
+    core, mesh = LOIHI2.core, LOIHI2.mesh
+    assert [x.value for x in (core.compartments, core.input_axons, core.output_axons)] == [
+        4096,
+        16000,
+        16000,
+    ]
+    assert (core.compartment_groups.value, core.synapse_words.value) == (8, 12000)
+    assert (LOIHI2.cores, LOIHI2.tiles, mesh.cores_per_tile) == (120, 32, 4)
+    assert LOIHI2.energy_j.synaptic_op.value == 23.6e-12
+    assert LOIHI2.estimate_status() == "assumed"
+
+
+@pytest.mark.parametrize("path", REQUIRED, ids=".".join)
+def test_a_missing_entry_is_named(path: Path_) -> None:
+    with refused(TargetError, "ADL-TGT-03", where="mine", message=".".join(path) + ": Field requ"):
+        parse_target(_changed(path), where="mine")
+
+
+@pytest.mark.parametrize("path", [("colour",), ("core", "colour"), ("core", "word_bits", "colour")])
+def test_an_unknown_entry_is_named(path: Path_) -> None:
+    with refused(TargetError, "ADL-TGT-03", message=".".join(path)):
+        parse_target(_changed(path, 1), where="mine")
+
+
+WRONG_VALUES: dict[str, tuple[Path_, object]] = {
+    "text": (("core", "compartments", "value"), "many"),
+    "fraction": (("core", "compartments", "value"), 1.5),
+    "no figure": (("core", "compartments"), 4096),
+    "unknown status": (("core", "compartments", "status"), "guessed"),
+    "negative energy": (("energy_j", "spike", "value"), -1e-12),
+    "infinite energy": (("energy_j", "spike", "value"), math.inf),
+    "NaN energy": (("energy_j", "spike", "value"), math.nan),
+    "factor below 1": (("energy_j", "spike", "factor"), 0.5),
+    "empty mesh": (("mesh", "width"), 0),
+    "host tile of three": (("mesh", "host_tile"), [0, 0, 0]),
+    "flag": (("capabilities", "graded_spikes", "value"), "perhaps"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_VALUES)
+def test_a_wrong_value_is_named(case: str) -> None:
+    path, value = WRONG_VALUES[case]
+    with refused(TargetError, "ADL-TGT-03", where="mine", message=".".join(path)):
+        parse_target(_changed(path, value), where="mine")
+
+
+@pytest.mark.parametrize("data", [[], None, "loihi2", {}])
+def test_a_description_must_be_a_table_of_entries(data: object) -> None:
+    with refused(TargetError, "ADL-TGT-03", where="mine"):
+        parse_target(data, where="mine")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("mesh", "host_tile"), [8, 0]),
+        (("mesh", "host_tile"), [0, -1]),
+        (("mesh", "usable_cores", "value"), 129),
+        (("mesh", "width"), 7),
+    ],
+)
+def test_usable_cores_and_host_must_lie_on_the_mesh(path: Path_, value: object) -> None:
+    with refused(TargetError, "ADL-TGT-03", message="mesh", remedy="host_tile"):
+        parse_target(_changed(path, value), where="mine")
+
+
+IMPOSSIBLE: dict[str, tuple[Path_, int]] = {
+    "no compartments": (("core", "compartments", "value"), 0),
+    "negative memory": (("core", "synapse_words", "value"), -5),
+    "words of no bits": (("core", "word_bits", "value"), 0),
+    "no usable core": (("mesh", "usable_cores", "value"), 0),
+    "weights that no int8 holds": (("numeric", "weight_bits", "value"), 16),
+    "negative bias exponent": (("numeric", "bias_exponent_max", "value"), -1),
+    "exponents the wrong way round": (("numeric", "weight_exponent_min", "value"), 9),
+    "state that the arithmetic lacks": (("numeric", "state_bits", "value"), 32),
+    "dendritic input that wraps the state": (("numeric", "activation_bits", "value"), 20),
+    "sums that no int32 holds": (("numeric", "accumulator_bits", "value"), 48),
+}
+
+
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_a_chip_that_cannot_be_compiled_for_is_refused_when_it_is_loaded(case: str) -> None:
+    path, value = IMPOSSIBLE[case]
+    with pytest.raises(TargetError) as caught:
+        parse_target(_changed(path, value), where="mine")
+    assert path[-2] in str(caught.value)
+
+
+def test_an_unknown_name_suggests_the_nearest() -> None:
+    with refused(
+        TargetError, "ADL-TGT-01", where="lohi2", message="loihi2", remedy="did you mean 'loihi2'"
+    ):
+        load_target("lohi2")
+
+
+def test_a_name_like_no_other_still_lists_what_exists() -> None:
+    with refused(TargetError, "ADL-TGT-01", message="loihi2", remedy="targets list"):
+        load_target("zzz")
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with refused(TargetError, "ADL-TGT-01", where="mine.toml"):
+        load_target(tmp_path / "mine.toml")
+
+
+@pytest.mark.parametrize("content", [b"name = ", b"\x00", b"\xff\xfe"], ids=["cut", "nul", "utf16"])
+def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content)
+    with refused(TargetError, "ADL-TGT-02", where=str(path), remedy="targets show loihi2"):
+        load_target(path)
+
+
+@pytest.mark.parametrize("chip", [LOIHI2, tiny_chip(compartments=4, width=2, height=2)])
+def test_a_chip_survives_its_own_description(chip: ChipSpec, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(as_toml(chip))
+    assert load_target(path) == chip
+    assert parse_target(target_data(chip), where="mine") == chip
+
+
+def test_a_chip_of_ones_own_compiles(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(as_toml(tiny_chip(compartments=4)))
+    result = compile_network(small_network(), load_target(path), CompileOptions())
+    assert result.report["target"] == "tiny"
+
+
+PRINTED_ROWS = [(85, 27), (100, 32), (200, 63)]
+"""Synapses per axon and words per axon of the Oxford network (31.5 words are two of 63)."""
+
+
+@pytest.mark.parametrize(("synapses", "words"), PRINTED_ROWS)
+def test_words_per_axon_are_those_that_the_vendor_prints(synapses: int, words: int) -> None:
+    assert LOIHI2.core.words_per_axon(synapses, 8) == words
+
+
+@settings(max_examples=200)
+@given(
+    synapses=st.integers(0, 5000),
+    bits=st.integers(2, 8),
+    synapse_bits=st.integers(8, 24),
+    header=st.integers(0, 16),
+)
+def test_words_per_axon_hold_all_synapses_and_waste_less_than_a_word(
+    synapses: int, bits: int, synapse_bits: int, header: int
+) -> None:
+    core = replace(LOIHI2.core, synapse_bits=limit(synapse_bits), axon_header_bits=limit(header))
+    words = core.words_per_axon(synapses, bits)
+    needed = synapses * (synapse_bits - (8 - bits)) + header if synapses else 0
+    assert 0 <= 64 * words - needed < 64
+    assert words <= core.words_per_axon(synapses + 1, bits)
+    assert words <= core.words_per_axon(synapses, 8)
+
+
+@pytest.mark.parametrize(
+    ("used", "tiles", "duration"), [(1, 32, 113e-9), (32, 32, 465e-9), (1, 1, 113e-9)]
+)
+def test_the_barrier_grows_linearly_with_the_used_tiles(
+    used: int, tiles: int, duration: float
+) -> None:
+    assert LOIHI2.barrier_s.duration_s(used, tiles) == pytest.approx(duration)
+    middle = LOIHI2.barrier_s.duration_s(17, 33)
+    assert middle == pytest.approx((113e-9 + 465e-9) / 2)
+
+
+def test_every_target_error_is_of_the_family() -> None:
+    assert issubclass(TargetError, AdlrnsError)
+    assert TargetError.exit_code == 2

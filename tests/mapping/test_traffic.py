@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.chips import tiny_chip
+from support.errors import refused
+from support.networks import (
+    dense_network,
+    digits_like_network,
+    random_payloads,
+    recurrent_network,
+    small_network,
+)
+
+from mapping.artifact.schema import Artifact
+from mapping.errors import ConfigError
+from mapping.ir.network import Input, Network
+from mapping.ir.partitioned import HOST
+from mapping.ir.traffic import ASSUMED_ACTIVITY, Calibration, TrafficProfile, check_payloads
+from mapping.pipeline import CompileOptions, compile_network
+from mapping.semantics.int_net import run_integer_network
+
+CASES = [
+    (small_network(), 3),
+    (recurrent_network(), 2),
+    (digits_like_network(rank=8, levels=(3, 8), hidden=20, shape=(5, 4)), 7),
+]
+
+
+def compiled(network: Network, per_core: int, host: tuple[int, int] = (1, 1)) -> Artifact:
+    """``network`` spread over a small mesh."""
+    chip = tiny_chip(width=3, height=2, cores_per_tile=2, host_tile=host)
+    return compile_network(network, chip, CompileOptions(neurons_per_core=per_core)).artifact
+
+
+def count_by_hand(artifact: Artifact, sent: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Mean actions per step and core, spike by spike, in loops."""
+    partitioned, slots = artifact.partitioned, artifact.placement.slots
+    home, listeners, synapses = {}, defaultdict(set), defaultdict(int)
+    for core, program in enumerate(partitioned.cores):
+        for group in program.groups:
+            for number in range(group.start, group.stop):
+                home[group.population, number] = core
+        for tile in program.tiles:
+            spec = partitioned.projections[tile.projection]
+            for number in range(spec.source_start, spec.source_stop):
+                listeners[spec.source, number].add(core)
+                synapses[spec.source, number, core] += len(tile.mantissas)
+    names = (
+        "synaptic_op compartment_access spike axon_out axon_in within_tile hop_east_west "
+        "hop_north_south host_packet"
+    )
+    counts = {name: np.zeros(len(partitioned.cores)) for name in names.split()}
+    for core, program in enumerate(partitioned.cores):
+        counts["compartment_access"][core] = program.compartments
+    for population, spikes in sent.items():
+        samples, steps, _ = spikes.shape
+        for _, _, number in np.argwhere(spikes != 0):
+            source = home.get((population, int(number)), HOST)
+            share = 1 / (samples * steps)
+            if source != HOST:
+                counts["spike"][source] += share
+            for core in listeners[population, int(number)]:
+                from_x, from_y = (
+                    artifact.chip.mesh.host_tile
+                    if source == HOST
+                    else (slots[source].x, slots[source].y)
+                )
+                east_west = abs(slots[core].x - from_x)
+                north_south = abs(slots[core].y - from_y)
+                counts["axon_in"][core] += share
+                counts["synaptic_op"][core] += share * synapses[population, int(number), core]
+                counts["hop_east_west"][core] += share * east_west
+                counts["hop_north_south"][core] += share * north_south
+                if source == HOST:
+                    counts["host_packet"][core] += share
+                else:
+                    counts["axon_out"][source] += share
+                    if east_west == north_south == 0:
+                        counts["within_tile"][core] += share
+    return counts
+
+
+@pytest.mark.parametrize(("network", "per_core"), CASES)
+@pytest.mark.parametrize("host", [(0, 0), (2, 1)])
+def test_expected_counts_at_measured_rates_are_the_mean_of_what_happened(
+    network: Network, per_core: int, host: tuple[int, int]
+) -> None:
+    artifact = compiled(network, per_core, host)
+    image = artifact.network
+    payloads = random_payloads(network, samples=3, steps=9)
+    payloads[:, :, ..., 0] = 0
+    silence = np.zeros((3, image.latency_steps, *network.input.shape), np.int64)
+    everything = np.concatenate([payloads, silence], axis=1)
+    sent = run_integer_network(image, everything).spikes
+    sent[network.input.name] = everything.reshape(*everything.shape[:2], -1)
+    by_hand = count_by_hand(artifact, sent)
+
+    profile = TrafficProfile.measured(image, Calibration(payloads=payloads))
+    expected = profile.expected_counts(artifact.partitioned, artifact.placement, artifact.routing)
+    for name, values in by_hand.items():
+        np.testing.assert_allclose(
+            getattr(expected, name), values[None, None], rtol=1e-9, atol=1e-12, err_msg=name
+        )
+    np.testing.assert_array_equal(expected.compartment_update, expected.compartment_access)
+    assert by_hand["spike"].sum() > 0
+    packets = profile.flow_packets(artifact.partitioned, artifact.routing)
+    assert packets.sum() == pytest.approx(by_hand["axon_in"].sum())
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 2**32 - 1), factor=st.floats(0, 5))
+def test_expected_counts_are_linear_in_the_rates(seed: int, factor: float) -> None:
+    network, per_core = CASES[0]
+    artifact = compiled(network, per_core)
+    rng = np.random.default_rng(seed)
+    rates = {p.name: rng.uniform(0, 1, p.size) for p in artifact.network.populations}
+    fixed = ("compartment_access", "compartment_update")
+
+    def counts(scale: float) -> dict[str, np.ndarray]:
+        profile = TrafficProfile(
+            rates={name: scale * r for name, r in rates.items()}, status="measured"
+        )
+        parts = (artifact.partitioned, artifact.placement, artifact.routing)
+        return {k: v for k, v in profile.expected_counts(*parts).items() if k not in fixed}
+
+    once, scaled = counts(1.0), counts(factor)
+    for name in once:
+        np.testing.assert_allclose(scaled[name], factor * once[name], atol=1e-12)
+
+
+def test_nothing_known_means_ten_percent_everywhere() -> None:
+    artifact = compiled(*CASES[0])
+    profile = TrafficProfile.assumed(artifact.network)
+    assert profile.status == "assumed"
+    assert set(profile.rates) == {"in", "enc/relay", "hidden", "out"}
+    for rates in profile.rates.values():
+        np.testing.assert_array_equal(rates, np.full(rates.shape, ASSUMED_ACTIVITY))
+
+
+def test_measured_rates_count_payloads_as_one_spike_and_average_over_the_silence() -> None:
+    network = dense_network((2, 2))
+    payloads = np.zeros((1, 3, 2), np.int64)
+    payloads[0, :, 0] = 1
+    profile = TrafficProfile.measured(compiled(network, 2).network, Calibration(payloads=payloads))
+    assert profile.status == "measured"
+    np.testing.assert_allclose(profile.rates["in"], [3 / 4, 0.0])
+
+
+def test_the_same_calibration_gives_the_same_rates() -> None:
+    image = compiled(*CASES[0]).network
+    data = Calibration(payloads=random_payloads(CASES[0][0]))
+    one, two = (TrafficProfile.measured(image, data) for _ in range(2))
+    for name, rates in one.rates.items():
+        np.testing.assert_array_equal(rates, two.rates[name])
+
+
+SOURCE = Input(name="in", shape=(2, 3), payload_min=-1, payload_max=4)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, bool])
+def test_any_integer_type_is_taken(dtype: type) -> None:
+    checked = check_payloads(np.ones((2, 5, 2, 3), dtype), SOURCE, where="x.npz")
+    assert checked.dtype == np.int64
+    assert checked.sum() == 60
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 3), (5, 2, 3), (1, 5, 6), (1, 5, 3, 2), (0, 5, 2, 3), (1, 0, 2, 3)]
+)
+def test_payloads_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    with refused(
+        ConfigError, "ADL-INP-01", where="x.npz", message="(samples, steps, 2, 3)", remedy="resh"
+    ):
+        check_payloads(np.zeros(shape, int), SOURCE, where="x.npz")
+
+
+@pytest.mark.parametrize("dtype", [float, complex, "U1", np.datetime64])
+def test_payloads_that_are_no_integers_are_refused(dtype: object) -> None:
+    with refused(ConfigError, "ADL-INP-02", where="x.npz", remedy="integer payloads"):
+        check_payloads(np.zeros((1, 5, 2, 3)).astype(dtype), SOURCE, where="x.npz")  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("value", [-2, 5, 2**40, -(2**63)])
+def test_payloads_out_of_range_are_refused(value: int) -> None:
+    payloads = np.zeros((1, 5, 2, 3), np.int64)
+    payloads[0, 3, 1, 2] = value
+    with refused(ConfigError, "ADL-INP-03", where="x.npz", message="-1..4", remedy="scale") as e:
+        check_payloads(payloads, SOURCE, where="x.npz")
+    assert str(value) in e.value.message
+
+
+def test_payloads_beyond_int64_are_refused_with_their_own_value() -> None:
+    payloads = np.full((1, 5, 2, 3), 2**64 - 1, np.uint64)
+    with refused(ConfigError, "ADL-INP-03", where="x.npz", message=str(2**64 - 1)):
+        check_payloads(payloads, SOURCE, where="x.npz")
+
+
+@pytest.mark.parametrize(
+    ("payloads", "code"),
+    [
+        (np.zeros((2, 5, 13), int), "ADL-INP-01"),
+        (np.zeros((2, 5, 12)), "ADL-INP-02"),
+        (np.full((2, 5, 12), 99), "ADL-INP-03"),
+    ],
+    ids=["shape", "type", "range"],
+)
+def test_unsuitable_calibration_is_refused_by_the_compiler(payloads: np.ndarray, code: str) -> None:
+    """From Python as from the command line; numbers from it would be silently wrong."""
+    with refused(ConfigError, code):
+        compile_network(
+            small_network(),
+            tiny_chip(),
+            CompileOptions(),
+            calibration=Calibration(payloads=payloads),
+        )
