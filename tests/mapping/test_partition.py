@@ -18,7 +18,7 @@ from support.networks import (
 )
 
 from mapping.errors import CapacityError, ConfigError
-from mapping.ir.network import Input, Network
+from mapping.ir.network import Dense, Input, Network
 from mapping.ir.partitioned import PartitionedNetwork, merged, reassemble
 from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.verify import verify_partition
@@ -123,7 +123,7 @@ def chips(draw: st.DrawFn) -> ChipSpec:
         compartments=draw(st.integers(1, 10)),
         compartment_groups=draw(st.integers(1, 4)),
         input_axons=draw(st.integers(9, 20)),
-        output_axons=draw(st.integers(6, 60)),
+        output_axons=draw(st.integers(3, 30)),
         synapse_words=draw(st.integers(14, 60)),
         synapse_bits=draw(st.integers(12, 24)),
         word_bits=draw(st.sampled_from([16, 32, 64])),
@@ -258,6 +258,37 @@ def test_too_many_input_axons_are_refused() -> None:
 def test_the_first_layer_that_does_not_fit_is_named() -> None:
     with refused(CapacityError, "ADL-CAP-03", where="out[0]", message="9 input axons"):
         Partition().run(quantised(dense_network((6, 9, 3))), tiny_chip(input_axons=8))
+
+
+def test_a_sender_may_fill_its_output_axons_but_no_more() -> None:
+    """Four neurons of p1 reach two cores of out each: eight output axons on the core of p1."""
+    image = quantised(dense_network((4, 4, 8)))
+    partitioned = Partition().run(image, tiny_chip(compartments=4, output_axons=8))
+    assert [u.output_axons for u in partitioned.usage(LOIHI2)] == [8, 0, 0]
+    with refused(CapacityError, "ADL-CAP-04", message="output axons"):
+        Partition().run(image, tiny_chip(compartments=4, output_axons=7))
+
+
+def test_what_answers_an_earlier_core_is_split_by_its_own_output_axons() -> None:
+    """One neuron a excites five neurons z, which all answer it: so z, placed last, is split."""
+    shapes = {"in": ("in", "a", (1, 2)), "az": ("a", "z", (5, 1)), "za": ("z", "a", (1, 5))}
+    two = dense_network((2, 1, 5))
+    _, first, second = two.populations
+    network = replace(
+        two,
+        output="z",
+        populations=(two.input, replace(first, name="a"), replace(second, name="z")),
+        projections=tuple(
+            Dense(name=f"w-{name}", source=source, target=target, weight=np.ones(shape))
+            for name, (source, target, shape) in shapes.items()
+        ),
+    )
+    chip = tiny_chip(compartment_groups=1, output_axons=4)
+    image = quantised(network)
+    partitioned = Partition().run(image, chip)
+    assert_legal(image, partitioned, chip)
+    groups = [str(group) for program in partitioned.cores for group in program.groups]
+    assert groups == ["a[0:1]", "z[0:4]", "z[4:5]"]
 
 
 def test_too_many_output_axons_name_the_layer_that_sends() -> None:

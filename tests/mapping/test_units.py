@@ -4,26 +4,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping.units import with_prefix
+from mapping.units import si_prefix, with_prefix
 
 EXPONENT = {"": 0, "m": -3, "µ": -6, "n": -9, "p": -12}
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
+    ("value", "digits", "text"),
     [
-        (0.0, "0 J"),
-        (1.0, "1 J"),
-        (0.248, "248 mJ"),
-        (2.54e-6, "2.54 µJ"),
-        (9.996e-7, "1 µJ"),
-        (23.6e-12, "23.6 pJ"),
-        (1.7e-12, "1.7 pJ"),
-        (-3e-9, "-3 nJ"),
+        (2.538e-6, 3, "2.54 µJ"),
+        (1.52e-7, 2, "150 nJ"),
+        (9.996e-7, 3, "1 µJ"),
+        (0.0, 3, "0 J"),
+        (12.0, 3, "12 J"),
+        (-3.1e-3, 3, "-3.1 mJ"),
+        (4.2e-15, 2, "0.0042 pJ"),
     ],
 )
-def test_a_quantity_gets_the_prefix_that_suits_it(value: float, text: str) -> None:
-    assert with_prefix(value, "J") == text
+def test_quantities_carry_a_prefix_and_few_digits(value: float, digits: int, text: str) -> None:
+    assert with_prefix(value, "J", digits=digits) == text
+
+
+def test_prefix_of_a_range() -> None:
+    assert si_prefix(4e-8) == (1e-9, "n")
 
 
 @given(value=st.floats(1e-12, 999.0), digits=st.integers(1, 6))

@@ -405,5 +405,5 @@ def test_other_platforms_are_refused_before_anything_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    with pytest.raises(SimulationError, match="ADL-SIM-07 · backend lava: .*darwin"):
+    with pytest.raises(SimulationError, match=r"ADL-SIM-07 · backend lava: .*darwin"):
         run_guarded("hanging_jobs:add", {}, deadline_s=5.0)
