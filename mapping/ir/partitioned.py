@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mapping.ir.network import Input, frozen_array, pipeline_latency
+from mapping.ir.network import Input, frozen_array
 from mapping.ir.quantized import (
     Int8Array,
     IntegerPopulation,
@@ -18,6 +18,7 @@ from mapping.ir.quantized import (
     input_of,
     projection_graph,
 )
+from mapping.ir.timing import pipeline_latency
 from mapping.targets.spec import ChipSpec, CoreSpec
 
 HOST = -1

@@ -13,7 +13,8 @@ import networkx as nx
 import numpy as np
 import numpy.typing as npt
 
-from mapping.ir.network import Input, delay_graph, frozen_array, pipeline_latency
+from mapping.ir.network import Input, frozen_array
+from mapping.ir.timing import delay_graph, pipeline_latency
 
 Int8Array = npt.NDArray[np.int8]
 Int32Array = npt.NDArray[np.int32]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import networkx as nx
 
 from mapping.errors import CapacityError, ConfigError
-from mapping.ir.network import Input, feed_forward_part
+from mapping.ir.network import Input
 from mapping.ir.partitioned import (
     CompartmentGroup,
     CoreProgram,
@@ -19,6 +19,7 @@ from mapping.ir.partitioned import (
     merged,
 )
 from mapping.ir.quantized import IntegerProjection, IntegerRelay, QuantizedNetwork
+from mapping.ir.timing import feed_forward_part
 from mapping.registry import Registry
 from mapping.targets.spec import ChipSpec
 

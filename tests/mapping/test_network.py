@@ -16,7 +16,8 @@ from support.networks import (
 
 from mapping.errors import AdlrnsError, ConfigError, UnsupportedModelError
 from mapping.ir.checkpoint import fingerprint
-from mapping.ir.network import Dense, Input, Lif, LowRank, Network, Relay, pipeline_latency
+from mapping.ir.network import Dense, Input, Lif, LowRank, Network, Relay
+from mapping.ir.timing import pipeline_latency
 
 Edit = Callable[[Network], Network]
 

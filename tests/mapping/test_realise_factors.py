@@ -15,7 +15,8 @@ from support.networks import (
 )
 
 from mapping.errors import ConfigError, UnsupportedModelError
-from mapping.ir.network import Dense, LowRank, Network, Relay, pipeline_latency
+from mapping.ir.network import Dense, LowRank, Network, Relay
+from mapping.ir.timing import pipeline_latency
 from mapping.passes.realise_factors import RealiseFactors
 from mapping.semantics.float_net import run_float_network
 
