@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from mapping.cli import JsonFlag, out, print_json, say
+from mapping.units import with_prefix
 
 
 def demo_command(
@@ -39,8 +40,10 @@ def demo_command(
         say(
             f"Lava ran the first {results[0].lava_samples} test digits: every payload and spike "
             "equals the chip simulator's,\n"
-            f"and on {EXACT_SAMPLES} of them every u and v, too, in all three backends."
+            f"and every u and v, too, on the first {EXACT_SAMPLES} in all three backends."
         )
+    whole = ", ".join(with_prefix(result.static_chip_j, "J") for result in results)
+    say(f"The chip's unused cores left on would bring its static energy to {whole}.")
     say(f"Artifacts: {', '.join(result.artifact for result in results)}")
     say(f"Pictures: {', '.join(f'{result.artifact}.png' for result in results)}")
     say(f"Network, input and traces: {output}")

@@ -49,6 +49,8 @@ class LevelResult:
         integer_accuracy: of the chip simulator on the compiled program.
         lava_accuracy: of Lava on the first ``lava_samples`` samples; None without Lava.
         energy_j, latency_s: means per inference; energy_low_j, energy_high_j: its interval.
+        dynamic_j: part of ``energy_j``, the rest is static energy of the used cores;
+            static_chip_j: static energy of the whole chip in that time.
         artifact: folder of the compiled program.
     """
 
@@ -61,6 +63,7 @@ class LevelResult:
     lava_samples: int
     energy_j: float
     dynamic_j: float
+    static_chip_j: float
     energy_low_j: float
     energy_high_j: float
     latency_s: float
@@ -150,6 +153,7 @@ def run_level(
         lava_samples=min(lava_samples, stimulus.samples),
         energy_j=energy.total_j,
         dynamic_j=energy.dynamic_j,
+        static_chip_j=energy.static_chip_j,
         energy_low_j=low,
         energy_high_j=high,
         latency_s=energy.latency_s,
@@ -167,9 +171,9 @@ def results_table(results: list[LevelResult]) -> Table:
         f"float\nof {test_samples}",
         f"integer\nof {test_samples}",
         f"Lava\nof {lava_samples}",
-        "energy\nper inference",
-        "latency\nper inference",
-        title=f"Digits on {TARGET}: accuracy on test digits, estimates ({results[0].status})",
+        "energy of\nused cores",
+        "latency",
+        title=f"Digits on {TARGET}: test accuracy, estimates per inference ({results[0].status})",
         box=SIMPLE,
         collapse_padding=True,
         pad_edge=False,

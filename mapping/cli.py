@@ -87,7 +87,7 @@ def compile_command(
     neurons_per_core: Annotated[int | None, typer.Option(help="Cap on neurons per core.")] = None,
     partitioner: Annotated[str, typer.Option(help="How to cut into cores.")] = "first-fit",
     placer: Annotated[str, typer.Option(help="How to place cores.")] = "raster",
-    seed: Annotated[int, typer.Option(help="Seed of the search passes.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for placers that search.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Compile MODEL for a chip and write the program with its report."""
@@ -244,14 +244,21 @@ def print_summary(report: dict[str, Any]) -> None:
         f"{noc['max_link_load']:.4g}, longest path {noc['longest_path']}"
     )
     estimate = report["estimate"]
-    out.print(
-        f"Estimate ({estimate['status']} constants, {estimate['activity']} activity): "
-        f"{with_prefix(estimate['energy_j_per_step'], 'J')} per step, of it "
-        f"{with_prefix(estimate['static_j_per_step'], 'J')} static on the used cores; "
-        f"{with_prefix(estimate['latency_s_per_step'], 's')} per step"
+    energy = _with_interval(estimate, "energy", "j", "J")
+    latency = _with_interval(estimate, "latency", "s", "s")
+    say(
+        f"Estimate ({estimate['status']} constants, {estimate['activity']} activity): {energy} "
+        f"and {latency} per step,\nof it {with_prefix(estimate['static_j_per_step'], 'J')} static "
+        "on the used cores"
     )
     for diagnostic in report["diagnostics"]:
         say(_line(diagnostic))
+
+
+def _with_interval(estimate: dict[str, Any], quantity: str, suffix: str, unit: str) -> str:
+    low, high = estimate[f"{quantity}_interval_{suffix}_per_step"]
+    ends = " … ".join(with_prefix(end, unit, digits=2) for end in (low, high))
+    return f"{with_prefix(estimate[f'{quantity}_{suffix}_per_step'], unit)} ({ends})"
 
 
 def print_cores(report: dict[str, Any]) -> None:
@@ -317,7 +324,7 @@ def build_app(wanted: str | None) -> typer.Typer:
             continue
         try:
             app.command(entry.name)(entry.load())
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # a plugin of others may fail in any way
             complain(f"The command {entry.name!r} of {entry.value} cannot be loaded: {error}")
     return app
 
@@ -332,8 +339,8 @@ def run(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     as_json = "--json" in arguments
     wanted = arguments[0] if arguments and not arguments[0].startswith("-") else None
-    command = typer.main.get_command(build_app(wanted))
     try:
+        command = typer.main.get_command(build_app(wanted))
         command([a for a in arguments if a != "--debug"])
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0

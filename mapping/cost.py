@@ -113,6 +113,46 @@ def static_power_w(chip: ChipSpec, cores: int) -> float:
     return chip.static_power_w.value * cores / chip.cores
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Means per sample.
+
+    Attributes:
+        dynamic_j: dynamic energy [J].
+        static_j: static energy of the used cores [J].
+        latency_s: duration of all steps [s].
+    """
+
+    dynamic_j: float
+    static_j: float
+    latency_s: float
+
+    @property
+    def energy_j(self) -> float:
+        """Dynamic energy plus the static energy of the used cores [J]."""
+        return self.dynamic_j + self.static_j
+
+
+def totals(counts: ActionCounts, chip: ChipSpec, used_tiles: int) -> Totals:
+    """Energy and latency of ``counts``, which hold one entry per used core."""
+    samples, _, cores = counts.spike.shape
+    dynamic = sum(float(energy.sum()) for energy in dynamic_energy_j(counts, chip).values())
+    latency_s = float(step_time_s(counts, chip, used_tiles).sum()) / samples
+    return Totals(
+        dynamic_j=dynamic / samples,
+        static_j=static_power_w(chip, cores) * latency_s,
+        latency_s=latency_s,
+    )
+
+
+def bounds(counts: ActionCounts, chip: ChipSpec, used_tiles: int) -> tuple[Totals, Totals]:
+    """Totals with every constant of ``chip`` at its lower and at its upper bound."""
+    return (
+        totals(counts, chip.at_bound(-1), used_tiles),
+        totals(counts, chip.at_bound(1), used_tiles),
+    )
+
+
 def _weighted(
     counts: dict[str, CountArray], actions: tuple[str, ...], table: EnergyTable | LatencyTable
 ) -> FloatArray:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 
 from mapping.artifact.schema import REPORT_SCHEMA, Artifact
-from mapping.cost import dynamic_energy_j, static_power_w, step_time_s
+from mapping.cost import bounds, totals
 from mapping.ir.diagnostic import Diagnostic
 from mapping.ir.network import Input
 from mapping.ir.quantized import IntegerLif, ProjectionSpec
@@ -61,6 +61,7 @@ def _network(artifact: Artifact) -> Report:
                 "current_decay": (4095 - p.du) / 4096,
                 "voltage_decay": (4096 - p.dv) / 4096,
                 "units_per_float": p.scale,
+                "voltage_limit_thresholds": 2**17 / p.threshold,
             }
             for p in inner
             if isinstance(p, IntegerLif)
@@ -154,17 +155,19 @@ def _noc(artifact: Artifact, traffic: TrafficProfile) -> Report:
 
 
 def _estimate(artifact: Artifact, traffic: TrafficProfile) -> Report:
-    chip = artifact.chip
+    """Of a step with mean activity: the slowest core of a real step is busier than that."""
+    chip, used_tiles = artifact.chip, artifact.placement.used_tiles()
     counts = traffic.expected_counts(artifact.partitioned, artifact.placement, artifact.routing)
-    dynamic = sum(float(e.sum()) for e in dynamic_energy_j(counts, chip).values())
-    latency = float(step_time_s(counts, chip, artifact.placement.used_tiles()).mean())
-    static = static_power_w(chip, len(artifact.partitioned.cores)) * latency
+    step = totals(counts, chip, used_tiles)
+    low, high = bounds(counts, chip, used_tiles)
     return {
-        "energy_j_per_step": dynamic + static,
-        "static_j_per_step": static,
-        "dynamic_j_per_step": dynamic,
-        "static_chip_j_per_step": chip.static_power_w.value * latency,
-        "latency_s_per_step": latency,
+        "energy_j_per_step": step.energy_j,
+        "energy_interval_j_per_step": [low.energy_j, high.energy_j],
+        "static_j_per_step": step.static_j,
+        "dynamic_j_per_step": step.dynamic_j,
+        "static_chip_j_per_step": chip.static_power_w.value * step.latency_s,
+        "latency_s_per_step": step.latency_s,
+        "latency_interval_s_per_step": [low.latency_s, high.latency_s],
         "status": chip.estimate_status(),
         "activity": traffic.status,
     }

@@ -24,6 +24,9 @@ def simulate_command(
     backend: Annotated[str, typer.Option(help="chip, lava or oracle.")] = "chip",
     probe: Annotated[str, typer.Option(help="States to record, e.g. u,v.")] = "",
     steps: Annotated[int | None, typer.Option(help="Present only the first T steps.")] = None,
+    deadline: Annotated[
+        float, typer.Option(min=1.0, help="Seconds after which a Lava run is stopped.")
+    ] = 600.0,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Trace .npz.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -31,7 +34,12 @@ def simulate_command(
     program = load_artifact(artifact)
     spikes = load_stimulus(stimulus).checked(program.partitioned.input, where=str(stimulus))
     trace = simulate(
-        program, spikes, backend, probe=[p for p in probe.split(",") if p], steps=steps
+        program,
+        spikes,
+        backend,
+        probe=[p for p in probe.split(",") if p],
+        steps=steps,
+        deadline_s=deadline,
     )
     if output is not None:
         trace.save(output)

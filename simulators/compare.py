@@ -67,9 +67,23 @@ def require_equal(*traces: ExecutionTrace, where: str) -> None:
         where: what ran, for the error.
 
     Raises:
-        SimulationError: ADL-SIM-10, naming the first place at which two backends differ.
+        SimulationError: ADL-SIM-10, naming the first place at which two backends differ, or what
+            one of them did not record.
     """
     for other in traces[1:]:
+        for quantity in ("u", "v", "spikes"):
+            left, right = (
+                {name: values.shape for name, values in getattr(trace, quantity).items()}
+                for trace in (traces[0], other)
+            )
+            if left != right:
+                raise SimulationError(
+                    f"{traces[0].backend} recorded {quantity} of {left}, "
+                    f"{other.backend} of {right}",
+                    where=where,
+                    remedy="run both with the same input and probes",
+                    code="ADL-SIM-10",
+                )
         difference = first_difference(traces[0], other)
         if difference:
             d = difference

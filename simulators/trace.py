@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mapping.artifact.archive import read_archive, read_spikes
+from mapping.artifact.archive import Arrays, read_archive, read_spikes, write_archive
 from mapping.artifact.atomic import atomic_file
 from mapping.cost import ActionCounts
 from mapping.errors import ArtifactError, ConfigError
@@ -69,11 +69,11 @@ class Stimulus:
         Raises:
             ArtifactError: ADL-ART-01, the file cannot be written.
         """
-        arrays = {"spikes": self.payloads}
+        arrays: Arrays = {"spikes": self.payloads}
         if self.labels is not None:
             arrays["labels"] = self.labels
         with atomic_file(Path(path)) as work:
-            np.savez_compressed(work, allow_pickle=False, **arrays)
+            write_archive(work, arrays)
 
 
 def load_stimulus(path: Path | str) -> Stimulus:
@@ -169,7 +169,7 @@ class ExecutionTrace:
             "output": self.output,
             "seconds": self.seconds,
         }
-        arrays: dict[str, npt.NDArray[np.generic]] = {"about": np.array(json.dumps(about))}
+        arrays: Arrays = {"about": np.array(json.dumps(about))}
         for group in ("spikes", "u", "v"):
             for name, values in getattr(self, group).items():
                 arrays[f"{group}/{name}"] = values.astype(np.int32)
@@ -179,7 +179,7 @@ class ExecutionTrace:
             if getattr(self, name) is not None:
                 arrays[name] = getattr(self, name)
         with atomic_file(Path(path)) as work:
-            np.savez_compressed(work, allow_pickle=False, **arrays)
+            write_archive(work, arrays)
 
 
 def load_trace(path: Path | str) -> ExecutionTrace:

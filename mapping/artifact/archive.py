@@ -13,6 +13,12 @@ from mapping.errors import ArtifactError, ConfigError
 Arrays = dict[str, npt.NDArray[Any]]
 
 
+def write_archive(path: Path, arrays: Arrays) -> None:
+    """Write ``arrays`` as a compressed ``.npz``, under this very name whatever its suffix."""
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
 def read_archive(path: Path, *, code: str, what: str) -> Arrays:
     """Every array of the ``.npz`` file ``path``.
 

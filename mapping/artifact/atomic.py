@@ -72,11 +72,13 @@ def _replace_folder(path: Path, work: Path) -> None:
         work.rename(path)
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
-    path.rename(aside / path.name)
+    old = aside / "old"
     try:
+        path.rename(old)
         work.rename(path)
     except OSError:
-        (aside / path.name).rename(path)
+        if old.exists():
+            old.rename(path)
         raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)

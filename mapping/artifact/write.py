@@ -6,9 +6,7 @@ import json
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
-
-from mapping.artifact.archive import Arrays
+from mapping.artifact.archive import Arrays, write_archive
 from mapping.artifact.atomic import atomic_directory
 from mapping.artifact.schema import (
     CORES_FILE,
@@ -37,8 +35,8 @@ def write_artifact(artifact: Artifact, report: dict[str, object], path: Path | s
         ArtifactError: ADL-ART-01, ``path`` cannot be written or holds something else.
     """
     with atomic_directory(Path(path), marker=MANIFEST_FILE) as work:
-        np.savez_compressed(work / CORES_FILE, allow_pickle=False, **core_arrays(artifact))
-        np.savez_compressed(work / ROUTES_FILE, allow_pickle=False, **route_arrays(artifact))
+        write_archive(work / CORES_FILE, core_arrays(artifact))
+        write_archive(work / ROUTES_FILE, route_arrays(artifact))
         files = {
             name: sha256((work / name).read_bytes()).hexdigest()
             for name in (CORES_FILE, ROUTES_FILE)

@@ -207,4 +207,11 @@ def _tensor(tensors: dict[str, FloatArray], key: str, path: Path) -> FloatArray:
             remedy=f"export the checkpoint again, so that {DESCRIPTION_FILE} and it agree",
             code="ADL-CKP-03",
         )
+    if tensors[key].dtype.kind not in "fiu":
+        raise ArtifactError(
+            f"tensor {key!r} holds {tensors[key].dtype}, not real numbers",
+            where=str(path),
+            remedy="export real weights",
+            code="ADL-CKP-03",
+        )
     return tensors[key]

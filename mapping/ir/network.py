@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from operator import index
 from typing import Any
 
 import networkx as nx
@@ -37,7 +38,7 @@ def frozen_array(
 
 
 def _ints(values: Iterable[int]) -> tuple[int, ...]:
-    return tuple(int(value) for value in values)
+    return tuple(index(value) for value in values)
 
 
 def _plain(element: object, **kinds: Callable[[Any], object]) -> None:
@@ -64,7 +65,7 @@ class Input:
     payload_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        _plain(self, shape=_ints, payload_min=int, payload_max=int, payload_scale=float)
+        _plain(self, shape=_ints, payload_min=index, payload_max=index, payload_scale=float)
 
     @property
     def size(self) -> int:

@@ -106,7 +106,7 @@ class PartitionedNetwork:
     def latency_steps(self) -> int:
         """Steps from the input to the output."""
         graph = projection_graph(self.populations, list(self.projections))
-        return pipeline_latency(graph, self.output)
+        return pipeline_latency(graph, self.input.name, self.output)
 
     def population(self, name: str) -> IntegerPopulation:
         """The population called ``name``."""
@@ -137,6 +137,8 @@ class PartitionedNetwork:
             for start, stop, core in slices:
                 input_axons[core] += stop - start
                 for begin, end, sender in home.get(source, []):
+                    if sender == HOST:
+                        continue
                     output_axons[sender] += max(0, min(stop, end) - max(start, begin))
         return tuple(
             CoreUsage(
@@ -150,8 +152,9 @@ class PartitionedNetwork:
         )
 
     def homes(self) -> dict[str, list[tuple[int, int, int]]]:
-        """Per population: ``(start, stop, core)`` of each group, sorted by start."""
+        """Per population: ``(start, stop, core)`` of each group, sorted; inputs are at the host."""
         found: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
+        found[self.input.name].append((0, self.input.size, HOST))
         for core, program in enumerate(self.cores):
             for group in program.groups:
                 found[group.population].append((group.start, group.stop, core))

@@ -23,6 +23,13 @@ class Placement:
 
     slots: tuple[CoreSlot, ...]
 
+    def same_tile(self, a: int, b: int) -> bool:
+        """Whether core programs ``a`` and ``b`` sit on one tile; the host (-1) sits on none."""
+        if min(a, b) < 0:
+            return False
+        one, other = self.slots[a], self.slots[b]
+        return (one.chip, one.x, one.y) == (other.chip, other.x, other.y)
+
     def used_tiles(self) -> int:
         """Number of tiles with at least one core program."""
         return len({(slot.chip, slot.x, slot.y) for slot in self.slots})

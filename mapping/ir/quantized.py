@@ -184,7 +184,7 @@ class QuantizedNetwork:
     @property
     def latency_steps(self) -> int:
         """Steps from the input to the output."""
-        return pipeline_latency(self.graph(), self.output)
+        return pipeline_latency(self.graph(), self.input.name, self.output)
 
 
 def input_of(populations: tuple[IntegerPopulation, ...]) -> Input:

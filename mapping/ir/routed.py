@@ -38,6 +38,10 @@ class Routing:
         """Number of flows."""
         return int(self.source.shape[0])
 
+    def pairs(self) -> list[tuple[int, int]]:
+        """Sender and receiver of every flow, in order."""
+        return list(zip(self.source.tolist(), self.target.tolist(), strict=True))
+
     def path(self, flow: int) -> Int32Array:
         """The links that ``flow`` takes, in order."""
         return self.links[self.offsets[flow] : self.offsets[flow + 1]]

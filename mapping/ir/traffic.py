@@ -12,7 +12,7 @@ from mapping.errors import ConfigError
 from mapping.ir.network import FloatArray, Input
 from mapping.ir.partitioned import HOST, PartitionedNetwork
 from mapping.ir.placed import Placement
-from mapping.ir.quantized import Int32Array, QuantizedNetwork
+from mapping.ir.quantized import Int32Array, IntegerRelay, QuantizedNetwork
 from mapping.ir.routed import Routing
 from mapping.semantics.fixedpoint import Int64Array
 from mapping.semantics.int_net import run_integer_network
@@ -87,8 +87,11 @@ class TrafficProfile:
 
     @classmethod
     def assumed(cls, network: QuantizedNetwork) -> TrafficProfile:
-        """:data:`ASSUMED_ACTIVITY` everywhere."""
-        rates = {p.name: np.full(p.size, ASSUMED_ACTIVITY) for p in network.populations}
+        """:data:`ASSUMED_ACTIVITY` everywhere but in relays, of which each sends in every step."""
+        rates = {
+            p.name: np.full(p.size, 1.0 if isinstance(p, IntegerRelay) else ASSUMED_ACTIVITY)
+            for p in network.populations
+        }
         return cls(rates=rates, status="assumed")
 
     @classmethod
@@ -104,13 +107,9 @@ class TrafficProfile:
 
     def flow_packets(self, partitioned: PartitionedNetwork, routing: Routing) -> FloatArray:
         """``(flows,)`` expected packets per step of each flow."""
-        number = {
-            (int(s), int(t)): flow
-            for flow, (s, t) in enumerate(zip(routing.source, routing.target, strict=True))
-        }
+        number = {pair: flow for flow, pair in enumerate(routing.pairs())}
         packets = np.zeros(routing.flows)
         homes = partitioned.homes()
-        homes[partitioned.input.name] = [(0, partitioned.input.size, HOST)]
         for source, slices in partitioned.destinations().items():
             for begin, end, sender in homes[source]:
                 for start, stop, core in slices:
@@ -129,13 +128,7 @@ class TrafficProfile:
         cores = len(partitioned.cores)
         packets = self.flow_packets(partitioned, routing)
         from_host = routing.source == HOST
-        local = np.array(
-            [
-                _same_tile(placement, s, t)
-                for s, t in zip(routing.source, routing.target, strict=True)
-            ],
-            dtype=bool,
-        )
+        local = np.array([placement.same_tile(*pair) for pair in routing.pairs()], dtype=bool)
         east_west, north_south = routing.hops()
 
         def at(cores_of: Int32Array, amount: FloatArray) -> FloatArray:
@@ -169,10 +162,3 @@ class TrafficProfile:
                 rate = self.rates[spec.source][spec.source_start : spec.source_stop].sum()
                 ops[core] += rate * (tile.target_stop - tile.target_start)
         return ops
-
-
-def _same_tile(placement: Placement, source: int, target: int) -> bool:
-    if source == HOST:
-        return False
-    a, b = placement.slots[source], placement.slots[target]
-    return (a.chip, a.x, a.y) == (b.chip, b.x, b.y)

@@ -45,8 +45,8 @@ class Partition:
         Raises:
             ConfigError: the partitioner is unknown (ADL-CFG-01) or ``neurons_per_core`` is
                 outside 1..the chip's limit (ADL-CFG-05).
-            CapacityError: a single compartment exceeds a core (ADL-CAP-01 … 05) or the chip has
-                too few cores (ADL-CAP-06).
+            CapacityError: a single compartment needs more than a core has (ADL-CAP-02 … 04) or
+                the chip has too few cores (ADL-CAP-06).
         """
         limit = chip.core.compartments.value
         cap = limit if self.neurons_per_core is None else self.neurons_per_core
@@ -68,7 +68,11 @@ class Partition:
             cores=cores,
         )
         if len(cores) > chip.cores:
-            shares = {name: len(homes) for name, homes in partitioned.homes().items()}
+            shares = {
+                name: len(homes)
+                for name, homes in partitioned.homes().items()
+                if name != network.input.name
+            }
             busiest = sorted(shares, key=lambda name: -shares[name])[:3]
             raise CapacityError(
                 f"needs {len(cores)} cores, {chip.name} has {chip.cores}; most go to "
@@ -113,10 +117,11 @@ def first_fit(
 ) -> tuple[CoreProgram, ...]:
     """Fill cores in order of the data flow; each piece goes to the first core with room.
 
-    Relays are cut at the bounds of their rank blocks before anything else.
+    Loops are cut open where they lead back, and relays first of all at the bounds of their rank
+    blocks.
     """
     filler = _FirstFit(network=network, chip=chip, cap=neurons_per_core)
-    acyclic = feed_forward_part(network.graph())
+    acyclic = feed_forward_part(network.graph(), network.input.name)
     for name in nx.lexicographical_topological_sort(acyclic):
         population = network.population(name)
         if isinstance(population, Input):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import isfinite
+from numbers import Integral
 
 from mapping.errors import ConfigError
 from mapping.ir.network import LowRank, Network
@@ -43,7 +44,7 @@ class PruneRanks:
 
     def _pruned(self, projection: LowRank) -> LowRank:
         rank = self._rank_of(projection)
-        if not 1 <= rank <= projection.rank or not isinstance(rank, int):
+        if not 1 <= rank <= projection.rank or not isinstance(rank, Integral):
             raise ConfigError(
                 f"rank {rank} is outside 1..{projection.rank}",
                 where=projection.name,

@@ -1,9 +1,10 @@
 """Map a float network onto the target's number grid.
 
 Each population gets one scale (each rank block of a relay its own): dendritic or payload units per
-unit of the float model. It is as large as the worst-case input allows, so that nothing can
-overflow, and within a factor of two below that it is chosen to make the weights' rounding error
-smallest. Every block of a projection then gets the exponent that uses its mantissa bits best.
+unit of the float model. It is as large as the worst-case input and a threshold of 2048 units
+allow, so that no sum, payload or current can overflow and inhibition rarely saturates the voltage.
+Within a factor of two below that it is chosen to make the weights' rounding error smallest. Every
+block of a projection then gets the exponent that uses its mantissa bits best.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from mapping.semantics.fixedpoint import DECAY_UNIT, STATE_SHIFT
 from mapping.targets.spec import ChipSpec, NumericSpec
 
 _SCALES_TRIED = 33
+_FINEST_THRESHOLD = 2**11
+"""A finer threshold would gain nothing and take the room that inhibition needs: v saturates at
+2**17 threshold units, here at 64 thresholds or more below zero."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +182,8 @@ class _Quantization:
         bias_limit = (2 ** (self.numeric.bias_mantissa_bits.value - 1) - 1) << (
             self.numeric.bias_exponent_max.value
         )
-        from_threshold = (2**self.numeric.threshold_bits.value - 1) / lif.threshold
+        finest = min(2**self.numeric.threshold_bits.value - 1, _FINEST_THRESHOLD)
+        from_threshold = finest / lif.threshold
         from_bias = bias_limit / (bias * 2**STATE_SHIFT) if bias else inf
         fit = self._fit(pieces, lif.size, min(from_threshold, from_bias), largest_input)
         threshold = round(fit.scale * lif.threshold)

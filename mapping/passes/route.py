@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from mapping.errors import RoutingError
-from mapping.ir.network import Input
 from mapping.ir.partitioned import HOST, PartitionedNetwork
 from mapping.ir.placed import Placement
 from mapping.ir.routed import DIRECTIONS, Routing
@@ -50,8 +49,6 @@ def packet_flows(partitioned: PartitionedNetwork) -> list[tuple[int, int]]:
     homes = partitioned.homes()
     flows: set[tuple[int, int]] = set()
     for source, slices in partitioned.destinations().items():
-        if isinstance(partitioned.population(source), Input):
-            flows |= {(HOST, core) for _, _, core in slices}
         for begin, end, sender in homes.get(source, []):
             flows |= {
                 (sender, core) for start, stop, core in slices if start < end and begin < stop

@@ -42,7 +42,7 @@ def on_mesh(artifact: Artifact) -> Iterator[Finding]:
 def dimension_order(artifact: Artifact) -> Iterator[Finding]:
     """Every flow has one route, connected, first along x, then along y."""
     routing, mesh = artifact.routing, artifact.chip.mesh
-    have = list(zip(routing.source.tolist(), routing.target.tolist(), strict=True))
+    have = routing.pairs()
     wanted = packet_flows(artifact.partitioned)
     if have != wanted:
         lost = sorted(set(wanted) ^ set(have))

@@ -86,21 +86,29 @@ def parse_target(data: object, *, where: str) -> ChipSpec:
     return chip
 
 
+_BOUNDS = {
+    "core.axon_header_bits": (0, 1024),
+    "core.synapse_bits": (8, 1024),
+    "numeric.weight_bits": (2, 8),
+    "numeric.weight_exponent_min": (-31, 0),
+    "numeric.weight_exponent_max": (0, 31),
+    "numeric.state_bits": (24, 24),
+    "numeric.activation_bits": (2, 18),
+    "numeric.accumulator_bits": (2, 32),
+    "numeric.payload_bits": (2, 32),
+    "numeric.threshold_bits": (1, 17),
+    "numeric.bias_mantissa_bits": (2, 24),
+    "numeric.bias_exponent_max": (0, 7),
+}
+"""What the chip model can express; every other limit is at least 1."""
+
+
 def _conditions(chip: ChipSpec) -> Iterator[tuple[str, bool, str]]:
-    """Rows of (entry, whether it is possible, remedy); widths are bounded by the oracle's own."""
-    may_be_zero = ("core.axon_header_bits", "numeric.bias_exponent_max")
+    """Rows of (entry, whether something can be compiled for it, remedy)."""
     for entry, constant in chip.constants().items():
-        if isinstance(constant, Limit) and not entry.startswith("numeric.weight_exponent"):
-            least = 0 if entry in may_be_zero else 1
-            yield entry, constant.value >= least, f"make it at least {least}"
-    numeric = chip.numeric
-    low, high = numeric.weight_exponent_min.value, numeric.weight_exponent_max.value
-    yield "numeric.weight_exponent_min", low <= 0 <= high, "let the exponents include 0"
-    yield "numeric.weight_bits", 2 <= numeric.weight_bits.value <= 8, "choose 2 to 8"
-    yield "numeric.state_bits", numeric.state_bits.value == 24, "make it 24, as the models have"
-    yield "numeric.activation_bits", numeric.activation_bits.value <= 18, "choose 18 or fewer"
-    yield "numeric.accumulator_bits", numeric.accumulator_bits.value <= 32, "choose 32 or fewer"
-    yield "numeric.payload_bits", numeric.payload_bits.value <= 32, "choose 32 or fewer"
+        if isinstance(constant, Limit):
+            low, high = _BOUNDS.get(entry, (1, 2**31))
+            yield entry, low <= constant.value <= high, f"choose {low} to {high}"
 
 
 def target_data(chip: ChipSpec) -> dict[str, object]:

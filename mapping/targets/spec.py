@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Annotated, Literal
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field
 
@@ -144,6 +144,9 @@ class BarrierTable:
         return self.one_tile.value + share * (self.all_tiles.value - self.one_tile.value)
 
 
+Table = TypeVar("Table", EnergyTable, LatencyTable, BarrierTable)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChipSpec:
     """One chip target.
@@ -190,6 +193,23 @@ class ChipSpec:
                     if isinstance(entry, Limit | Constant | Flag):
                         found[f"{section.name}.{item.name}"] = entry
         return found
+
+    def at_bound(self, exponent: Literal[-1, 1]) -> ChipSpec:
+        """This chip with every constant at its lower (-1) or upper (+1) bound."""
+
+        def moved(constant: Constant) -> Constant:
+            return replace(constant, value=constant.value * constant.factor**exponent)
+
+        def moved_all(table: Table) -> Table:
+            return replace(table, **{f.name: moved(getattr(table, f.name)) for f in fields(table)})
+
+        return replace(
+            self,
+            energy_j=moved_all(self.energy_j),
+            latency_s=moved_all(self.latency_s),
+            barrier_s=moved_all(self.barrier_s),
+            static_power_w=moved(self.static_power_w),
+        )
 
     def estimate_status(self) -> Status:
         """The weakest status among the energy and latency constants."""

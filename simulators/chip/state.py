@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mapping.artifact.schema import Artifact
 from mapping.ir.network import Input
-from mapping.ir.partitioned import HOST, PartitionedNetwork
+from mapping.ir.partitioned import PartitionedNetwork
 from mapping.ir.quantized import Int32Array, IntegerLif, IntegerRelay
 from mapping.semantics.fixedpoint import STATE_SHIFT
 
@@ -92,7 +92,7 @@ def chip_program(artifact: Artifact) -> ChipProgram:
         sums=int(tiles.rows.sum()),
         compartments=_compartments(partitioned, first),
         tiles=tiles,
-        fanout=_fanout(partitioned, tiles, flows, sources),
+        fanout=_fanout(artifact, tiles, sources),
         flows=flows,
     )
 
@@ -158,15 +158,9 @@ def _tiles(
 
 
 def _flows(artifact: Artifact) -> Flows:
-    routing, slots = artifact.routing, artifact.placement.slots
+    routing, placement = artifact.routing, artifact.placement
     east_west, north_south = routing.hops()
-    pairs = zip(routing.source.tolist(), routing.target.tolist(), strict=True)
-    local = [
-        source != HOST
-        and (slots[source].chip, slots[source].x, slots[source].y)
-        == (slots[target].chip, slots[target].x, slots[target].y)
-        for source, target in pairs
-    ]
+    local = [placement.same_tile(source, target) for source, target in routing.pairs()]
     return Flows(
         source=routing.source,
         target=routing.target,
@@ -176,9 +170,8 @@ def _flows(artifact: Artifact) -> Flows:
     )
 
 
-def _fanout(
-    partitioned: PartitionedNetwork, tiles: Tiles, flows: Flows, sources: dict[str, int]
-) -> Fanout:
+def _fanout(artifact: Artifact, tiles: Tiles, sources: dict[str, int]) -> Fanout:
+    partitioned = artifact.partitioned
     total = sum(population.size for population in partitioned.populations)
     read_by: list[list[int]] = [[] for _ in range(total)]
     placed = [tile for program in partitioned.cores for tile in program.tiles]
@@ -186,14 +179,8 @@ def _fanout(
         columns = partitioned.projections[tile.projection].columns
         for source in range(int(tiles.source[number]), int(tiles.source[number]) + columns):
             read_by[source].append(number)
-    number_of = {
-        (s, t): flow
-        for flow, (s, t) in enumerate(
-            zip(flows.source.tolist(), flows.target.tolist(), strict=True)
-        )
-    }
+    number_of = {pair: flow for flow, pair in enumerate(artifact.routing.pairs())}
     homes = partitioned.homes()
-    homes[partitioned.input.name] = [(0, partitioned.input.size, HOST)]
     carried: list[list[int]] = [[] for _ in range(total)]
     for name, slices in partitioned.destinations().items():
         for begin, end, sender in homes[name]:

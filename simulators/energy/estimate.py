@@ -7,9 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from mapping.artifact.schema import Artifact
-from mapping.cost import COMPONENTS, FloatArray, dynamic_energy_j, static_power_w, step_time_s
+from mapping.cost import (
+    FloatArray,
+    Totals,
+    bounds,
+    dynamic_energy_j,
+    static_power_w,
+    step_time_s,
+)
 from mapping.errors import ConfigError
-from mapping.targets.spec import ChipSpec, Constant, Status
+from mapping.targets.spec import ChipSpec, Status
 from simulators.trace import ExecutionTrace
 
 
@@ -23,6 +30,7 @@ class EnergyReport:
         static_core_j: static energy of one used core [J].
         static_chip_j: static energy of the whole chip, used or not [J].
         step_s: ``(steps,)`` duration of each step [s].
+        bounds: totals with every constant at its lower and at its upper bound.
         samples: number of samples that the means are over.
     """
 
@@ -31,6 +39,7 @@ class EnergyReport:
     static_core_j: float
     static_chip_j: float
     step_s: FloatArray
+    bounds: tuple[Totals, Totals]
     samples: int
 
     @property
@@ -74,27 +83,11 @@ class EnergyReport:
 
     def interval_j(self) -> tuple[float, float]:
         """Where the total lies if every constant lies within its factor [J]."""
-        low = high = 0.0
-        table = self.chip.energy_j
-        for component, energy in self.component_j().items():
-            factor = max(getattr(table, action).factor for action in COMPONENTS[component])
-            low, high = low + energy / factor, high + energy * factor
-        factor = self.chip.static_power_w.factor * self._latency_factor()
-        return low + self.static_j / factor, high + self.static_j * factor
+        return self.bounds[0].energy_j, self.bounds[1].energy_j
 
     def interval_s(self) -> tuple[float, float]:
         """Where the latency lies if every constant lies within its factor [s]."""
-        factor = self._latency_factor()
-        return self.latency_s / factor, self.latency_s * factor
-
-    def _latency_factor(self) -> float:
-        entries = self.chip.constants()
-        used = ("latency_s.", "barrier_s.one", "barrier_s.all")
-        return max(
-            entry.factor
-            for name, entry in entries.items()
-            if name.startswith(used) and isinstance(entry, Constant)
-        )
+        return self.bounds[0].latency_s, self.bounds[1].latency_s
 
     def as_dict(self) -> dict[str, object]:
         """The content of ``energy --json``."""
@@ -160,7 +153,8 @@ def estimate_energy(artifact: Artifact, trace: ExecutionTrace) -> EnergyReport:
             code="ADL-ENG-01",
         )
     chip = artifact.chip
-    step_s = step_time_s(trace.counts, chip, artifact.placement.used_tiles()).mean(axis=0)
+    used_tiles = artifact.placement.used_tiles()
+    step_s = step_time_s(trace.counts, chip, used_tiles).mean(axis=0)
     latency_s = float(step_s.sum())
     cores = len(artifact.partitioned.cores)
     energy = dynamic_energy_j(trace.counts, chip)
@@ -170,5 +164,6 @@ def estimate_energy(artifact: Artifact, trace: ExecutionTrace) -> EnergyReport:
         static_core_j=static_power_w(chip, cores) * latency_s / cores,
         static_chip_j=chip.static_power_w.value * latency_s,
         step_s=step_s,
+        bounds=bounds(trace.counts, chip, used_tiles),
         samples=trace.samples,
     )

@@ -53,7 +53,7 @@ def draw_overview(
         + (f", accuracy {accuracy:.1%}" if accuracy is not None else "")
     )
     with atomic_file(path) as work:
-        figure.savefig(work)
+        figure.savefig(work, format="png")
 
 
 def _draw_chip(axes: Axes, artifact: Artifact, trace: ExecutionTrace, energy: EnergyReport) -> None:

@@ -105,6 +105,16 @@ def test_a_dangling_link_is_refused(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+def test_the_working_directory_cannot_be_replaced_and_stays_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor can a mounted volume: renaming it fails, and nothing may be left beside or in it."""
+    monkeypatch.chdir(tmp_path)
+    with refused(ArtifactError, "ADL-ART-01", where="."):
+        write(Path())
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("length", [250, 256, 5000])
 def test_a_name_that_is_too_long_is_refused(tmp_path: Path, length: int) -> None:
     with refused(ArtifactError, "ADL-ART-01", message="too long"):

@@ -17,7 +17,7 @@ from support.networks import (
 from mapping.errors import AdlrnsError, ConfigError, UnsupportedModelError
 from mapping.ir.checkpoint import fingerprint
 from mapping.ir.network import Dense, Input, Lif, LowRank, Network, Relay
-from mapping.ir.timing import pipeline_latency
+from mapping.ir.timing import delay_graph, pipeline_latency
 
 Edit = Callable[[Network], Network]
 
@@ -63,19 +63,19 @@ def _holed(shape: tuple[int, ...], value: float) -> np.ndarray:
     ],
 )
 def test_latency_is_the_longest_feed_forward_delay(network: Network, latency: int) -> None:
-    assert pipeline_latency(network.graph(), network.output) == latency
+    assert pipeline_latency(network.graph(), "in", network.output) == latency
 
 
 def test_a_skip_path_does_not_shorten_the_latency() -> None:
     network = dense_network((6, 5, 3))
     skip = Dense(name="skip", source="in", target="out", weight=np.ones((3, 6)))
     longer = replace(network, projections=(*network.projections, skip))
-    assert pipeline_latency(longer.graph(), "out") == 2
+    assert pipeline_latency(longer.graph(), "in", "out") == 2
 
 
 def test_what_does_not_reach_the_output_adds_no_latency() -> None:
     network = dense_network((6, 5, 4, 4, 3))
-    assert pipeline_latency(network.graph(), "p2") == 2
+    assert pipeline_latency(network.graph(), "in", "p2") == 2
 
 
 def test_parallel_projections_count_with_the_longer_delay() -> None:
@@ -298,3 +298,26 @@ def test_the_output_must_not_be_the_input() -> None:
 def test_numpy_scalars_are_as_good_as_python_numbers(edit: Edit) -> None:
     """Front ends read shapes and constants out of arrays; every network must have a fingerprint."""
     assert len(fingerprint(edit(small_network()))) == 64
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        _population("in", payload_max=16.5),
+        _population("in", shape=(12.5,)),
+        _projection("enc", levels=(2.5, 4)),
+    ],
+    ids=["payload", "shape", "levels"],
+)
+def test_a_fraction_is_never_cut_to_an_integer(edit: Edit) -> None:
+    with pytest.raises((AdlrnsError, TypeError)):
+        edit(small_network())
+
+
+@pytest.mark.parametrize("back", [("b", "a"), ("b", "b")])
+def test_a_loop_on_the_way_keeps_its_forward_delay(back: tuple[str, str]) -> None:
+    """The edge that leads back adds nothing, and the way through the loop is not lost."""
+    edges = [("in", "a", 1), ("a", "b", 2), (*back, 1), ("b", "out", 1)]
+    graph = delay_graph(["in", "a", "b", "out"], edges)
+    assert pipeline_latency(graph, "in", "out") == 4
+    assert pipeline_latency(graph, "in", "b") == 3

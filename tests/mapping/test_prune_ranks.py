@@ -46,6 +46,11 @@ def test_a_fraction_is_one_of_the_smaller_side(fraction: float, rank: int) -> No
     assert _pair(fraction).rank == rank
 
 
+def test_a_numpy_rank_is_as_good_as_a_python_one() -> None:
+    assert _pair(np.int64(8)).rank == 8
+    assert _pair(np.float64(0.125)).rank == 8
+
+
 def test_dense_projections_stay_as_they_are() -> None:
     network = digits_like_network()
     assert PruneRanks(rank=4).run(network).projections[1] is network.projections[1]

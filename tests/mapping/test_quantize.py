@@ -136,7 +136,7 @@ def adversarial(network: QuantizedNetwork) -> np.ndarray:
     return np.concatenate([held, extremes])
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(network=networks, bits=all_bits)
 def test_weights_lie_on_the_grid(network: Network, bits: int) -> None:
     _, image = quantised(network, bits)
@@ -152,7 +152,7 @@ def test_weights_lie_on_the_grid(network: Network, bits: int) -> None:
         np.testing.assert_array_equal(lava_rounding(weights, bits), weights)
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(network=networks, bits=all_bits)
 def test_every_weight_is_rounded_to_the_nearest_or_clipped(network: Network, bits: int) -> None:
     realised, image = quantised(network, bits)
@@ -176,7 +176,7 @@ def _assert_told_truly(realised: Network, image: QuantizedNetwork) -> None:
         assert told.zeroed == pytest.approx(((projection.mantissas == 0) & (weight != 0)).mean())
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(network=networks, bits=all_bits)
 def test_fidelity_is_what_an_independent_count_finds(network: Network, bits: int) -> None:
     _assert_told_truly(*quantised(network, bits))
@@ -213,7 +213,7 @@ def test_more_bits_never_lose_precision(make: object) -> None:
     assert all(after < before for before, after in pairwise(errors))
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(network=networks, bits=all_bits)
 def test_no_input_makes_anything_overflow(network: Network, bits: int) -> None:
     """The quantiser promises worst-case bounds, so the hardest input must stay within them."""
@@ -238,12 +238,18 @@ def test_no_input_makes_anything_overflow(network: Network, bits: int) -> None:
 
 
 def test_the_hardest_input_comes_close_to_the_bound() -> None:
-    """The scale is as large as the worst case allows, within a factor of two."""
-    _, image = quantised(dense_network())
-    first = image.population("p1")
-    assert isinstance(first, IntegerLif)
-    limit = (2**17 - 1) * (first.du + 1) / 4096
-    assert max(np.abs(peaks(image, adversarial(image))["p1"])) > 0.49 * limit
+    """The scale is as large as the worst case or the threshold allows, within a factor of two."""
+    for gain in (1.0, 1000.0):
+        network = dense_network()
+        first_projection, *others = network.projections
+        loud = replace(first_projection, weight=first_projection.weight * gain)
+        image = Quantize().run(replace(network, projections=(loud, *others)), CHIP)
+        first = image.population("p1")
+        assert isinstance(first, IntegerLif)
+        limit = (2**17 - 1) * (first.du + 1) / 4096
+        peak = max(np.abs(peaks(image, adversarial(image))["p1"]))
+        assert peak > 0.49 * limit or first.threshold >= 2**10
+        assert (peak > 0.49 * limit) == (gain > 1)
 
 
 @settings(max_examples=50)
@@ -257,7 +263,7 @@ def test_decays_on_the_grid_are_exact(kept_current: int, kept_voltage: int) -> N
     assert 4096 - out.dv == kept_voltage
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(alpha=st.floats(0, 4095 / 4096), beta=st.floats(1 / 4096, 1))
 def test_decays_off_the_grid_go_to_the_nearest(alpha: float, beta: float) -> None:
     target = lif(1, current_decay=alpha, voltage_decay=beta)
@@ -268,7 +274,7 @@ def test_decays_off_the_grid_go_to_the_nearest(alpha: float, beta: float) -> Non
     assert abs((4096 - out.dv) / 4096 - beta) <= 0.5 / 4096 + 1e-12
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(network=networks, factor=st.floats(0.05, 20))
 def test_thresholds_are_rounded_at_the_recorded_scale(network: Network, factor: float) -> None:
     populations = tuple(
@@ -283,7 +289,7 @@ def test_thresholds_are_rounded_at_the_recorded_scale(network: Network, factor: 
             assert 0 < population.threshold < 2**CHIP.numeric.threshold_bits.value
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(threshold=st.floats(0, 2), seed=st.integers(0, 99))
 def test_an_integer_relay_passes_exactly_what_the_float_relay_passes(
     threshold: float, seed: int
@@ -308,7 +314,7 @@ def test_a_relay_threshold_beyond_every_payload_keeps_the_relay_silent() -> None
     assert not run_integer_network(image, payloads).spikes["enc/relay"].any()
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(share=st.lists(st.floats(-1, 1), min_size=4, max_size=4), power=st.integers(-16, 2))
 def test_biases_share_the_smallest_exponent_that_holds_them(share: list[float], power: int) -> None:
     bias = np.array(share) * 2.0**power
@@ -334,6 +340,30 @@ def test_integer_spikes_approach_float_spikes(seed: int, make: object) -> None:
     found = run_integer_network(image, payloads).spikes[network.output]
     assert (wanted != found).mean() < 0.12
     np.testing.assert_allclose(found.mean(), wanted.mean(), atol=0.02)
+
+
+def test_inhibition_is_remembered_as_long_as_in_the_float_network() -> None:
+    """Thirty inhibited steps bring v to -6.8 thresholds; a voltage that stops at -1.2 recovers
+    in a third of the time, and no diagnostic says so."""
+    network = chain(
+        Input(name="in", shape=(2,)), np.array([[0.3, -0.3]]), lif(1, voltage_decay=0.98)
+    )
+    payloads = np.zeros((1, 90, 2), np.int64)
+    payloads[0, :30, 1] = 1
+    payloads[0, 30:, 0] = 1
+    image = Quantize().run(network, CHIP)
+    wanted = np.flatnonzero(run_float_network(network, payloads)["out"])
+    found = np.flatnonzero(run_integer_network(image, payloads).spikes["out"])
+    assert wanted[0] == 52
+    assert abs(found[0] - wanted[0]) <= 1
+
+
+def test_voltages_do_not_stop_at_the_end_of_their_range() -> None:
+    network = digits_like_network()
+    _, image = quantised(network)
+    trace = run_integer_network(image, random_payloads(network, samples=20, steps=40))
+    for name, v in trace.v.items():
+        assert (v == -(2**23) + 1).mean() < 0.001, name
 
 
 def test_mismatch_falls_with_every_two_bits() -> None:
@@ -389,7 +419,7 @@ def as_float(realised: Network, image: QuantizedNetwork) -> Network:
     return replace(realised, populations=tuple(populations), projections=tuple(projections))
 
 
-@settings(max_examples=12)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1), make=st.sampled_from(MAKERS), bits=st.integers(4, 8))
 def test_recorded_scales_turn_the_integers_back_into_the_network(
     seed: int, make: object, bits: int

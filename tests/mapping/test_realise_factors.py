@@ -53,7 +53,7 @@ def test_the_realised_network_computes_the_same_step_by_step(relay_threshold: fl
     for name in before:
         np.testing.assert_array_equal(before[name], after[name])
     for each in (network, made):
-        assert pipeline_latency(each.graph(), "out") == 3
+        assert pipeline_latency(each.graph(), "in", "out") == 3
 
 
 @pytest.mark.parametrize("network", [dense_network(), recurrent_network()])

@@ -155,6 +155,14 @@ IMPOSSIBLE: dict[str, tuple[Path_, int]] = {
     "exponents the wrong way round": (("numeric", "weight_exponent_min", "value"), 9),
     "state that the arithmetic lacks": (("numeric", "state_bits", "value"), 32),
     "dendritic input that wraps the state": (("numeric", "activation_bits", "value"), 20),
+    "thresholds beyond the voltage": (("numeric", "threshold_bits", "value"), 18),
+    "biases of a sign alone": (("numeric", "bias_mantissa_bits", "value"), 1),
+    "dendritic input of a sign alone": (("numeric", "activation_bits", "value"), 1),
+    "sums of a sign alone": (("numeric", "accumulator_bits", "value"), 1),
+    "payloads of a sign alone": (("numeric", "payload_bits", "value"), 1),
+    "shifts beyond the word": (("numeric", "weight_exponent_min", "value"), -64),
+    "left shifts beyond the word": (("numeric", "weight_exponent_max", "value"), 64),
+    "synapses smaller than their weight": (("core", "synapse_bits", "value"), 4),
     "sums that no int32 holds": (("numeric", "accumulator_bits", "value"), 48),
 }
 

@@ -133,13 +133,14 @@ def test_expected_counts_are_linear_in_the_rates(seed: int, factor: float) -> No
         np.testing.assert_allclose(scaled[name], factor * once[name], atol=1e-12)
 
 
-def test_nothing_known_means_ten_percent_everywhere() -> None:
+def test_nothing_known_means_ten_percent_and_busy_relays() -> None:
     artifact = compiled(*CASES[0])
     profile = TrafficProfile.assumed(artifact.network)
     assert profile.status == "assumed"
     assert set(profile.rates) == {"in", "enc/relay", "hidden", "out"}
-    for rates in profile.rates.values():
-        np.testing.assert_array_equal(rates, np.full(rates.shape, ASSUMED_ACTIVITY))
+    for name, rates in profile.rates.items():
+        expected = 1.0 if name == "enc/relay" else ASSUMED_ACTIVITY
+        np.testing.assert_array_equal(rates, np.full(rates.shape, expected))
 
 
 def test_measured_rates_count_payloads_as_one_spike_and_average_over_the_silence() -> None:

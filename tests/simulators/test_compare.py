@@ -50,3 +50,11 @@ def test_a_difference_is_an_error_that_says_where(case: Case) -> None:
         require_equal(chip, replace(oracle, spikes=flipped), where="rank 4")
     assert "step 0" in caught.value.message
     assert caught.value.exit_code == 1
+
+
+@settings(max_examples=1)
+@given(case=cases())
+def test_traces_that_recorded_different_things_are_not_equal(case: Case) -> None:
+    chip, oracle = _traces(case)
+    with pytest.raises(SimulationError, match="ADL-SIM-10 · rank 4: chip recorded u"):
+        require_equal(chip, replace(oracle, u={}), where="rank 4")

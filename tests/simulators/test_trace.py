@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from support.integer_networks import Case, cases
 
 from mapping.errors import ArtifactError, ConfigError
-from simulators import Stimulus, load_stimulus, load_trace, simulate
+from simulators import Stimulus, estimate_energy, load_stimulus, load_trace, simulate
+from simulators.plots.overview import draw_overview
 
 
 @settings(max_examples=8)
@@ -131,3 +132,21 @@ def test_samples_are_independent_and_steps_cut_the_input(case: Case) -> None:
     assert short.steps == 3 + latency
     for name, values in cut.spikes.items():
         np.testing.assert_array_equal(values, short.spikes[name])
+
+
+@settings(max_examples=1)
+@given(case=cases())
+def test_files_get_the_very_name_that_was_asked_for(
+    case: Case, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """NumPy and matplotlib append suffixes of their own to names that lack them."""
+    folder = tmp_path_factory.mktemp("names")
+    trace = simulate(case.artifact, Stimulus(payloads=case.payloads))
+    for name in ("trace", "trace.of.mine"):
+        trace.save(folder / name)
+        assert load_trace(folder / name).steps == trace.steps
+    for name in ("picture", "picture.npz"):
+        energy = estimate_energy(case.artifact, trace)
+        draw_overview(case.artifact, trace, energy, folder / name)
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    assert len(list(folder.iterdir())) == 4
