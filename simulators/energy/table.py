@@ -38,12 +38,13 @@ def core_table(artifact: Artifact, energy: EnergyReport) -> Table:
 
 def energy_lines(energy: EnergyReport) -> list[str]:
     """The totals, in sentences."""
+    cores = "1 core" if energy.cores == 1 else f"{energy.cores} cores"
     low, high = (with_prefix(energy_j, "J", digits=2) for energy_j in energy.interval_j())
     early, late = (with_prefix(latency_s, "s", digits=2) for latency_s in energy.interval_s())
     return [
         f"Energy per inference: {with_prefix(energy.total_j, 'J')} "
         f"({with_prefix(energy.dynamic_j, 'J')} dynamic + {with_prefix(energy.static_j, 'J')} "
-        f"static on {energy.cores} cores); whole-chip static "
+        f"static on {cores}); whole-chip static "
         f"{with_prefix(energy.static_chip_j, 'J')}",
         f"Latency per inference: {with_prefix(energy.latency_s, 's')} in "
         f"{len(energy.step_s)} steps",
