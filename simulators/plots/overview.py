@@ -46,9 +46,10 @@ def draw_overview(
     _draw_chip(chip_axes, artifact, trace, energy)
     _draw_raster(raster_axes, artifact, trace, sample)
     accuracy = trace.accuracy()
+    low, high = (with_prefix(end, "J", digits=2) for end in energy.interval_j())
     figure.suptitle(
         f"{artifact.partitioned.name} on {artifact.chip.name}: {energy.cores} of "
-        f"{artifact.chip.cores} cores, {with_prefix(energy.total_j, 'J')} and "
+        f"{artifact.chip.cores} cores, {with_prefix(energy.total_j, 'J')} ({low} … {high}) and "
         f"{with_prefix(energy.latency_s, 's')} per inference ({energy.status})"
         + (f", accuracy {accuracy:.1%}" if accuracy is not None else "")
     )
