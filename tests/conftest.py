@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 
 import pytest
 from hypothesis import settings
 
-settings.register_profile("adlrns", deadline=None, print_blob=True)
+# Continuous integration repeats the same examples; everybody else explores new ones.
+settings.register_profile(
+    "adlrns", deadline=None, print_blob=True, derandomize=bool(os.environ.get("CI"))
+)
 settings.load_profile("adlrns")
 
 
