@@ -48,14 +48,12 @@ def export_network(model: LowRankSNN | DenseSNN, *, name: str, dt_s: float) -> N
 
 
 def _lif(name: str, population: SpikingPopulation) -> Lif:
-    bias = np.zeros(population.neurons) if population.bias is None else _array(population.bias)
     return Lif(
         name=name,
         shape=(population.neurons,),
         current_decay=population.current_decay,
         voltage_decay=population.voltage_decay,
         threshold=population.threshold,
-        bias=bias,
     )
 
 

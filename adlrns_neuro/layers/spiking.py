@@ -14,7 +14,7 @@ from mapping.errors import ConfigError
 class SpikingPopulation(nn.Module):
     """Leaky integrate-and-fire neurons that follow the chip's rule in floating point.
 
-    u[t] = current_decay * u[t-1] + a[t];  v[t] = voltage_decay * v[t-1] + u[t] + bias;
+    u[t] = current_decay * u[t-1] + a[t];  v[t] = voltage_decay * v[t-1] + u[t];
     a neuron spikes when v > threshold, and then v = 0 at once. u is not reset. Every call starts
     from u = v = 0. Wraps :class:`snntorch.Synaptic`; gradients pass the spike through the
     arctangent surrogate (Fang et al., 2021).
@@ -24,11 +24,9 @@ class SpikingPopulation(nn.Module):
         current_decay: share of u kept per step, snapped to the chip's grid.
         voltage_decay: share of v kept per step, snapped to the chip's grid.
         threshold: of v, in the units of the input current, above zero.
-        learn_bias: give every neuron a learnable constant input to v, zero at the start.
 
     Attributes:
         neurons, current_decay, voltage_decay, threshold: as given, the decays on the grid.
-        bias: shape (n,), or None.
 
     Raises:
         ConfigError: ``ADL-LIF-01`` when a decay is off the grid, ``ADL-LIF-02`` unless the
@@ -42,7 +40,6 @@ class SpikingPopulation(nn.Module):
         current_decay: float,
         voltage_decay: float,
         threshold: float,
-        learn_bias: bool = False,
     ) -> None:
         super().__init__()
         if not threshold > 0.0:
@@ -56,7 +53,6 @@ class SpikingPopulation(nn.Module):
         self.current_decay = snap_current_decay(current_decay)
         self.voltage_decay = snap_voltage_decay(voltage_decay)
         self.threshold = threshold
-        self.bias = nn.Parameter(torch.zeros(neurons)) if learn_bias else None
         self._dynamics = snntorch.Synaptic(
             alpha=torch.tensor(self.current_decay, dtype=torch.float64),
             beta=torch.tensor(self.voltage_decay, dtype=torch.float64),
@@ -76,10 +72,6 @@ class SpikingPopulation(nn.Module):
             Spikes 0 or 1, shape (steps, batch, n), in the dtype of ``currents``.
         """
         syn = mem = currents.new_zeros(currents.shape[1:])
-        if self.bias is not None:
-            # A constant current that has settled before step 0 reaches v as the bias does.
-            syn = syn + self.bias
-            currents = currents + (1.0 - self.current_decay) * self.bias
         spikes = []
         for current in currents.unbind():
             spike, syn, mem = self._dynamics(current, syn, mem)

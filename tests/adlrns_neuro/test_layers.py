@@ -25,16 +25,14 @@ def _seeded() -> Iterator[None]:
         yield
 
 
-def chip_rule(
-    currents: Array, du: int, dv: int, threshold: float, bias: float
-) -> tuple[Array, Array]:
+def chip_rule(currents: Array, du: int, dv: int, threshold: float) -> tuple[Array, Array]:
     """The chip's neuron in plain NumPy: spikes, and v before the reset."""
     u = np.zeros(currents.shape[1:])
     v = np.zeros(currents.shape[1:])
     spikes, voltages = np.zeros_like(currents), np.zeros_like(currents)
     for step, a in enumerate(currents):
         u = u * (4095 - du) / 4096 + a
-        v = v * (4096 - dv) / 4096 + u + bias
+        v = v * (4096 - dv) / 4096 + u
         spikes[step], voltages[step] = v > threshold, v
         v = np.where(v > threshold, 0.0, v)
     return spikes, voltages
@@ -55,7 +53,7 @@ def test_population_follows_the_chip_rule_exactly(
     du: int, dv: int, threshold: float, seed: int
 ) -> None:
     currents = np.random.default_rng(seed).normal(0.2, 1.0, size=(30, 3, 7))
-    expected_spikes, expected_voltages = chip_rule(currents, du, dv, threshold, bias=0.0)
+    expected_spikes, expected_voltages = chip_rule(currents, du, dv, threshold)
 
     cells = population(du, dv, threshold)
     voltages = []
@@ -66,21 +64,6 @@ def test_population_follows_the_chip_rule_exactly(
     np.testing.assert_array_equal(spikes.numpy(), expected_spikes)
     after_reset = np.where(expected_spikes == 1.0, 0.0, expected_voltages)
     np.testing.assert_array_equal(torch.stack(voltages).numpy(), after_reset)
-
-
-def test_population_bias_is_added_to_the_voltage() -> None:
-    # Every value is a multiple of 2⁻¹⁷, so float64 is exact in any order of addition.
-    du, dv, bias = 2047, 2048, 0.375
-    currents = np.random.default_rng(0).integers(-32, 48, size=(12, 3, 7)) / 32
-    cells = SpikingPopulation(
-        7, current_decay=0.5, voltage_decay=0.5, threshold=1.25, learn_bias=True
-    ).double()
-    assert cells.bias is not None
-    torch.nn.init.constant_(cells.bias, bias)
-    expected, _ = chip_rule(currents, du, dv, 1.25, bias)
-    unbiased, _ = chip_rule(currents, du, dv, 1.25, bias=0.0)
-    np.testing.assert_array_equal(cells(torch.tensor(currents)).detach().numpy(), expected)
-    assert not np.array_equal(expected, unbiased)
 
 
 def test_a_voltage_on_the_threshold_does_not_spike() -> None:
