@@ -15,7 +15,18 @@ from safetensors.numpy import load_file, save_file
 
 from mapping.artifact.atomic import atomic_directory
 from mapping.errors import ArtifactError
-from mapping.ir.network import Dense, FloatArray, Input, Lif, LowRank, Network, Relay
+from mapping.ir.network import (
+    Dense,
+    FloatArray,
+    Gate,
+    Input,
+    Lif,
+    LowRank,
+    Network,
+    Port,
+    RankGate,
+    Relay,
+)
 
 SCHEMA = "adlrns-network/1"
 DESCRIPTION_FILE = "network.json"
@@ -33,6 +44,7 @@ class _InputRecord(_Record):
     payload_min: int
     payload_max: int
     payload_scale: float
+    delta: bool = False
 
 
 class _LifRecord(_Record):
@@ -48,6 +60,18 @@ class _RelayRecord(_Record):
     kind: Literal["relay"]
     name: str
     block_bounds: list[int]
+    gates_needed: list[int] = []
+    rectified: bool = False
+    sigma: bool = False
+    delta: bool = False
+
+
+class _GateRecord(_Record):
+    kind: Literal["gate"]
+    name: str
+    decay: float
+    trace_decay: float
+    trace_threshold: float
 
 
 class _DenseRecord(_Record):
@@ -56,6 +80,18 @@ class _DenseRecord(_Record):
     source: str
     target: str
     layer: str
+    port: Port = "signal"
+    source_start: int = 0
+    source_stop: int | None = None
+    gate: str = ""
+    gates_needed: list[int] = []
+
+
+class _RankGateRecord(_Record):
+    decay: float
+    trace_decay: float
+    trace_threshold: float
+    at: Literal["relay", "source"]
 
 
 class _LowRankRecord(_Record):
@@ -64,6 +100,9 @@ class _LowRankRecord(_Record):
     source: str
     target: str
     levels: list[int]
+    sigma: bool = False
+    delta: bool = False
+    gate: _RankGateRecord | None = None
 
 
 class _NetworkRecord(_Record):
@@ -72,20 +111,31 @@ class _NetworkRecord(_Record):
     dt_s: float
     output: str
     populations: list[
-        Annotated[_InputRecord | _LifRecord | _RelayRecord, Field(discriminator="kind")]
+        Annotated[
+            _InputRecord | _LifRecord | _RelayRecord | _GateRecord, Field(discriminator="kind")
+        ]
     ]
     projections: list[Annotated[_DenseRecord | _LowRankRecord, Field(discriminator="kind")]]
 
 
-_TYPES = {"input": Input, "lif": Lif, "relay": Relay, "dense": Dense, "low_rank": LowRank}
+_TYPES = {
+    "input": Input,
+    "lif": Lif,
+    "relay": Relay,
+    "gate": Gate,
+    "dense": Dense,
+    "low_rank": LowRank,
+}
 _KINDS = {value: key for key, value in _TYPES.items()}
 _TENSORS = {
     "input": (),
     "lif": ("bias",),
-    "relay": ("threshold",),
+    "relay": ("threshold", "bias"),
+    "gate": ("bias", "cost"),
     "dense": ("weight",),
-    "low_rank": ("U", "V", "relay_threshold"),
+    "low_rank": ("U", "V", "relay_threshold", "level_bias"),
 }
+_GATE_TENSORS = ("weight", "bias", "cost", "hidden_weight", "hidden_bias")
 
 
 def save_network(network: Network, folder: Path | str) -> None:
@@ -111,18 +161,26 @@ def fingerprint(network: Network) -> str:
 
 def _described(network: Network) -> tuple[dict[str, object], dict[str, FloatArray]]:
     tensors: dict[str, FloatArray] = {}
-    records: dict[str, list[dict[str, object]]] = {"populations": [], "projections": []}
-    for group in records:
-        for element in getattr(network, group):
-            kind = _KINDS[type(element)]
-            record: dict[str, object] = {"kind": kind}
-            for item in fields(element):
-                value = getattr(element, item.name)
-                if item.name in _TENSORS[kind]:
-                    tensors[f"{element.name}/{item.name}"] = np.ascontiguousarray(value)
-                else:
-                    record[item.name] = list(value) if isinstance(value, tuple) else value
-            records[group].append(record)
+
+    def record(element: object, where: str, tensor_names: tuple[str, ...]) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for item in fields(element):  # type: ignore[arg-type]
+            value = getattr(element, item.name)
+            if item.name in tensor_names:
+                tensors[f"{where}/{item.name}"] = np.ascontiguousarray(value)
+            elif isinstance(value, RankGate):
+                found[item.name] = record(value, f"{where}/{item.name}", _GATE_TENSORS)
+            else:
+                found[item.name] = list(value) if isinstance(value, tuple) else value
+        return found
+
+    records = {
+        group: [
+            {"kind": (kind := _KINDS[type(e)]), **record(e, e.name, _TENSORS[kind])}
+            for e in getattr(network, group)
+        ]
+        for group in ("populations", "projections")
+    }
     description = {
         "schema": SCHEMA,
         "name": network.name,
@@ -150,6 +208,12 @@ def load_network(folder: Path | str) -> Network:
             values = item.model_dump(exclude={"kind"})
             for key in _TENSORS[item.kind]:
                 values[key] = _tensor(tensors, f"{item.name}/{key}", folder / TENSOR_FILE)
+            if values.get("gate") and item.kind == "low_rank":
+                values["gate"] |= {
+                    key: _tensor(tensors, f"{item.name}/gate/{key}", folder / TENSOR_FILE)
+                    for key in _GATE_TENSORS
+                }
+                values["gate"] = RankGate(**values["gate"])
             values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
             elements[group].append(_TYPES[item.kind](**values))
     return Network(

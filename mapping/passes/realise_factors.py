@@ -1,11 +1,22 @@
-"""Turn every factor pair into what the chip runs: V, relay compartments, U."""
+"""Turn every factor pair into what the chip runs: V, relay compartments, U, and its gate."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from mapping.errors import UnsupportedModelError
-from mapping.ir.network import Dense, LowRank, Network, Population, Projection, Relay
+from mapping.ir.network import (
+    Dense,
+    Gate,
+    LowRank,
+    Network,
+    Population,
+    Projection,
+    RankGate,
+    Relay,
+)
 from mapping.targets.spec import ChipSpec
 
 
@@ -13,7 +24,8 @@ from mapping.targets.spec import ChipSpec
 class RealiseFactors:
     """Replace each :class:`LowRank` by a :class:`Relay` between two :class:`Dense` projections.
 
-    Timing is unchanged: a factor pair takes two steps by definition.
+    A gate becomes a population of threshold compartments with its projections. Timing is
+    unchanged: a factor pair takes two steps by definition.
     """
 
     def run(self, network: Network, chip: ChipSpec) -> Network:
@@ -22,41 +34,170 @@ class RealiseFactors:
         Raises:
             UnsupportedModelError: ADL-MDL-01, the chip cannot send graded spikes between cores.
         """
-        populations: list[Population] = list(network.populations)
-        projections: list[Projection] = []
-        for projection in network.projections:
-            if isinstance(projection, Dense):
-                projections.append(projection)
-                continue
-            if not chip.capabilities.graded_spikes.value:
-                raise UnsupportedModelError(
-                    f"a factor pair needs graded spikes, which {chip.name} lacks",
-                    where=projection.name,
-                    remedy="compile for loihi2 or train the layer as a full matrix",
-                    code="ADL-MDL-01",
-                )
-            relay, v, u = _factored(projection)
-            populations.insert(populations.index(network.population(projection.target)), relay)
-            projections += [v, u]
-        return replace(network, populations=tuple(populations), projections=tuple(projections))
+        pair = next((p for p in network.projections if isinstance(p, LowRank)), None)
+        if pair is not None and not chip.capabilities.graded_spikes.value:
+            raise UnsupportedModelError(
+                f"a factor pair needs graded spikes, which {chip.name} lacks",
+                where=pair.name,
+                remedy="compile for loihi2 or train the layer as a full matrix",
+                code="ADL-MDL-01",
+            )
+        return realise_factors(network)
 
 
-def _factored(pair: LowRank) -> tuple[Relay, Dense, Dense]:
+def realise_factors(network: Network) -> Network:
+    """``network`` with every factor pair spelt out."""
+    populations: list[Population] = list(network.populations)
+    projections: list[Projection] = []
+    for projection in network.projections:
+        if isinstance(projection, Dense):
+            projections.append(projection)
+            continue
+        relays, synapses = _factored(projection)
+        if projection.gate is not None:
+            gates, control = _gated(projection, projection.gate, [relay.name for relay in relays])
+            relays += gates
+            synapses += control
+        place = populations.index(network.population(projection.target))
+        populations[place:place] = relays
+        projections += synapses
+    return replace(network, populations=tuple(populations), projections=tuple(projections))
+
+
+def _factored(pair: LowRank) -> tuple[list[Population], list[Projection]]:
+    """The relays of ``pair`` and of its level biases, and what leads to and from them."""
+    at_source = pair.gate is not None and pair.gate.at == "source"
+    needed = tuple(range(len(pair.levels))) if pair.gate is not None else ()
     relay = Relay(
-        name=f"{pair.name}/relay", threshold=pair.relay_threshold, block_bounds=(0, *pair.levels)
+        name=f"{pair.name}/relay",
+        threshold=pair.relay_threshold,
+        block_bounds=(0, *pair.levels),
+        gates_needed=() if at_source else needed,
+        sigma=pair.sigma,
+        delta=pair.delta,
     )
-    v = Dense(
-        name=f"{pair.name}/V",
+    populations: list[Population] = [relay]
+    projections: list[Projection] = [
+        Dense(
+            name=f"{pair.name}/V",
+            layer=pair.name,
+            source=pair.source,
+            target=relay.name,
+            weight=pair.V.T,
+            gate=_gate_name(pair) if at_source else "",
+            gates_needed=needed if at_source else (),
+        ),
+        Dense(
+            name=f"{pair.name}/U",
+            layer=pair.name,
+            source=relay.name,
+            target=pair.target,
+            weight=pair.U,
+        ),
+    ]
+    if pair.level_bias.size:
+        steps = len(pair.level_bias)
+        bias = Relay(
+            name=f"{pair.name}/level-bias",
+            threshold=np.zeros(steps),
+            block_bounds=tuple(range(steps + 1)),
+            gates_needed=needed[1:],
+            bias=np.ones(steps),
+            delta=pair.delta,
+        )
+        populations.append(bias)
+        projections.append(
+            Dense(
+                name=f"{pair.name}/B",
+                layer=pair.name,
+                source=bias.name,
+                target=pair.target,
+                weight=pair.level_bias.T,
+            )
+        )
+    return populations, projections
+
+
+def _gate_name(pair: LowRank) -> str:
+    return f"{pair.name}/gate"
+
+
+def _gated(
+    pair: LowRank, gate: RankGate, relays: list[str]
+) -> tuple[list[Population], list[Projection]]:
+    """Gate, scorer and trace of ``pair``, and their projections; ``relays`` listen to the gate."""
+    steps = len(pair.levels) - 1
+    own = Gate(
+        name=_gate_name(pair),
+        bias=gate.bias,
+        cost=gate.cost,
+        decay=gate.decay,
+        trace_decay=gate.trace_decay,
+        trace_threshold=gate.trace_threshold,
+    )
+    features = Dense(
+        name=f"{pair.name}/features",
         layer=pair.name,
-        source=pair.source,
-        target=relay.name,
-        weight=pair.V.T,
+        source=relays[0],
+        source_stop=pair.levels[0],
+        target=own.name,
+        weight=gate.weight if not gate.hidden else gate.hidden_weight,
     )
-    u = Dense(
-        name=f"{pair.name}/U",
-        layer=pair.name,
-        source=relay.name,
-        target=pair.target,
-        weight=pair.U,
-    )
-    return relay, v, u
+    populations: list[Population] = []
+    projections: list[Projection] = [features]
+    if gate.hidden:
+        scorer = Relay(
+            name=f"{pair.name}/scorer",
+            threshold=np.zeros(gate.hidden),
+            block_bounds=(0, gate.hidden),
+            bias=gate.hidden_bias,
+            rectified=True,
+        )
+        populations.append(scorer)
+        projections = [
+            replace(features, target=scorer.name),
+            Dense(
+                name=f"{pair.name}/gains",
+                layer=pair.name,
+                source=scorer.name,
+                target=own.name,
+                weight=gate.weight,
+            ),
+        ]
+    if gate.trace_threshold > 0:
+        trace = Relay(name=f"{pair.name}/trace", threshold=np.zeros(1), block_bounds=(0, 1))
+        populations.append(trace)
+        projections += [
+            Dense(
+                name=f"{pair.name}/sum",
+                layer=pair.name,
+                source=pair.source,
+                target=trace.name,
+                weight=np.ones((1, pair.V.shape[0])),
+            ),
+            Dense(
+                name=f"{pair.name}/trigger",
+                layer=pair.name,
+                source=trace.name,
+                target=own.name,
+                port="control",
+                weight=np.ones((steps, 1)),
+            ),
+        ]
+    populations.append(own)
+    closed = {relays[0]: np.repeat(range(steps + 1), np.diff((0, *pair.levels)))}
+    closed |= {name: np.arange(1, steps + 1) for name in relays[1:]}
+    if gate.at == "source":
+        del closed[relays[0]]
+    projections += [
+        Dense(
+            name=f"{own.name} → {name}",
+            layer=pair.name,
+            source=own.name,
+            target=name,
+            port="control",
+            weight=(np.arange(steps) < needed[:, None]).astype(np.float64),
+        )
+        for name, needed in closed.items()
+    ]
+    return populations, projections

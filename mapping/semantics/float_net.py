@@ -4,50 +4,80 @@ from __future__ import annotations
 
 import numpy as np
 
-from mapping.ir.network import Dense, FloatArray, Input, Lif, LowRank, Network, Relay
+from mapping.ir.network import Dense, FloatArray, Gate, Input, Lif, Network, Relay
+from mapping.passes.realise_factors import realise_factors
 from mapping.semantics.fixedpoint import Int64Array
 
 
-def run_float_network(network: Network, payloads: Int64Array) -> dict[str, FloatArray]:
+def run_float_network(
+    network: Network, payloads: Int64Array, *, price: float = 0.0
+) -> dict[str, FloatArray]:
     """Run ``network`` from zero state.
 
     Args:
-        network: what to run; factor pairs run with their relay, at full rank.
+        network: what to run; factor pairs run with their relays and gates, under the names that
+            :class:`mapping.passes.realise_factors.RealiseFactors` gives them.
         payloads: ``(samples, steps, *input shape)`` integers; as many steps are run.
+        price: of a level's cost, see :class:`mapping.ir.network.Gate`.
 
     Returns:
         What each population but the input sends, ``(samples, steps, size)``.
     """
+    network = realise_factors(network)
     samples, steps = payloads.shape[:2]
     stimulus = payloads.reshape(samples, steps, -1) * network.input.payload_scale
     inner = [p for p in network.populations if not isinstance(p, Input)]
+    gates = [p.name for p in inner if isinstance(p, Gate)]
+
+    def zeros() -> dict[str, FloatArray]:
+        return {p.name: np.zeros((samples, p.size)) for p in inner}
+
     sent = {p.name: np.zeros((samples, steps, p.size)) for p in inner}
-    u, v, a = ({p.name: np.zeros((samples, p.size)) for p in inner} for _ in range(3))
-    relayed = {
-        p.name: np.zeros((samples, p.rank)) for p in network.projections if isinstance(p, LowRank)
-    }
+    u, v, z, held, counted, gain, trace, seen, on = (zeros() for _ in range(9))
+    reported = {name: on[name] for name in gates}
+    signal, control = zeros(), zeros()
 
     for step in range(steps):
         now = {network.input.name: stimulus[:, step]}
         for population in inner:
             name = population.name
+            a, c = signal[name], control[name]
             match population:
-                case Lif(current_decay=alpha, voltage_decay=beta, threshold=threshold, bias=bias):
-                    u[name] = alpha * u[name] + a[name]
-                    v[name] = beta * v[name] + u[name] + bias
-                    now[name] = (v[name] > threshold).astype(np.float64)
+                case Lif():
+                    u[name] = population.current_decay * u[name] + a
+                    v[name] = population.voltage_decay * v[name] + u[name] + population.bias
+                    now[name] = (v[name] > population.threshold).astype(np.float64)
                     v[name] = np.where(now[name] > 0, 0.0, v[name])
-                case Relay(threshold=thresholds):
-                    now[name] = np.where(np.abs(a[name]) > thresholds, a[name], 0.0)
+                case Relay():
+                    z[name] = z[name] * population.sigma + a + population.bias
+                    counted[name] = counted[name] + c
+                    x = np.maximum(z[name], 0.0) if population.rectified else z[name]
+                    needed = np.repeat(population.gates_needed, np.diff(population.block_bounds))
+                    x = np.where(counted[name] >= needed, x, 0.0) - held[name]
+                    now[name] = np.where(np.abs(x) > population.threshold, x, 0.0)
+                    held[name] = held[name] + now[name] * population.delta
+                case Gate():
+                    gain[name] = population.decay * gain[name] + a
+                    trace[name] = population.trace_decay * trace[name] + c
+                    moved = np.abs(trace[name] - seen[name]) > population.trace_threshold
+                    moved |= population.trace_threshold == 0
+                    seen[name] = np.where(moved, trace[name], seen[name])
+                    wanted = gain[name] + population.bias > price * population.cost
+                    now[name] = np.where(moved, wanted, on[name]) - on[name]
+                    on[name] = on[name] + now[name]
             sent[name][:, step] = now[name]
-        a = {p.name: np.zeros((samples, p.size)) for p in inner}
+        signal, control = zeros(), zeros()
         for projection in network.projections:
-            spikes = now[projection.source]
-            match projection:
-                case Dense(weight=weight):
-                    a[projection.target] += spikes @ weight.T
-                case LowRank(U=U, V=V, relay_threshold=thresholds):
-                    z = relayed[projection.name]
-                    a[projection.target] += np.where(np.abs(z) > thresholds, z, 0.0) @ U.T
-                    relayed[projection.name] = spikes @ V
+            assert isinstance(projection, Dense), "factor pairs are spelt out"
+            columns = projection.columns(network.population(projection.source))
+            arriving = now[projection.source][:, columns] @ projection.weight.T
+            if projection.gate:
+                target = network.population(projection.target)
+                assert isinstance(target, Relay)
+                needed = np.repeat(projection.gates_needed, np.diff(target.block_bounds))
+                first_on = np.cumprod(reported[projection.gate], axis=1).sum(axis=1)
+                arriving = np.where(first_on[:, None] >= needed, arriving, 0.0)
+            port = signal if projection.port == "signal" else control
+            port[projection.target] += arriving
+        reported = {name: on[name] for name in gates}
     return sent
