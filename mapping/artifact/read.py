@@ -7,6 +7,7 @@ import json
 import zipfile
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -20,15 +21,17 @@ from mapping.artifact.schema import (
     ROUTES_FILE,
     SCHEMA,
     Artifact,
+    GateRecord,
     InputRecord,
     LifRecord,
     ManifestRecord,
+    PopulationRecord,
     RelayRecord,
 )
 from mapping.errors import ArtifactError
 from mapping.ir.partitioned import CoreProgram, PartitionedNetwork, SynapseTile
 from mapping.ir.placed import Placement
-from mapping.ir.quantized import IntegerLif, IntegerPopulation, IntegerRelay
+from mapping.ir.quantized import IntegerGate, IntegerLif, IntegerPopulation, IntegerRelay
 from mapping.ir.routed import Routing
 from mapping.ir.verify import partition_faults
 from mapping.targets.load import parse_target
@@ -155,16 +158,18 @@ def _read_arrays(folder: Path, name: str, manifest: ManifestRecord) -> Arrays:
         raise _damaged(folder / name, f"is not a NumPy archive ({error})") from error
 
 
-def _population(record: InputRecord | LifRecord | RelayRecord, arrays: Arrays) -> IntegerPopulation:
+def _population(record: PopulationRecord, arrays: Arrays) -> IntegerPopulation:
+    if isinstance(record, InputRecord):
+        return record.population
+    plain = record.model_dump(exclude={"kind"})
+
+    def array(name: str) -> Any:
+        return arrays[f"population/{record.name}/{name}"]
+
     match record:
-        case InputRecord():
-            return record.population
         case LifRecord():
-            return IntegerLif(
-                **record.model_dump(exclude={"kind"}),
-                bias_mantissa=arrays[f"population/{record.name}/bias_mantissa"],
-            )
-    return IntegerRelay(
-        **record.model_dump(exclude={"kind"}),
-        threshold=arrays[f"population/{record.name}/threshold"],
-    )
+            return IntegerLif(**plain, bias_mantissa=array("bias_mantissa"))
+        case RelayRecord():
+            return IntegerRelay(**plain, threshold=array("threshold"), bias=array("bias"))
+        case GateRecord():
+            return IntegerGate(**plain, bias=array("bias"), cost=array("cost"))

@@ -92,12 +92,32 @@ class LifRecord(_Record):
 
 
 class RelayRecord(_Record):
-    """Relay compartments in the manifest; their thresholds lie in the core file."""
+    """Relay compartments in the manifest; thresholds and biases lie in the core file."""
 
     kind: Literal["relay"] = "relay"
     name: str
     block_bounds: tuple[int, ...]
     block_scales: tuple[float, ...]
+    gates_needed: tuple[int, ...]
+    rectified: bool
+    sigma: bool
+    delta: bool
+
+
+class GateRecord(_Record):
+    """Gates in the manifest; their biases and costs lie in the core file."""
+
+    kind: Literal["gate"] = "gate"
+    name: str
+    scale: float
+    gain_decay: int
+    trace_decay: int
+    trace_threshold: int
+
+
+PopulationRecord = Annotated[
+    InputRecord | LifRecord | RelayRecord | GateRecord, Field(discriminator="kind")
+]
 
 
 class TileRecord(_Record):
@@ -125,7 +145,7 @@ class ManifestRecord(_Record):
     name: str
     dt_s: float
     output: str
-    populations: list[Annotated[InputRecord | LifRecord | RelayRecord, Field(discriminator="kind")]]
+    populations: list[PopulationRecord]
     projections: list[ProjectionSpec]
     fidelity: list[WeightFidelity]
     cores: list[CoreRecord]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,15 +16,25 @@ from mapping.artifact.schema import (
     ROUTES_FILE,
     Artifact,
     CoreRecord,
+    GateRecord,
     InputRecord,
     LifRecord,
     ManifestRecord,
+    PopulationRecord,
     RelayRecord,
     TileRecord,
 )
 from mapping.ir.network import Input
-from mapping.ir.quantized import IntegerLif, IntegerPopulation
+from mapping.ir.quantized import IntegerGate, IntegerLif, IntegerPopulation, IntegerRelay
 from mapping.targets.load import target_data
+
+_ARRAYS: dict[type[IntegerPopulation], tuple[str, ...]] = {
+    Input: (),
+    IntegerLif: ("bias_mantissa",),
+    IntegerRelay: ("threshold", "bias"),
+    IntegerGate: ("bias", "cost"),
+}
+"""Fields of each kind of population that lie in the core file, not in the manifest."""
 
 
 def write_artifact(artifact: Artifact, report: dict[str, object], path: Path | str) -> None:
@@ -50,10 +61,8 @@ def core_arrays(artifact: Artifact) -> Arrays:
     """What ``cores.npz`` holds: synapse mantissas by core and tile, parameters by population."""
     arrays: Arrays = {}
     for population in artifact.partitioned.populations:
-        if isinstance(population, IntegerLif):
-            arrays[f"population/{population.name}/bias_mantissa"] = population.bias_mantissa
-        elif not isinstance(population, Input):
-            arrays[f"population/{population.name}/threshold"] = population.threshold
+        for name in _ARRAYS[type(population)]:
+            arrays[f"population/{population.name}/{name}"] = getattr(population, name)
     for core, program in enumerate(artifact.partitioned.cores):
         for number, tile in enumerate(program.tiles):
             arrays[f"core/{core}/tile/{number}"] = tile.mantissas
@@ -103,22 +112,18 @@ def manifest_record(artifact: Artifact, files: dict[str, str]) -> ManifestRecord
     )
 
 
-def _population_record(population: IntegerPopulation) -> InputRecord | LifRecord | RelayRecord:
+def _population_record(population: IntegerPopulation) -> PopulationRecord:
+    if isinstance(population, Input):
+        return InputRecord(population=population)
+    plain = {
+        f.name: getattr(population, f.name)
+        for f in fields(population)
+        if f.name not in _ARRAYS[type(population)]
+    }
     match population:
-        case Input():
-            return InputRecord(population=population)
         case IntegerLif():
-            return LifRecord(
-                name=population.name,
-                shape=population.shape,
-                du=population.du,
-                dv=population.dv,
-                threshold=population.threshold,
-                bias_exponent=population.bias_exponent,
-                scale=population.scale,
-            )
-    return RelayRecord(
-        name=population.name,
-        block_bounds=population.block_bounds,
-        block_scales=population.block_scales,
-    )
+            return LifRecord(**plain)
+        case IntegerRelay():
+            return RelayRecord(**plain)
+        case IntegerGate():
+            return GateRecord(**plain)

@@ -23,6 +23,7 @@ from mapping.ir.network import (
     Lif,
     LowRank,
     Network,
+    Part,
     Port,
     RankGate,
     Relay,
@@ -80,6 +81,7 @@ class _DenseRecord(_Record):
     source: str
     target: str
     layer: str
+    part: Part = "full"
     port: Port = "signal"
     source_start: int = 0
     source_stop: int | None = None

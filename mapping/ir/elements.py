@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+Part = Literal["full", "V", "U", "bias", "gate"]
+"""What a projection is of its layer: all of it, a factor, level biases, or of use to the gate."""
 Port = Literal["signal", "control"]
 """Which input of its target a projection feeds; only relays and gates listen to ``control``."""
 
@@ -205,6 +207,7 @@ class Dense:
         source, target: population names.
         weight: ``(target size, source compartments read)``.
         layer: the projection of the model that this one realises; its own name by default.
+        part: what it is of that layer.
         port: which input of the target it feeds.
         source_start, source_stop: the source compartments that it reads; to the last if None.
         gate: a gate population that reports to the host, or nothing. The host then sends to a
@@ -218,6 +221,7 @@ class Dense:
     target: str
     weight: FloatArray
     layer: str = ""
+    part: Part = "full"
     port: Port = "signal"
     source_start: int = 0
     source_stop: int | None = None

@@ -26,6 +26,7 @@ from mapping.ir.elements import (
     Input,
     Lif,
     LowRank,
+    Part,
     Population,
     Port,
     Projection,
@@ -44,6 +45,7 @@ __all__ = [
     "Lif",
     "LowRank",
     "Network",
+    "Part",
     "Population",
     "Port",
     "Projection",
@@ -109,8 +111,12 @@ class Network:
         return tuple(p for p in self.projections if p.target == population)
 
     def graph(self) -> nx.DiGraph[str]:
-        """Populations as nodes, projections as edges with their ``delay`` in steps."""
+        """Populations as nodes, signal projections as edges with their ``delay`` in steps."""
         return delay_graph(
             [p.name for p in self.populations],
-            [(p.source, p.target, p.delay) for p in self.projections],
+            [
+                (p.source, p.target, p.delay)
+                for p in self.projections
+                if isinstance(p, LowRank) or p.port == "signal"
+            ],
         )

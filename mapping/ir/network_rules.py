@@ -139,6 +139,11 @@ def _relay_rules(relay: Relay) -> Iterator[_Rule]:
         "give one number of 0 or more per block",
     )
     yield _one_each(relay, "bias", relay.bias)
+    yield (
+        not (relay.sigma and relay.bias.any()),
+        "sums a bias over all steps, without end",
+        "drop sigma or the bias",
+    )
 
 
 def _gate_rules(gate: Gate | RankGate) -> Iterator[_Rule]:
@@ -217,6 +222,11 @@ def _dense_rules(dense: Dense, populations: Mapping[str, Population]) -> Iterato
         f"feeds the control input of {target.name!r}, which has none",
         "target a relay or a gate, or use the signal port",
     )
+    yield (
+        dense.port == "signal" or bool(np.isin(dense.weight, (0.0, 1.0)).all()),
+        "has control weights other than 0 and 1",
+        "scale what the source sends instead",
+    )
     if dense.gate:
         yield (
             isinstance(populations.get(dense.gate), Gate)
@@ -272,6 +282,11 @@ def _rank_gate_rules(pair: LowRank, populations: Mapping[str, Population]) -> It
         gate.at == "relay" or (isinstance(source, Input) and not source.delta and not pair.sigma),
         "cannot be gated at its source, which must be the input population, coded by values",
         'gate it at the relay: at="relay"',
+    )
+    yield (
+        pair.sigma or not (isinstance(source, Input) and source.delta),
+        "would lose the changes that arrive while a gate is closed",
+        "let its relays sum them: sigma=True",
     )
 
 

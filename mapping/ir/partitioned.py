@@ -42,6 +42,27 @@ class CompartmentGroup:
         return f"{self.population}[{self.start}:{self.stop}]"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Destination:
+    """Where the compartments ``start:stop`` of a population send one packet per spike.
+
+    Attributes:
+        start, stop: the compartments.
+        core: the receiving core, or :data:`HOST` for gates that report to it.
+        gate, gates_needed: under which condition; see :class:`mapping.ir.elements.Dense`.
+    """
+
+    start: int
+    stop: int
+    core: int
+    gate: str = ""
+    gates_needed: int = 0
+
+    def overlap(self, start: int, stop: int) -> int:
+        """How many of the compartments ``start:stop`` it is for."""
+        return max(0, min(self.stop, stop) - max(self.start, start))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SynapseTile:
     """Rows of one projection on one core, with its complete fan-in.
@@ -112,34 +133,39 @@ class PartitionedNetwork:
         """The population called ``name``."""
         return next(p for p in self.populations if p.name == name)
 
-    def destinations(self) -> dict[str, list[tuple[int, int, int]]]:
-        """Per source population: ``(start, stop, core)``, merged, sorted by core.
+    def destinations(self) -> dict[str, list[Destination]]:
+        """Per source population: where its packets go, merged, sorted by core.
 
-        A compartment in ``start:stop`` sends one packet per spike to ``core``.
+        Blocks that the host holds back together share packets; others on the same core do not.
         """
-        columns: dict[tuple[str, int], set[tuple[int, int]]] = defaultdict(set)
+        columns: dict[tuple[str, int, str, int], set[tuple[int, int]]] = defaultdict(set)
         for core, program in enumerate(self.cores):
             for tile in program.tiles:
                 spec = self.projections[tile.projection]
-                columns[spec.source, core].add((spec.source_start, spec.source_stop))
-        found: dict[str, list[tuple[int, int, int]]] = {p.name: [] for p in self.populations}
-        for (source, core), slices in sorted(columns.items()):
-            found[source] += [(start, stop, core) for start, stop in merged(slices)]
+                key = (spec.source, core, spec.gate, spec.gates_needed)
+                columns[key].add((spec.source_start, spec.source_stop))
+        for name in {spec.gate for spec in self.projections if spec.gate}:
+            columns[name, HOST, "", 0].add((0, self.population(name).size))
+        found: dict[str, list[Destination]] = {p.name: [] for p in self.populations}
+        for (source, core, gate, needed), slices in sorted(columns.items()):
+            found[source] += [
+                Destination(start=start, stop=stop, core=core, gate=gate, gates_needed=needed)
+                for start, stop in merged(slices)
+            ]
         return found
 
     def usage(self, chip: ChipSpec) -> tuple[CoreUsage, ...]:
         """What every core program takes of ``chip``'s core resources, in core order."""
         output_axons = [0] * len(self.cores)
         input_axons = [0] * len(self.cores)
-        destinations = self.destinations()
         home = self.homes()
-        for source, slices in destinations.items():
-            for start, stop, core in slices:
-                input_axons[core] += stop - start
+        for source, destinations in self.destinations().items():
+            for destination in destinations:
+                if destination.core != HOST:
+                    input_axons[destination.core] += destination.stop - destination.start
                 for begin, end, sender in home.get(source, []):
-                    if sender == HOST:
-                        continue
-                    output_axons[sender] += max(0, min(stop, end) - max(start, begin))
+                    if sender != HOST:
+                        output_axons[sender] += destination.overlap(begin, end)
         return tuple(
             CoreUsage(
                 compartments=program.compartments,

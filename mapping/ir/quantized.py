@@ -6,19 +6,18 @@ weights are even numbers in [-256, 254]. Mantissas are signed integers of ``weig
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
 
 import networkx as nx
 import numpy as np
 import numpy.typing as npt
 
-from mapping.ir.network import Input, frozen_array
+from mapping.ir.network import FloatArray, Input, Part, Port, frozen_array
 from mapping.ir.timing import delay_graph, pipeline_latency
+from mapping.semantics.fixedpoint import STATE_LIMIT
 
 Int8Array = npt.NDArray[np.int8]
 Int32Array = npt.NDArray[np.int32]
-Part = Literal["full", "V", "U"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,22 +52,37 @@ class IntegerLif:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class IntegerRelay:
-    """Relay compartments: pass ``a`` as a graded spike where ``|a| > threshold``.
+    """Relay compartments; see :class:`mapping.ir.elements.Relay`.
 
     Attributes:
         name: population name.
-        threshold: ``(rank,)`` in payload units.
-        block_bounds: as in the float network.
+        threshold, bias: ``(rank,)`` in payload units; without a bias it is zero.
+        block_bounds, rectified, sigma, delta: as in the float network.
         block_scales: payload units per unit of the float model, one per rank block.
+        gates_needed: as in the float network; zeros if not given.
     """
 
     name: str
     threshold: Int32Array
     block_bounds: tuple[int, ...]
     block_scales: tuple[float, ...]
+    gates_needed: tuple[int, ...] = ()
+    bias: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))
+    rectified: bool = False
+    sigma: bool = False
+    delta: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "threshold", frozen_array(self.threshold, np.int32))
+        bias = self.bias if np.size(self.bias) else np.zeros(self.size)
+        object.__setattr__(self, "bias", frozen_array(bias, np.int32))
+        needed = self.gates_needed or (0,) * (len(self.block_bounds) - 1)
+        object.__setattr__(self, "gates_needed", needed)
+
+    @property
+    def needed(self) -> Int32Array:
+        """``(rank,)`` gates that each relay needs."""
+        return np.repeat(self.gates_needed, np.diff(self.block_bounds)).astype(np.int32)
 
     @property
     def size(self) -> int:
@@ -81,7 +95,47 @@ class IntegerRelay:
         return (self.size,)
 
 
-IntegerPopulation = Input | IntegerLif | IntegerRelay
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IntegerGate:
+    """Gates of one factor pair; see :class:`mapping.ir.elements.Gate`.
+
+    Attributes:
+        name: population name.
+        bias, cost: ``(size,)`` as in the float network: the price is set at run time.
+        scale: gain units per unit of the float model.
+        gain_decay, trace_decay: parts of 4096 that gain and trace lose per step.
+        trace_threshold: in units of the trace; 0 evaluates every step.
+    """
+
+    name: str
+    bias: FloatArray
+    cost: FloatArray
+    scale: float
+    gain_decay: int
+    trace_decay: int
+    trace_threshold: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bias", frozen_array(self.bias))
+        object.__setattr__(self, "cost", frozen_array(self.cost))
+
+    @property
+    def size(self) -> int:
+        """Number of gates."""
+        return int(self.bias.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(size,)``."""
+        return (self.size,)
+
+    def thresholds(self, price: float) -> Int32Array:
+        """``(size,)`` gains above which the gates are on at ``price``, in gain units."""
+        wanted = np.rint(self.scale * (price * self.cost - self.bias))
+        return np.clip(wanted, -STATE_LIMIT, STATE_LIMIT).astype(np.int32)
+
+
+IntegerPopulation = Input | IntegerLif | IntegerRelay | IntegerGate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +144,13 @@ class ProjectionSpec:
 
     Attributes:
         name: unique name; a factor of rank block ``b`` is called ``layer/V.b`` or ``layer/U.b``.
-        layer: projection of the model that it realises; part: the whole of it or one factor.
+        layer: projection of the model that it realises; part: what it is of that layer.
         weight_bits: bits per mantissa; exponent: left shift (right if negative, towards -inf) of
             the complete fan-in sum.
         graded: spikes carry a payload, else only their presence counts.
+        port: which input of the target it feeds.
+        gate, gates_needed: with a gate population, the host sends only while the first
+            ``gates_needed`` of its gates were all on in the step before.
     """
 
     name: str
@@ -108,6 +165,9 @@ class ProjectionSpec:
     weight_bits: int
     exponent: int
     graded: bool
+    port: Port = "signal"
+    gate: str = ""
+    gates_needed: int = 0
 
     @property
     def rows(self) -> int:
@@ -178,7 +238,7 @@ class QuantizedNetwork:
         return next(p for p in self.populations if p.name == name)
 
     def graph(self) -> nx.DiGraph[str]:
-        """Populations as nodes, projections as edges with their delay of one step."""
+        """Populations as nodes, signal projections as edges with their delay of one step."""
         return projection_graph(self.populations, [p.spec for p in self.projections])
 
     @property
@@ -195,5 +255,6 @@ def input_of(populations: tuple[IntegerPopulation, ...]) -> Input:
 def projection_graph(
     populations: tuple[IntegerPopulation, ...], specs: list[ProjectionSpec]
 ) -> nx.DiGraph[str]:
-    """Populations as nodes, projections as edges with their delay of one step."""
-    return delay_graph([p.name for p in populations], [(s.source, s.target, 1) for s in specs])
+    """Populations as nodes, signal projections as edges with their delay of one step."""
+    edges = [(s.source, s.target, 1) for s in specs if s.port == "signal"]
+    return delay_graph([p.name for p in populations], edges)

@@ -19,17 +19,9 @@ class PayloadRange:
     high: FloatArray
 
     @classmethod
-    def of(cls, population: Input) -> PayloadRange:
-        """The declared range of an input population."""
-        return cls(
-            low=np.full(population.size, float(population.payload_min)),
-            high=np.full(population.size, float(population.payload_max)),
-        )
-
-    @classmethod
-    def binary(cls, size: int) -> PayloadRange:
-        """What LIF compartments send: 0 or 1."""
-        return cls(low=np.zeros(size), high=np.ones(size))
+    def constant(cls, low: float, high: float, size: int) -> PayloadRange:
+        """The same bounds for ``size`` compartments."""
+        return cls(low=np.full(size, low), high=np.full(size, high))
 
     @property
     def magnitude(self) -> FloatArray:
@@ -41,9 +33,115 @@ class PayloadRange:
         """Whether payloads other than 0 and 1 can occur."""
         return bool((self.low < 0).any() or (self.high > 1).any())
 
+    @property
+    def change(self) -> PayloadRange:
+        """Range of the difference between two values in this range."""
+        return PayloadRange(low=self.low - self.high, high=self.high - self.low)
+
     def part(self, start: int, stop: int) -> PayloadRange:
         """The range of compartments ``start:stop``."""
         return PayloadRange(low=self.low[start:stop], high=self.high[start:stop])
+
+    def times(self, factor: float) -> PayloadRange:
+        """This range, ``factor`` times as wide."""
+        return PayloadRange(low=self.low * factor, high=self.high * factor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reach:
+    """What compartments can send.
+
+    Attributes:
+        packet: range of one payload.
+        signal: range of what payloads stand for: the payload itself, or, when only changes are
+            sent, their sum so far.
+        delta: whether only changes are sent.
+    """
+
+    packet: PayloadRange
+    signal: PayloadRange
+    delta: bool = False
+
+    @classmethod
+    def of_input(cls, population: Input) -> Reach:
+        """The declared range of an input population."""
+        signal = PayloadRange.constant(
+            float(population.payload_min), float(population.payload_max), population.size
+        )
+        packet = signal.change if population.delta else signal
+        return cls(packet=packet, signal=signal, delta=population.delta)
+
+    @classmethod
+    def of_lif(cls, size: int) -> Reach:
+        """LIF compartments send 0 or 1."""
+        binary = PayloadRange.constant(0.0, 1.0, size)
+        return cls(packet=binary, signal=binary)
+
+    @classmethod
+    def of_gate(cls, size: int) -> Reach:
+        """Gates send the changes of what is 0 or 1."""
+        state = PayloadRange.constant(0.0, 1.0, size)
+        return cls(packet=state.change, signal=state, delta=True)
+
+    @classmethod
+    def of_relay(
+        cls,
+        received: Received,
+        bias: npt.ArrayLike,
+        *,
+        sigma: bool,
+        rectified: bool,
+        delta: bool,
+    ) -> Reach | None:
+        """What relays send that receive ``received`` and add ``bias``; None if it has no bound."""
+        if sigma and not received.delta:
+            return None
+        z = received.signal if sigma else received.packet
+        shift = np.asarray(bias, dtype=np.float64)
+        floor = 0.0 if rectified else -np.inf
+        z = PayloadRange(
+            low=np.minimum(np.maximum(z.low + shift, floor), 0.0),
+            high=np.maximum(np.maximum(z.high + shift, floor), 0.0),
+        )
+        if delta:
+            return cls(packet=z.change, signal=z, delta=True)
+        passes_changes = received.delta and not (sigma or rectified or shift.any())
+        return cls(packet=z, signal=received.signal if passes_changes else z, delta=passes_changes)
+
+    def part(self, start: int, stop: int) -> Reach:
+        """What compartments ``start:stop`` can send."""
+        return Reach(
+            packet=self.packet.part(start, stop),
+            signal=self.signal.part(start, stop),
+            delta=self.delta,
+        )
+
+    def held_by(self, decay_parts: int) -> PayloadRange:
+        """Bounds on what a current that loses ``decay_parts`` of 4096 per step piles up to.
+
+        Values add up to a geometric series. Changes add up to the signal less a mean of its past,
+        in which the weights of the past steps sum to 1 at most.
+        """
+        return self.signal.change if self.delta else self.packet.times(4096 / decay_parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Received:
+    """What several projections deliver together; the fields are those of :class:`Reach`."""
+
+    packet: PayloadRange
+    signal: PayloadRange
+    delta: bool
+
+    @classmethod
+    def of(cls, parts: Iterable[tuple[npt.ArrayLike, int | None, Reach]], size: int) -> Received:
+        """Bounds per target compartment; ``parts`` as in :func:`delivered_range`."""
+        known = list(parts)
+        return cls(
+            packet=delivered_range(((w, e, r.packet) for w, e, r in known), size),
+            signal=delivered_range(((w, e, r.signal) for w, e, r in known), size),
+            delta=bool(known) and all(r.delta for _, _, r in known),
+        )
 
 
 def sum_range(weights: npt.ArrayLike, payloads: PayloadRange) -> tuple[FloatArray, FloatArray]:

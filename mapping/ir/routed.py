@@ -19,7 +19,7 @@ class Routing:
     """One route per flow, that is per pair of sending and receiving core.
 
     Attributes:
-        source, target: ``(flows,)`` core program indices; a source of -1 is the host.
+        source, target: ``(flows,)`` core program indices; -1 is the host.
         offsets: ``(flows + 1,)``; links: flow ``f`` takes ``links[offsets[f]:offsets[f + 1]]``,
             directed mesh links in order.
     """
@@ -32,6 +32,14 @@ class Routing:
     def __post_init__(self) -> None:
         for name in ("source", "target", "offsets", "links"):
             object.__setattr__(self, name, frozen_array(getattr(self, name), np.int32))
+
+    @property
+    def charged(self) -> Int32Array:
+        """``(flows,)`` core to which the network's work for a flow belongs: the receiving one.
+
+        What goes to the host belongs to the core that sends it.
+        """
+        return np.where(self.target < 0, self.source, self.target).astype(np.int32)
 
     @property
     def flows(self) -> int:

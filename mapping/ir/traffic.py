@@ -75,47 +75,87 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrafficProfile:
-    """Spikes per step of every compartment.
+    """Spikes and updates per step of every compartment.
 
     Attributes:
         rates: by population, ``(size,)`` expected spikes per compartment and step.
+        updates: by population but the input, ``(size,)`` expected updates.
+        held_back: by gate population and number of gates needed, ``(inputs,)`` expected input
+            spikes that the host sends on, since so many gates are on.
+        steps: number of steps of a sample, the pipeline's latency included; 0 if assumed.
         status: ``"measured"`` on calibration data or ``"assumed"``.
     """
 
     rates: dict[str, FloatArray]
+    updates: dict[str, FloatArray]
+    held_back: dict[tuple[str, int], FloatArray]
+    steps: int
     status: Literal["measured", "assumed"]
 
     @classmethod
     def assumed(cls, network: QuantizedNetwork) -> TrafficProfile:
-        """:data:`ASSUMED_ACTIVITY` everywhere but in relays, of which each sends in every step."""
-        rates = {
-            p.name: np.full(p.size, 1.0 if isinstance(p, IntegerRelay) else ASSUMED_ACTIVITY)
-            for p in network.populations
-        }
-        return cls(rates=rates, status="assumed")
+        """:data:`ASSUMED_ACTIVITY` everywhere, but every relay sends and every gate is on.
+
+        All compartments are updated in every step.
+        """
+        rates = {p.name: np.full(p.size, ASSUMED_ACTIVITY) for p in network.populations}
+        for population in network.populations:
+            if isinstance(population, IntegerRelay):
+                rates[population.name] = np.ones(population.size)
+        inputs = rates[network.input.name]
+        return cls(
+            rates=rates,
+            updates={p.name: np.ones(p.size) for p in network.populations},
+            held_back={
+                (p.spec.gate, p.spec.gates_needed): inputs
+                for p in network.projections
+                if p.spec.gate
+            },
+            steps=0,
+            status="assumed",
+        )
 
     @classmethod
-    def measured(cls, network: QuantizedNetwork, calibration: Calibration) -> TrafficProfile:
-        """Means over a run of the integer network on ``calibration``."""
+    def measured(
+        cls, network: QuantizedNetwork, calibration: Calibration, *, price: float = 0.0
+    ) -> TrafficProfile:
+        """Means over a run of the integer network on ``calibration`` at ``price``."""
         payloads = calibration.payloads
         silence = np.zeros((len(payloads), network.latency_steps, *payloads.shape[2:]), np.int64)
         payloads = np.concatenate([payloads, silence], axis=1)
-        sent = run_integer_network(network, payloads).spikes
-        sent[network.input.name] = payloads.reshape(*payloads.shape[:2], -1)
-        rates = {name: (s != 0).mean(axis=(0, 1)) for name, s in sent.items()}
-        return cls(rates=rates, status="measured")
+        trace = run_integer_network(network, payloads, price=price)
+        inputs = payloads.reshape(*payloads.shape[:2], -1) != 0
+        rates = {name: (s != 0).mean(axis=(0, 1)) for name, s in trace.spikes.items()}
+        rates[network.input.name] = inputs.mean(axis=(0, 1))
+        conditions = {(p.spec.gate, p.spec.gates_needed) for p in network.projections}
+        return cls(
+            rates=rates,
+            updates={name: flags.mean(axis=(0, 1)) for name, flags in trace.updated.items()},
+            held_back={
+                (gate, needed): (inputs & (trace.leading[gate] >= needed)[..., None]).mean((0, 1))
+                for gate, needed in conditions
+                if gate
+            },
+            steps=payloads.shape[1],
+            status="measured",
+        )
+
+    def sent(self, source: str, gate: str, gates_needed: int) -> FloatArray:
+        """``(size,)`` expected packets per step of ``source`` under a condition, if any."""
+        return self.held_back[gate, gates_needed] if gate else self.rates[source]
 
     def flow_packets(self, partitioned: PartitionedNetwork, routing: Routing) -> FloatArray:
         """``(flows,)`` expected packets per step of each flow."""
         number = {pair: flow for flow, pair in enumerate(routing.pairs())}
         packets = np.zeros(routing.flows)
         homes = partitioned.homes()
-        for source, slices in partitioned.destinations().items():
+        for source, destinations in partitioned.destinations().items():
             for begin, end, sender in homes[source]:
-                for start, stop, core in slices:
-                    first, last = max(begin, start), min(end, stop)
+                for d in destinations:
+                    first, last = max(begin, d.start), min(end, d.stop)
                     if first < last:
-                        packets[number[sender, core]] += self.rates[source][first:last].sum()
+                        rates = self.sent(source, d.gate, d.gates_needed)
+                        packets[number[sender, d.core]] += rates[first:last].sum()
         return packets
 
     def expected_counts(
@@ -124,10 +164,11 @@ class TrafficProfile:
         placement: Placement,
         routing: Routing,
     ) -> ActionCounts:
-        """Expected actions of one step, ``(1, 1, cores)``; every compartment counts as updated."""
+        """Expected actions of one step, ``(1, 1, cores)``."""
         cores = len(partitioned.cores)
         packets = self.flow_packets(partitioned, routing)
-        from_host = routing.source == HOST
+        from_host, to_host = routing.source == HOST, routing.target == HOST
+        charged = routing.charged
         local = np.array([placement.same_tile(*pair) for pair in routing.pairs()], dtype=bool)
         east_west, north_south = routing.hops()
 
@@ -139,26 +180,33 @@ class TrafficProfile:
         return ActionCounts(
             synaptic_op=self._synaptic_ops(partitioned)[None, None],
             compartment_access=compartments,
-            compartment_update=compartments,
-            spike=np.array(
-                [
-                    sum(self.rates[g.population][g.start : g.stop].sum() for g in c.groups)
-                    for c in partitioned.cores
-                ]
-            )[None, None],
+            compartment_update=self._per_core(partitioned, self.updates),
+            spike=self._per_core(partitioned, self.rates),
             axon_out=at(routing.source[sent], packets[sent]),
-            axon_in=at(routing.target, packets),
-            within_tile=at(routing.target, packets * local),
-            hop_east_west=at(routing.target, packets * east_west),
-            hop_north_south=at(routing.target, packets * north_south),
-            host_packet=at(routing.target, packets * from_host),
+            axon_in=at(charged, packets * ~to_host),
+            within_tile=at(charged, packets * local),
+            hop_east_west=at(charged, packets * east_west),
+            hop_north_south=at(charged, packets * north_south),
+            host_packet=at(charged, packets * from_host),
         )
+
+    def _per_core(
+        self, partitioned: PartitionedNetwork, amounts: dict[str, FloatArray]
+    ) -> FloatArray:
+        """``(1, 1, cores)`` sums of ``amounts`` over the compartments of each core."""
+        return np.array(
+            [
+                sum(amounts[g.population][g.start : g.stop].sum() for g in program.groups)
+                for program in partitioned.cores
+            ]
+        )[None, None]
 
     def _synaptic_ops(self, partitioned: PartitionedNetwork) -> FloatArray:
         ops = np.zeros(len(partitioned.cores))
         for core, program in enumerate(partitioned.cores):
             for tile in program.tiles:
                 spec = partitioned.projections[tile.projection]
-                rate = self.rates[spec.source][spec.source_start : spec.source_stop].sum()
-                ops[core] += rate * (tile.target_stop - tile.target_start)
+                rates = self.sent(spec.source, spec.gate, spec.gates_needed)
+                spikes = rates[spec.source_start : spec.source_stop].sum()
+                ops[core] += spikes * (tile.target_stop - tile.target_start)
         return ops

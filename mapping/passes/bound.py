@@ -17,8 +17,8 @@ def degree_bound(routing: Routing, packets: FloatArray, mesh: MeshSpec) -> float
 
     The *degree bound*: a core's partners at best fill the slots nearest to it, the heaviest
     nearest: ``cores_per_tile - 1`` slots without a hop, then ``4 d`` tiles at distance ``d``. Each
-    flow between cores counts at both ends, hence the half; the host's partners at best fill the
-    slots around its own, fixed tile.
+    flow between cores counts at both ends, hence the half; the host's partners, senders and
+    receivers, at best fill the slots around its own, fixed tile.
 
     Args:
         routing: its flows; the routes themselves do not matter.
@@ -27,10 +27,11 @@ def degree_bound(routing: Routing, packets: FloatArray, mesh: MeshSpec) -> float
     """
     partners: dict[int, dict[int, float]] = defaultdict(lambda: defaultdict(float))
     for source, target, amount in zip(routing.source, routing.target, packets, strict=True):
-        if source != target:
+        if HOST in (source, target):
+            partners[HOST][int(max(source, target))] += float(amount)
+        elif source != target:
             partners[int(source)][int(target)] += float(amount)
-            if source != HOST:
-                partners[int(target)][int(source)] += float(amount)
+            partners[int(target)][int(source)] += float(amount)
     total = 0.0
     for node, weights in partners.items():
         heaviest_first = np.sort(list(weights.values()))[::-1]

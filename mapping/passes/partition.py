@@ -93,6 +93,7 @@ class _OpenCore:
     synapse_words: int = 0
     output_axons: int = 0
     sources: dict[str, set[tuple[int, int]]] = field(default_factory=lambda: defaultdict(set))
+    reserved: str = ""
 
     def columns(self, extra: dict[str, set[tuple[int, int]]]) -> dict[str, list[tuple[int, int]]]:
         """Source ranges that end here, with ``extra`` ones added."""
@@ -118,7 +119,8 @@ def first_fit(
     """Fill cores in order of the data flow; each piece goes to the first core with room.
 
     Loops are cut open where they lead back, and relays first of all at the bounds of their rank
-    blocks.
+    blocks. A block that the host holds back while a gate is off gets cores of its own: they are
+    dark, without a packet, as long as the gate is off.
     """
     filler = _FirstFit(network=network, chip=chip, cap=neurons_per_core)
     acyclic = feed_forward_part(network.graph(), network.input.name)
@@ -130,7 +132,11 @@ def first_fit(
         if isinstance(population, IntegerRelay):
             bounds = population.block_bounds
         for start, stop in itertools.pairwise(bounds):
-            filler.place(name, start, stop)
+            held_back = any(
+                p.spec.gate and p.spec.target == name and p.spec.target_start == start
+                for p in network.projections
+            )
+            filler.place(name, start, stop, reserved=f"{name}[{start}]" if held_back else "")
     return tuple(
         CoreProgram(groups=tuple(core.groups), tiles=tuple(core.tiles)) for core in filler.cores
     )
@@ -143,20 +149,33 @@ class _FirstFit:
     cap: int
     cores: list[_OpenCore] = field(default_factory=list)
 
-    def place(self, population: str, start: int, stop: int) -> None:
-        """Place compartments ``start:stop``, in as many pieces as needed."""
+    def place(self, population: str, start: int, stop: int, *, reserved: str) -> None:
+        """Place compartments ``start:stop``, in as many pieces as needed.
+
+        Pieces share cores only with others that were placed under the same ``reserved``.
+        """
         while start < stop:
             for core in self.cores:
-                taken = self._room(core, population, start, stop)
+                taken = 0
+                if core.reserved == reserved:
+                    taken = self._room(core, population, start, stop)
                 if taken:
                     break
             else:
-                core, taken = self._new_core(population, start, stop)
+                core, taken = self._new_core(population, start, stop, reserved)
             self._take(core, population, start, start + taken)
             start += taken
 
-    def _new_core(self, population: str, start: int, stop: int) -> tuple[_OpenCore, int]:
-        core = _OpenCore()
+    @property
+    def _at_host(self) -> dict[str, list[tuple[int, int]]]:
+        """The gates that report to the host."""
+        gates = {p.spec.gate for p in self.network.projections if p.spec.gate}
+        return {name: [(0, self.network.population(name).size)] for name in gates}
+
+    def _new_core(
+        self, population: str, start: int, stop: int, reserved: str
+    ) -> tuple[_OpenCore, int]:
+        core = _OpenCore(reserved=reserved)
         self.cores.append(core)
         taken = self._room(core, population, start, stop)
         if not taken:
@@ -218,7 +237,7 @@ class _FirstFit:
                     _covered([piece], other.columns({}))
                     for other in self.cores
                     if other is not core
-                )
+                ) + _covered([piece], self._at_host)
             if added:
                 needs.append(
                     _Need(
@@ -253,7 +272,7 @@ class _FirstFit:
             start = core.groups.pop().start
         core.groups.append(CompartmentGroup(population=population, start=start, stop=stop))
         core.compartments = sum(group.size for group in core.groups)
-        columns = [other.columns({}) for other in self.cores]
+        columns = [self._at_host, *(other.columns({}) for other in self.cores)]
         for sender in self.cores:
             sender.output_axons = sum(_covered(sender.groups, c) for c in columns)
 

@@ -16,25 +16,38 @@ import networkx as nx
 import numpy as np
 
 from mapping.errors import ConfigError, QuantizationError, UnsupportedModelError
-from mapping.ir.network import Dense, FloatArray, Input, Lif, LowRank, Network, Population, Relay
+from mapping.ir.network import (
+    Dense,
+    FloatArray,
+    Gate,
+    Input,
+    Lif,
+    LowRank,
+    Network,
+    Population,
+    Port,
+    Relay,
+)
 from mapping.ir.quantized import (
+    IntegerGate,
     IntegerLif,
     IntegerPopulation,
     IntegerProjection,
     IntegerRelay,
-    Part,
     ProjectionSpec,
     QuantizedNetwork,
     WeightFidelity,
 )
-from mapping.ir.ranges import PayloadRange, delivered_range
-from mapping.semantics.fixedpoint import DECAY_UNIT, STATE_SHIFT
+from mapping.ir.ranges import PayloadRange, Reach, Received, delivered_range
+from mapping.semantics.fixedpoint import DECAY_UNIT, STATE_LIMIT, STATE_SHIFT
 from mapping.targets.spec import ChipSpec, NumericSpec
 
 _SCALES_TRIED = 33
 _FINEST_THRESHOLD = 2**11
 """A finer threshold would gain nothing and take the room that inhibition needs: v saturates at
 2**17 threshold units, here at 64 thresholds or more below zero."""
+_CONTROL_BITS = 2
+"""Control weights are 0 or 1, for which the smallest mantissas do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +65,8 @@ class Quantize:
 
         Raises:
             ConfigError: ADL-CFG-04, ``weight_bits`` is outside the chip's range.
-            QuantizationError: a threshold rounds to zero (ADL-QNT-01) or payloads exceed the
-                chip's (ADL-QNT-02).
+            QuantizationError: a threshold rounds to zero (ADL-QNT-01), payloads exceed the
+                chip's (ADL-QNT-02) or relays sum values without end (ADL-QNT-04).
             UnsupportedModelError: ADL-QNT-03, relays feed each other in a loop.
         """
         bits = chip.numeric.weight_bits.value if self.weight_bits is None else self.weight_bits
@@ -68,16 +81,17 @@ class Quantize:
         work = _Quantization(network=network, numeric=chip.numeric, weight_bits=bits)
         for population in _sources_first(network):
             work.add(population)
+        work.emit_control()
         return work.result()
 
 
 @dataclass(slots=True, kw_only=True)
 class _Source:
-    """One block of source compartments: columns, payload range, float value of a payload unit."""
+    """One block of source compartments: what it sends, float value of a payload unit."""
 
     start: int
     stop: int
-    range: PayloadRange
+    reach: Reach
     unit: float
 
 
@@ -89,6 +103,7 @@ class _Piece:
     source: _Source
     weight: FloatArray
     suffix: str
+    gates_needed: int = 0
 
     @property
     def per_unit(self) -> FloatArray:
@@ -106,11 +121,11 @@ class _Image:
 
 @dataclass(slots=True, kw_only=True)
 class _Fit:
-    """The images of all pieces at one scale and the integer input that they can deliver."""
+    """The images of all pieces at one scale and the largest integer input that they make."""
 
     scale: float
     images: list[_Image]
-    delivered: PayloadRange
+    peak: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,8 +142,7 @@ class _Quantization:
         self.projections = {p.name: [] for p in self.network.projections}
         for lif in self.network.populations:
             if isinstance(lif, Lif):
-                binary = PayloadRange.binary(lif.size)
-                self.sources[lif.name] = [_Source(start=0, stop=lif.size, range=binary, unit=1.0)]
+                self._add_source(lif, Reach.of_lif(lif.size), 1.0)
 
     def result(self) -> QuantizedNetwork:
         order = [p.name for p in self.network.populations]
@@ -152,6 +166,13 @@ class _Quantization:
                 self._add_lif(population)
             case Relay():
                 self._add_relay(population)
+            case Gate():
+                self._add_gate(population)
+
+    def _add_source(self, population: Population, reach: Reach, unit: float) -> None:
+        self.sources[population.name] = [
+            _Source(start=0, stop=population.size, reach=reach, unit=unit)
+        ]
 
     def _add_input(self, population: Input) -> None:
         limit = 2 ** (self.numeric.payload_bits.value - 1) - 1
@@ -164,20 +185,13 @@ class _Quantization:
                 code="ADL-QNT-02",
             )
         self.populations[population.name] = population
-        self.sources[population.name] = [
-            _Source(
-                start=0,
-                stop=population.size,
-                range=PayloadRange.of(population),
-                unit=population.payload_scale,
-            )
-        ]
+        self._add_source(population, Reach.of_input(population), population.payload_scale)
 
     def _add_lif(self, lif: Lif) -> None:
         pieces = self._pieces(lif.name, 0, lif.size)
         du = int(np.clip(round(DECAY_UNIT * (1 - lif.current_decay)) - 1, 0, DECAY_UNIT - 1))
         input_limit = 2 ** (self.numeric.activation_bits.value - 1) - 1
-        largest_input = input_limit * (du + 1) / DECAY_UNIT
+        held = [piece.source.reach.held_by(du + 1) for piece in pieces]
         bias = float(np.abs(lif.bias).max())
         bias_limit = (2 ** (self.numeric.bias_mantissa_bits.value - 1) - 1) << (
             self.numeric.bias_exponent_max.value
@@ -185,10 +199,11 @@ class _Quantization:
         finest = min(2**self.numeric.threshold_bits.value - 1, _FINEST_THRESHOLD)
         from_threshold = finest / lif.threshold
         from_bias = bias_limit / (bias * 2**STATE_SHIFT) if bias else inf
-        fit = self._fit(pieces, lif.size, min(from_threshold, from_bias), largest_input)
+        fit = self._fit(pieces, held, lif.size, min(from_threshold, from_bias), input_limit)
         threshold = round(fit.scale * lif.threshold)
         if threshold < 1:
-            peak = _worst_input(pieces, lif.size) / lif.threshold
+            packets = [piece.source.reach.packet for piece in pieces]
+            peak = _worst_input(pieces, packets, lif.size) / lif.threshold
             blamed = "the bias" if from_bias * lif.threshold < 1 else "one step's input"
             raise QuantizationError(
                 f"the threshold {lif.threshold} rounds to zero, since {blamed} can reach "
@@ -208,69 +223,176 @@ class _Quantization:
             bias_exponent=exponent,
             scale=fit.scale,
         )
-        self._emit(pieces, fit, 0)
+        self._emit(pieces, fit.images, fit.scale, 0)
 
     def _add_relay(self, relay: Relay) -> None:
         sources: list[_Source] = []
-        bounds = list(zip(relay.block_bounds, relay.block_bounds[1:], strict=False))
+        threshold, bias = np.zeros(relay.size), np.zeros(relay.size)
+        limit = 2.0 ** (self.numeric.payload_bits.value - 1) - 1
+        bounds = zip(relay.block_bounds, relay.block_bounds[1:], strict=False)
         for block, (start, stop) in enumerate(bounds):
+            part = slice(start, stop)
             pieces = self._pieces(relay.name, start, stop, f".{block}")
-            weight = max((float(np.abs(p.per_unit).max()) for p in pieces), default=0.0)
-            unshifted = self._grid_top / weight if weight else inf
-            size = stop - start
-            fit = self._fit(pieces, size, unshifted, self._largest_payload(size))
-            self._emit(pieces, fit, start)
-            sources.append(
-                _Source(start=start, stop=stop, range=fit.delivered, unit=1.0 / fit.scale)
-            )
+            scale, images = self._fit_relay(relay, relay.bias[part], pieces)
+            bias[part] = np.rint(relay.bias[part] * scale)
+            threshold[part] = np.minimum(np.floor(relay.threshold[part] * scale), limit)
+            reach = self._relay_reach(relay, pieces, images, bias[part])
+            sources.append(_Source(start=start, stop=stop, reach=reach, unit=1.0 / scale))
+            self._emit(pieces, images, scale, start)
         self.sources[relay.name] = sources
-        scales = [1.0 / source.unit for source in sources]
         self.populations[relay.name] = IntegerRelay(
             name=relay.name,
-            threshold=np.minimum(
-                np.floor(relay.threshold * np.repeat(scales, np.diff(relay.block_bounds))),
-                2.0 ** (self.numeric.payload_bits.value - 1) - 1,
-            ).astype(np.int32),
+            threshold=threshold.astype(np.int32),
             block_bounds=relay.block_bounds,
-            block_scales=tuple(scales),
+            block_scales=tuple(1.0 / source.unit for source in sources),
+            gates_needed=relay.gates_needed,
+            bias=bias.astype(np.int32),
+            rectified=relay.rectified,
+            sigma=relay.sigma,
+            delta=relay.delta,
         )
 
-    def _largest_payload(self, rank: int) -> float:
-        """Payloads must fit the packet, and the sum of ``rank`` of them the accumulator."""
+    def _fit_relay(
+        self, relay: Relay, bias: FloatArray, pieces: list[_Piece]
+    ) -> tuple[float, list[_Image]]:
+        """Scale and weights of one rank block, such that what it sends fits a packet."""
         payload = 2.0 ** (self.numeric.payload_bits.value - 1) - 1
         accumulator = 2.0 ** (self.numeric.accumulator_bits.value - 1) - 1
-        return min(payload, accumulator / (256 * rank))
+        largest = min(payload, accumulator / (256 * bias.size)) / (1 + relay.delta)
+        ranges = [p.source.reach.signal if relay.sigma else p.source.reach.packet for p in pieces]
+        ceiling = self._unshifted(pieces)
+        if bias.any():
+            largest /= 2
+            ceiling = min(ceiling, largest / float(np.abs(bias).max()))
+            if not pieces:
+                ceiling = 1.0
+        fit = self._fit(pieces, ranges, bias.size, ceiling, largest)
+        return fit.scale, fit.images
 
-    def _pieces(self, target: str, start: int, stop: int, suffix: str = "") -> list[_Piece]:
+    def _relay_reach(
+        self, relay: Relay, pieces: list[_Piece], images: list[_Image], bias: FloatArray
+    ) -> Reach:
+        unit = 2.0 ** (9 - self.weight_bits)
+        parts = [
+            (image.mantissas * unit, image.exponent, piece.source.reach)
+            for piece, image in zip(pieces, images, strict=True)
+        ]
+        reach = Reach.of_relay(
+            Received.of(parts, bias.size),
+            bias,
+            sigma=relay.sigma,
+            rectified=relay.rectified,
+            delta=relay.delta,
+        )
+        if reach is None:
+            raise QuantizationError(
+                "sums the values of every step, without end",
+                where=relay.name,
+                remedy="drop sigma, or let its sources send changes (delta)",
+                code="ADL-QNT-04",
+            )
+        return reach
+
+    def _add_gate(self, gate: Gate) -> None:
+        pieces = self._pieces(gate.name, 0, gate.size)
+        packets = [piece.source.reach.packet for piece in pieces]
+        offset = float(np.abs(gate.bias).max())
+        ceiling = min(self._unshifted(pieces), STATE_LIMIT / 4 / offset if offset else inf)
+        limit = 2 ** (self.numeric.activation_bits.value - 1) - 1
+        fit = self._fit(pieces, packets, gate.size, ceiling, limit)
+        self._emit(pieces, fit.images, fit.scale, 0)
+        triggers = self._pieces(gate.name, 0, gate.size, port="control")
+        unit = triggers[0].source.unit if triggers else 1.0
+        self.populations[gate.name] = IntegerGate(
+            name=gate.name,
+            bias=gate.bias,
+            cost=gate.cost,
+            scale=fit.scale,
+            gain_decay=round(DECAY_UNIT * (1 - gate.decay)),
+            trace_decay=round(DECAY_UNIT * (1 - gate.trace_decay)),
+            trace_threshold=ceil(gate.trace_threshold / unit),
+        )
+        self._add_source(gate, Reach.of_gate(gate.size), 1.0)
+
+    def _pieces(
+        self, target: str, start: int, stop: int, suffix: str = "", port: Port = "signal"
+    ) -> list[_Piece]:
         pieces = []
         for projection in self.network.incoming(target):
             assert isinstance(projection, Dense), "low-rank projections are realised first"
-            sources = self.sources[projection.source]
-            for number, source in enumerate(sources):
+            if projection.port != port:
+                continue
+            columns = projection.columns(self.network.population(projection.source))
+            for number, source in enumerate(self.sources[projection.source]):
+                first, last = max(source.start, columns.start), min(source.stop, columns.stop)
+                if first >= last:
+                    continue
                 part = f".{number}" if isinstance(self._origin(projection), Relay) else ""
+                read = slice(first - columns.start, last - columns.start)
                 pieces.append(
                     _Piece(
                         dense=projection,
-                        source=source,
-                        weight=projection.weight[start:stop, source.start : source.stop],
+                        source=_Source(
+                            start=first,
+                            stop=last,
+                            reach=source.reach.part(first - source.start, last - source.start),
+                            unit=source.unit,
+                        ),
+                        weight=projection.weight[start:stop, read],
                         suffix=part + suffix,
+                        gates_needed=self._gates_needed(projection, start),
                     )
                 )
         return pieces
 
+    def _gates_needed(self, projection: Dense, row: int) -> int:
+        if not projection.gate:
+            return 0
+        target = self.network.population(projection.target)
+        assert isinstance(target, Relay)
+        return projection.gates_needed[target.block_bounds.index(row)]
+
+    def emit_control(self) -> None:
+        """Control projections: weights of 0 or 1, exactly."""
+        for projection in self.network.projections:
+            if isinstance(projection, Dense) and projection.port == "control":
+                target = self.network.population(projection.target)
+                pieces = self._pieces(target.name, 0, target.size, port="control")
+                own = [piece for piece in pieces if piece.dense is projection]
+                images = [
+                    _Image(exponent=_CONTROL_BITS - 9, mantissas=piece.weight, error=0.0)
+                    for piece in own
+                ]
+                for piece in own:
+                    piece.source.unit = 1.0
+                self._emit(own, images, 1.0, 0, weight_bits=_CONTROL_BITS)
+
+    def _unshifted(self, pieces: list[_Piece]) -> float:
+        """The scale at which the largest weight needs no shift."""
+        weight = max((float(np.abs(p.per_unit).max()) for p in pieces), default=0.0)
+        return self._grid_top / weight if weight else inf
+
     def _origin(self, projection: Dense) -> Population:
         return self.network.population(projection.source)
 
-    def _fit(self, pieces: list[_Piece], size: int, ceiling: float, largest_input: float) -> _Fit:
+    def _fit(
+        self,
+        pieces: list[_Piece],
+        ranges: list[PayloadRange],
+        size: int,
+        ceiling: float,
+        largest_input: float,
+    ) -> _Fit:
         """Scale, mantissas and exponents with the smallest weighted rounding error.
 
         Args:
             pieces: everything that the ``size`` target compartments receive.
+            ranges: of the payloads of each piece, for the bound on the input.
             size: number of target compartments.
             ceiling: largest scale that thresholds and biases allow.
-            largest_input: bound on the magnitude of the integer input of one step.
+            largest_input: bound on the magnitude of the integer input.
         """
-        peak = _worst_input(pieces, size)
+        peak = _worst_input(pieces, ranges, size)
         if peak:
             ceiling = min(ceiling, largest_input / peak)
             largest = max(float(np.abs(p.per_unit).max()) for p in pieces)
@@ -280,26 +402,23 @@ class _Quantization:
             ceiling = 1.0
         while True:
             scales = np.geomspace(ceiling, ceiling / 2, _SCALES_TRIED)
-            fits = [self._round_all(pieces, size, float(scale)) for scale in scales]
+            fits = [self._round_all(pieces, ranges, size, float(scale)) for scale in scales]
             best = min(fits, key=lambda fit: sum(image.error for image in fit.images))
-            if best.delivered.magnitude.max() <= largest_input:
+            if best.peak <= largest_input:
                 return best
             ceiling *= 0.95
 
-    def _round_all(self, pieces: list[_Piece], size: int, scale: float) -> _Fit:
+    def _round_all(
+        self, pieces: list[_Piece], ranges: list[PayloadRange], size: int, scale: float
+    ) -> _Fit:
         images = [self._round(piece, scale) for piece in pieces]
         unit = 2.0 ** (9 - self.weight_bits)
-        return _Fit(
-            scale=scale,
-            images=images,
-            delivered=delivered_range(
-                (
-                    (image.mantissas * unit, image.exponent, piece.source.range)
-                    for piece, image in zip(pieces, images, strict=True)
-                ),
-                size,
-            ),
+        parts = (
+            (image.mantissas * unit, image.exponent, payloads)
+            for image, payloads in zip(images, ranges, strict=True)
         )
+        peak = float(delivered_range(parts, size).magnitude.max())
+        return _Fit(scale=scale, images=images, peak=peak)
 
     @property
     def _grid_top(self) -> float:
@@ -314,7 +433,7 @@ class _Quantization:
         exact = ceil(log2(largest / self._grid_top)) if largest else 0
         exact = min(max(exact, low), high)
         accumulator = 2 ** (self.numeric.accumulator_bits.value - 1) - 1
-        reach = piece.source.range.magnitude
+        reach = piece.source.reach.packet.magnitude
         bound = 2 ** (self.weight_bits - 1)
         images: list[_Image] = []
         for exponent in range(max(exact - 1, low), high + 1):
@@ -329,35 +448,42 @@ class _Quantization:
                 break
         return min(images, key=lambda image: image.error)
 
-    def _emit(self, pieces: list[_Piece], fit: _Fit, start: int) -> None:
-        for piece, image in zip(pieces, fit.images, strict=True):
+    def _emit(
+        self,
+        pieces: list[_Piece],
+        images: list[_Image],
+        scale: float,
+        start: int,
+        *,
+        weight_bits: int | None = None,
+    ) -> None:
+        bits = self.weight_bits if weight_bits is None else weight_bits
+        for piece, image in zip(pieces, images, strict=True):
             dense = piece.dense
             spec = ProjectionSpec(
                 name=dense.name + piece.suffix,
                 layer=dense.layer,
-                part=self._part(dense),
+                part=dense.part,
                 source=dense.source,
                 source_start=piece.source.start,
                 source_stop=piece.source.stop,
                 target=dense.target,
                 target_start=start,
                 target_stop=start + piece.weight.shape[0],
-                weight_bits=self.weight_bits,
+                weight_bits=bits,
                 exponent=image.exponent,
-                graded=piece.source.range.graded,
+                graded=piece.source.reach.packet.graded,
+                port=dense.port,
+                gate=dense.gate if piece.gates_needed else "",
+                gates_needed=piece.gates_needed,
             )
             self.projections[dense.name].append(
                 IntegerProjection(spec=spec, mantissas=image.mantissas.astype(np.int8))
             )
-            unit = 2.0 ** (9 - self.weight_bits + image.exponent) / (fit.scale * piece.source.unit)
+            unit = 2.0 ** (9 - bits + image.exponent) / (scale * piece.source.unit)
             self.fidelity[spec.name] = _fidelity(
-                spec.name, piece.weight, image.mantissas, unit, self.weight_bits
+                spec.name, piece.weight, image.mantissas, unit, bits
             )
-
-    def _part(self, dense: Dense) -> Part:
-        if isinstance(self.network.population(dense.target), Relay):
-            return "V"
-        return "U" if isinstance(self._origin(dense), Relay) else "full"
 
 
 def _sources_first(network: Network) -> list[Population]:
@@ -380,12 +506,14 @@ def _sources_first(network: Network) -> list[Population]:
     relayed = sorted(
         (p for p in network.populations if isinstance(p, Relay)), key=lambda p: order.get(p.name, 0)
     )
-    return [*inputs, *relayed, *(p for p in network.populations if isinstance(p, Lif))]
+    gates = [p for p in network.populations if isinstance(p, Gate)]
+    return [*inputs, *relayed, *gates, *(p for p in network.populations if isinstance(p, Lif))]
 
 
-def _worst_input(pieces: list[_Piece], size: int) -> float:
+def _worst_input(pieces: list[_Piece], ranges: list[PayloadRange], size: int) -> float:
     """Largest magnitude that the pieces can add up to in any of ``size`` targets [float units]."""
-    total = delivered_range(((p.per_unit, None, p.source.range) for p in pieces), size)
+    parts = ((p.per_unit, None, payloads) for p, payloads in zip(pieces, ranges, strict=True))
+    total = delivered_range(parts, size)
     return float(total.magnitude.max())
 
 

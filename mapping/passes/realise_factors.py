@@ -81,6 +81,7 @@ def _factored(pair: LowRank) -> tuple[list[Population], list[Projection]]:
         Dense(
             name=f"{pair.name}/V",
             layer=pair.name,
+            part="V",
             source=pair.source,
             target=relay.name,
             weight=pair.V.T,
@@ -90,6 +91,7 @@ def _factored(pair: LowRank) -> tuple[list[Population], list[Projection]]:
         Dense(
             name=f"{pair.name}/U",
             layer=pair.name,
+            part="U",
             source=relay.name,
             target=pair.target,
             weight=pair.U,
@@ -110,6 +112,7 @@ def _factored(pair: LowRank) -> tuple[list[Population], list[Projection]]:
             Dense(
                 name=f"{pair.name}/B",
                 layer=pair.name,
+                part="bias",
                 source=bias.name,
                 target=pair.target,
                 weight=pair.level_bias.T,
@@ -138,6 +141,7 @@ def _gated(
     features = Dense(
         name=f"{pair.name}/features",
         layer=pair.name,
+        part="gate",
         source=relays[0],
         source_stop=pair.levels[0],
         target=own.name,
@@ -159,6 +163,7 @@ def _gated(
             Dense(
                 name=f"{pair.name}/gains",
                 layer=pair.name,
+                part="gate",
                 source=scorer.name,
                 target=own.name,
                 weight=gate.weight,
@@ -171,6 +176,7 @@ def _gated(
             Dense(
                 name=f"{pair.name}/sum",
                 layer=pair.name,
+                part="gate",
                 source=pair.source,
                 target=trace.name,
                 weight=np.ones((1, pair.V.shape[0])),
@@ -178,6 +184,7 @@ def _gated(
             Dense(
                 name=f"{pair.name}/trigger",
                 layer=pair.name,
+                part="gate",
                 source=trace.name,
                 target=own.name,
                 port="control",
@@ -193,6 +200,7 @@ def _gated(
         Dense(
             name=f"{own.name} → {name}",
             layer=pair.name,
+            part="gate",
             source=own.name,
             target=name,
             port="control",

@@ -45,14 +45,12 @@ class Route:
 
 
 def packet_flows(partitioned: PartitionedNetwork) -> list[tuple[int, int]]:
-    """Sorted pairs (sending core or host, receiving core) between which packets can travel."""
+    """Sorted pairs (sender, receiver) of cores, or the host, between which packets can travel."""
     homes = partitioned.homes()
     flows: set[tuple[int, int]] = set()
-    for source, slices in partitioned.destinations().items():
+    for source, destinations in partitioned.destinations().items():
         for begin, end, sender in homes.get(source, []):
-            flows |= {
-                (sender, core) for start, stop, core in slices if start < end and begin < stop
-            }
+            flows |= {(sender, d.core) for d in destinations if d.overlap(begin, end)}
     return sorted(flows)
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
 
 from mapping.artifact.schema import Artifact
 from mapping.ir.network import FloatArray
-from mapping.ir.quantized import IntegerLif, IntegerProjection, IntegerRelay
-from mapping.ir.ranges import PayloadRange, delivered_range, sum_range
+from mapping.ir.quantized import (
+    IntegerGate,
+    IntegerLif,
+    IntegerPopulation,
+    IntegerProjection,
+    IntegerRelay,
+)
+from mapping.ir.ranges import PayloadRange, Reach, Received, delivered_range, sum_range
 from mapping.rules.base import Finding, rule
 from mapping.semantics.fixedpoint import DECAY_UNIT
 
@@ -49,7 +54,7 @@ def accumulator(artifact: Artifact) -> Iterator[Finding]:
     limit = 2 ** (artifact.chip.numeric.accumulator_bits.value - 1) - 1
     ranges = payload_ranges(artifact)
     for projection in artifact.network.projections:
-        low, high = sum_range(projection.weights, _columns(ranges, projection))
+        low, high = sum_range(projection.weights, _columns(ranges, projection).packet)
         shifted = 2.0 ** max(projection.spec.exponent, 0)
         peak = max(-low.min(), high.max()) * shifted
         if peak > limit:
@@ -65,7 +70,7 @@ def payload(artifact: Artifact) -> Iterator[Finding]:
     """No graded spike exceeds the payload field."""
     limit = 2 ** (artifact.chip.numeric.payload_bits.value - 1) - 1
     for name, values in payload_ranges(artifact).items():
-        peak = float(values.magnitude.max())
+        peak = float(values.packet.magnitude.max())
         if peak > limit:
             yield name, f"payloads can reach {peak:.4g}, the packet holds ±{limit}", _TOO_LARGE
 
@@ -78,9 +83,12 @@ def activation(artifact: Artifact) -> Iterator[Finding]:
     for population in artifact.network.populations:
         if not isinstance(population, IntegerLif):
             continue
-        low, high = _delivered(artifact, ranges, population.name, population.size)
-        peak = float(max(-low.min(), high.max()))
-        held = peak * DECAY_UNIT / (population.du + 1)
+        parts = _rows(artifact, ranges, population)
+        packets = delivered_range(((w, e, r.packet) for w, e, r in parts), population.size)
+        current = delivered_range(
+            ((w, e, r.held_by(population.du + 1)) for w, e, r in parts), population.size
+        )
+        peak, held = float(packets.magnitude.max()), float(current.magnitude.max())
         if held > limit:
             yield (
                 population.name,
@@ -106,6 +114,12 @@ def compartment_parameters(artifact: Artifact) -> Iterator[Finding]:
         elif isinstance(population, IntegerRelay):
             low, high = int(population.threshold.min()), int(population.threshold.max())
             fits = {"threshold": low >= 0 and high < 2 ** (numeric.payload_bits.value - 1)}
+        elif isinstance(population, IntegerGate):
+            fits = {
+                "decay": min(population.gain_decay, population.trace_decay) >= 0
+                and max(population.gain_decay, population.trace_decay) <= DECAY_UNIT,
+                "trace threshold": 0 <= population.trace_threshold < 2**31,
+            }
         else:
             continue
         for what, holds in fits.items():
@@ -126,14 +140,16 @@ def threshold_resolution(artifact: Artifact) -> Iterator[Finding]:
             )
 
 
-def payload_ranges(artifact: Artifact) -> dict[str, PayloadRange]:
+def payload_ranges(artifact: Artifact) -> dict[str, Reach]:
     """Worst-case payloads of every population."""
     network = artifact.network
-    ranges: dict[str, PayloadRange] = {network.input.name: PayloadRange.of(network.input)}
+    ranges: dict[str, Reach] = {network.input.name: Reach.of_input(network.input)}
     relays = [p for p in network.populations if isinstance(p, IntegerRelay)]
     for population in network.populations:
         if isinstance(population, IntegerLif):
-            ranges[population.name] = PayloadRange.binary(population.size)
+            ranges[population.name] = Reach.of_lif(population.size)
+        elif isinstance(population, IntegerGate):
+            ranges[population.name] = Reach.of_gate(population.size)
     while relays:
         ready = [
             r
@@ -141,35 +157,43 @@ def payload_ranges(artifact: Artifact) -> dict[str, PayloadRange]:
             if all(p.spec.source in ranges for p in network.projections if p.spec.target == r.name)
         ]
         for relay in ready:
-            low, high = _delivered(artifact, ranges, relay.name, relay.size)
-            ranges[relay.name] = PayloadRange(low=low, high=high)
+            ranges[relay.name] = _relayed(artifact, ranges, relay) or _endless(relay.size)
         if not ready:
-            for relay in relays:
-                endless = np.full(relay.size, _UNBOUNDED)
-                ranges[relay.name] = PayloadRange(low=-endless, high=endless)
+            ranges |= {relay.name: _endless(relay.size) for relay in relays}
             break
         relays = [r for r in relays if r not in ready]
     return ranges
 
 
-def _delivered(
-    artifact: Artifact, ranges: dict[str, PayloadRange], population: str, size: int
-) -> tuple[FloatArray, FloatArray]:
-    by_rows: dict[tuple[int, int], list[IntegerProjection]] = defaultdict(list)
+def _endless(size: int) -> Reach:
+    everything = PayloadRange.constant(-_UNBOUNDED, _UNBOUNDED, size)
+    return Reach(packet=everything, signal=everything)
+
+
+def _relayed(artifact: Artifact, ranges: dict[str, Reach], relay: IntegerRelay) -> Reach | None:
+    return Reach.of_relay(
+        Received.of(_rows(artifact, ranges, relay), relay.size),
+        relay.bias,
+        sigma=relay.sigma,
+        rectified=relay.rectified,
+        delta=relay.delta,
+    )
+
+
+def _rows(
+    artifact: Artifact, ranges: dict[str, Reach], population: IntegerPopulation
+) -> list[tuple[FloatArray, int, Reach]]:
+    """Weights, exponent and source range of each signal projection, over all rows of the target."""
+    parts = []
     for projection in artifact.network.projections:
-        if projection.spec.target == population:
-            by_rows[projection.spec.target_start, projection.spec.target_stop].append(projection)
-    low, high = np.zeros(size), np.zeros(size)
-    for (start, stop), projections in by_rows.items():
-        total = delivered_range(
-            ((p.weights, p.spec.exponent, _columns(ranges, p)) for p in projections),
-            stop - start,
-        )
-        low[start:stop] += total.low
-        high[start:stop] += total.high
-    return low, high
+        spec = projection.spec
+        if spec.target == population.name and spec.port == "signal":
+            weights = np.zeros((population.size, spec.columns))
+            weights[spec.target_start : spec.target_stop] = projection.weights
+            parts.append((weights, spec.exponent, _columns(ranges, projection)))
+    return parts
 
 
-def _columns(ranges: dict[str, PayloadRange], projection: IntegerProjection) -> PayloadRange:
+def _columns(ranges: dict[str, Reach], projection: IntegerProjection) -> Reach:
     spec = projection.spec
     return ranges[spec.source].part(spec.source_start, spec.source_stop)

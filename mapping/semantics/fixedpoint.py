@@ -72,6 +72,56 @@ def lif_step(
     return u, np.where(spikes, 0, v), spikes.astype(np.int64)
 
 
-def relay_step(a: Int64Array, threshold: Int64Array) -> Int64Array:
-    """Payloads that relays send: ``a`` where ``|a| > threshold``, else 0 (no spike)."""
-    return np.where(np.abs(a) > threshold, a, 0)
+def relay_step(
+    z: Int64Array,
+    gates_on: Int64Array,
+    held: Int64Array,
+    a: Int64Array,
+    c: Int64Array,
+    *,
+    threshold: Int64Array,
+    needed: Int64Array,
+    bias: Int64Array,
+    rectified: bool,
+    sigma: bool,
+    delta: bool,
+) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:
+    """One step of relays: ``(z, gates_on, held, payloads)``; a payload of 0 is no spike.
+
+    The rule is that of :class:`mapping.ir.elements.Relay`, for signal ``a`` and control ``c``.
+    """
+    z = wrap32(z * sigma + a + bias)
+    gates_on = wrap32(gates_on + c)
+    x = np.maximum(z, 0) if rectified else z
+    x = wrap32(np.where(gates_on >= needed, x, 0) - held)
+    payloads = np.where(np.abs(x) > threshold, x, 0)
+    return z, gates_on, wrap32(held + payloads * delta), payloads
+
+
+def gate_step(
+    gain: Int64Array,
+    trace: Int64Array,
+    seen: Int64Array,
+    on: Int64Array,
+    a: Int64Array,
+    c: Int64Array,
+    *,
+    gain_decay: int,
+    trace_decay: int,
+    trace_threshold: int,
+    threshold: Int64Array,
+) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:
+    """One step of gates: ``(gain, trace, seen, on)``; a gate sends by how much ``on`` changed.
+
+    The rule is that of :class:`mapping.ir.elements.Gate`; the gain saturates like a voltage and
+    meets a ``threshold`` that holds bias, price and cost.
+    """
+    gain = np.clip(wrap32(decay(gain, gain_decay) + a), -STATE_LIMIT + 1, STATE_LIMIT - 1)
+    trace = wrap32(decay(trace, trace_decay) + c)
+    moved = (np.abs(trace - seen) > trace_threshold) | (trace_threshold == 0)
+    return (
+        gain,
+        trace,
+        np.where(moved, trace, seen),
+        np.where(moved, gain > threshold, on).astype(np.int64),
+    )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from mapping.ir.network import Input
-from mapping.ir.quantized import IntegerLif, IntegerRelay, QuantizedNetwork
+from mapping.ir.quantized import IntegerGate, IntegerLif, IntegerRelay, QuantizedNetwork
 from mapping.semantics import fixedpoint as fx
 from mapping.semantics.fixedpoint import Int64Array
 
@@ -19,57 +20,110 @@ class IntegerTrace:
     Attributes:
         spikes: payloads sent (0 or 1 for LIF).
         u, v: synaptic current and membrane voltage of LIF populations after the step.
+        updated: whether a compartment had input, state, bias or something to send.
+        leading: by gate population, ``(samples, steps)`` how many gates from the first on were on
+            in the step before, which is what the host goes by.
     """
 
     spikes: dict[str, Int64Array]
     u: dict[str, Int64Array]
     v: dict[str, Int64Array]
+    updated: dict[str, npt.NDArray[np.bool_]]
+    leading: dict[str, Int64Array]
 
 
-def run_integer_network(network: QuantizedNetwork, payloads: Int64Array) -> IntegerTrace:
+def run_integer_network(
+    network: QuantizedNetwork, payloads: Int64Array, *, price: float = 0.0
+) -> IntegerTrace:
     """Run ``network`` from zero state.
 
     Args:
         network: what to run.
         payloads: ``(samples, steps, *input shape)`` integers; as many steps are run.
+        price: of a level's cost, for the gates.
     """
     samples, steps = payloads.shape[:2]
     stimulus = payloads.reshape(samples, steps, -1).astype(np.int64)
-    names = [p.name for p in network.populations if not isinstance(p, Input)]
-    sizes = {p.name: p.size for p in network.populations}
-    spikes = {n: np.zeros((samples, steps, sizes[n]), np.int64) for n in names}
-    lifs = [p.name for p in network.populations if isinstance(p, IntegerLif)]
-    u = {n: np.zeros((samples, steps, sizes[n]), np.int64) for n in lifs}
-    v = {n: np.zeros((samples, steps, sizes[n]), np.int64) for n in lifs}
-    rest = {n: (np.zeros((samples, sizes[n]), np.int64),) * 2 for n in lifs}
-    a = {n: np.zeros((samples, sizes[n]), np.int64) for n in names}
+    inner = [p for p in network.populations if not isinstance(p, Input)]
+    lifs = [p.name for p in inner if isinstance(p, IntegerLif)]
+    gates = [p.name for p in inner if isinstance(p, IntegerGate)]
+
+    def zeros() -> dict[str, Int64Array]:
+        return {p.name: np.zeros((samples, p.size), np.int64) for p in inner}
+
+    spikes = {p.name: np.zeros((samples, steps, p.size), np.int64) for p in inner}
+    updated = {p.name: np.zeros((samples, steps, p.size), np.bool_) for p in inner}
+    u_trace, v_trace = ({n: np.zeros_like(spikes[n]) for n in lifs} for _ in range(2))
+    leading = {n: np.zeros((samples, steps), np.int64) for n in gates}
+    u, v, z, counted, held, gain, trace, seen, on = (zeros() for _ in range(9))
+    signal, control = zeros(), zeros()
 
     for step in range(steps):
         sent = {network.input.name: stimulus[:, step]}
-        for population in network.populations:
+        for name in gates:
+            leading[name][:, step] = np.cumprod(on[name], axis=1).sum(axis=1)
+        for population in inner:
             name = population.name
-            if isinstance(population, IntegerRelay):
-                sent[name] = fx.relay_step(a[name], population.threshold.astype(np.int64))
-            elif isinstance(population, IntegerLif):
-                before = (u[name][:, step - 1], v[name][:, step - 1]) if step else rest[name]
-                u[name][:, step], v[name][:, step], sent[name] = fx.lif_step(
-                    *before,
-                    a[name],
-                    du=population.du,
-                    dv=population.dv,
-                    threshold=population.threshold,
-                    bias=population.bias_mantissa.astype(np.int64) << population.bias_exponent,
-                )
-        a = {n: np.zeros((samples, sizes[n]), np.int64) for n in names}
+            a, c = signal[name], control[name]
+            busy = (a != 0) | (c != 0)
+            match population:
+                case IntegerLif():
+                    bias = population.bias_mantissa.astype(np.int64) << population.bias_exponent
+                    busy |= (u[name] != 0) | (v[name] != 0) | (bias != 0)
+                    u[name], v[name], sent[name] = fx.lif_step(
+                        u[name],
+                        v[name],
+                        a,
+                        du=population.du,
+                        dv=population.dv,
+                        threshold=population.threshold,
+                        bias=bias,
+                    )
+                    u_trace[name][:, step], v_trace[name][:, step] = u[name], v[name]
+                case IntegerRelay():
+                    busy |= population.bias != 0
+                    z[name], counted[name], held[name], sent[name] = fx.relay_step(
+                        z[name],
+                        counted[name],
+                        held[name],
+                        a,
+                        c,
+                        threshold=population.threshold.astype(np.int64),
+                        needed=population.needed.astype(np.int64),
+                        bias=population.bias.astype(np.int64),
+                        rectified=population.rectified,
+                        sigma=population.sigma,
+                        delta=population.delta,
+                    )
+                case IntegerGate():
+                    busy |= (gain[name] != 0) | (trace[name] != 0)
+                    before = on[name]
+                    gain[name], trace[name], seen[name], on[name] = fx.gate_step(
+                        gain[name],
+                        trace[name],
+                        seen[name],
+                        before,
+                        a,
+                        c,
+                        gain_decay=population.gain_decay,
+                        trace_decay=population.trace_decay,
+                        trace_threshold=population.trace_threshold,
+                        threshold=population.thresholds(price).astype(np.int64),
+                    )
+                    sent[name] = on[name] - before
+            spikes[name][:, step] = sent[name]
+            updated[name][:, step] = busy | (sent[name] != 0)
+        signal, control = zeros(), zeros()
         for projection in network.projections:
             spec = projection.spec
-            a[spec.target][:, spec.target_start : spec.target_stop] += fx.synaptic_sum(
-                projection.weights.astype(np.int64),
-                sent[spec.source][:, spec.source_start : spec.source_stop],
-                spec.exponent,
-                graded=spec.graded,
+            arriving = sent[spec.source][:, spec.source_start : spec.source_stop]
+            if spec.gate:
+                open_to = leading[spec.gate][:, step] >= spec.gates_needed
+                arriving = arriving * open_to[:, None]
+            port = signal if spec.port == "signal" else control
+            port[spec.target][:, spec.target_start : spec.target_stop] += fx.synaptic_sum(
+                projection.weights.astype(np.int64), arriving, spec.exponent, graded=spec.graded
             )
-        a = {n: fx.wrap32(total) for n, total in a.items()}
-        for name in names:
-            spikes[name][:, step] = sent[name]
-    return IntegerTrace(spikes=spikes, u=u, v=v)
+        signal = {name: fx.wrap32(total) for name, total in signal.items()}
+        control = {name: fx.wrap32(total) for name, total in control.items()}
+    return IntegerTrace(spikes=spikes, u=u_trace, v=v_trace, updated=updated, leading=leading)

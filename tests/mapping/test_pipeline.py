@@ -226,7 +226,7 @@ def test_calibration_replaces_the_assumption() -> None:
     report = report_of(result)
     assert report["noc"]["traffic"] == report["estimate"]["activity"] == "measured"
     assert report["noc"]["packets_per_step"] == 0.0
-    assert report["estimate"]["dynamic_j_per_step"] == pytest.approx((52 + 29) * 8e-12)
+    assert report["estimate"]["dynamic_j_per_step"] == pytest.approx(52 * 8e-12)
     assert report["estimate"]["status"] == "assumed", "the constants stay what they are"
 
 

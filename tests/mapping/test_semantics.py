@@ -89,7 +89,20 @@ def test_the_current_wraps_once_and_the_voltage_saturates() -> None:
     threshold=st.integers(0, 2**24),
 )
 def test_a_relay_passes_what_exceeds_its_threshold(a: int, threshold: int) -> None:
-    sent = fx.relay_step(ints(a), ints(threshold))[0]
+    none = ints(0)
+    *_, sent = fx.relay_step(
+        none,
+        none,
+        none,
+        ints(a),
+        none,
+        threshold=ints(threshold),
+        needed=none,
+        bias=none,
+        rectified=False,
+        sigma=False,
+        delta=False,
+    )
     assert sent == (a if abs(a) > threshold else 0)
 
 
