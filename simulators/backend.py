@@ -23,12 +23,14 @@ class Run:
         artifact: the compiled program.
         payloads: ``(samples, steps, inputs)`` int64, the pipeline's latency of silence included.
         probe: states to record, a subset of :data:`PROBES`.
+        price: of a level's cost, for the gates.
         deadline_s: after this many seconds a backend that can hang is stopped.
     """
 
     artifact: Artifact
     payloads: IntArray
     probe: tuple[str, ...]
+    price: float
     deadline_s: float
 
 
@@ -43,6 +45,7 @@ def simulate(
     *,
     probe: Sequence[str] = (),
     steps: int | None = None,
+    price: float = 0.0,
     deadline_s: float = 600.0,
 ) -> ExecutionTrace:
     """Run every sample of ``stimulus`` from zero state.
@@ -53,6 +56,8 @@ def simulate(
         backend: ``chip`` (Numba, counts actions), ``oracle`` (NumPy) or ``lava``.
         probe: states of LIF populations to record, any of ``u`` and ``v``.
         steps: present only the first ``steps`` input steps.
+        price: of a level's cost, for the gates; :func:`mapping.budget.price_for` finds the one
+            that keeps an energy budget.
         deadline_s: time limit for a backend that can hang, in seconds.
 
     Raises:
@@ -81,6 +86,7 @@ def simulate(
             artifact=artifact,
             payloads=np.concatenate([payloads, silence], axis=1),
             probe=tuple(probe),
+            price=price,
             deadline_s=deadline_s,
         )
     )

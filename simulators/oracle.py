@@ -16,7 +16,7 @@ def run_oracle(run: Run) -> ExecutionTrace:
     """Run the integer network as a whole; no actions are counted."""
     network = run.artifact.network
     start = time.perf_counter()
-    result = run_integer_network(network, run.payloads)
+    result = run_integer_network(network, run.payloads, price=run.price)
     return ExecutionTrace(
         backend="oracle",
         program=run.artifact.origin.fingerprint(),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def run_chip(run: Run) -> ExecutionTrace:
     """Execute ``run`` event by event and count every action."""
     artifact = run.artifact
-    program = chip_program(artifact)
+    program = chip_program(artifact, run.price)
     samples, steps = run.payloads.shape[:2]
     size = program.compartments.core.shape[0]
     spikes = np.zeros((samples, steps, size), np.int32)

@@ -15,25 +15,42 @@ import numpy.typing as npt
 from mapping.artifact.schema import Artifact
 from mapping.ir.network import Input
 from mapping.ir.partitioned import PartitionedNetwork
-from mapping.ir.quantized import Int32Array, IntegerLif, IntegerRelay
+from mapping.ir.quantized import Int32Array, IntegerGate, IntegerLif, IntegerRelay
 from mapping.semantics.fixedpoint import STATE_SHIFT
 
 Int64Array = npt.NDArray[np.int64]
 
 
-class Compartments(NamedTuple):
-    """One entry per compartment; LIF parameters are 0 for relays and the other way round."""
+LIF, RELAY, GATE = range(3)
+"""Kinds of compartments."""
+RECTIFIED, SIGMA, DELTA = 1, 2, 4
+"""Flags of relays."""
 
-    is_relay: npt.NDArray[np.bool_]
-    core: Int32Array
-    du: Int32Array
-    dv: Int32Array
+
+class Compartments(NamedTuple):
+    """One entry per compartment; what a kind has no use for is 0.
+
+    ``decay_one`` and ``decay_two`` are the parts of 4096 that u and v of a LIF compartment, or gain
+    and trace of a gate, lose per step. ``setting`` holds the gates that a relay needs, or the trace
+    threshold of a gate.
+    """
+
+    kind: Int64Array
+    core: Int64Array
+    decay_one: Int64Array
+    decay_two: Int64Array
     threshold: Int64Array
     bias: Int64Array
+    setting: Int64Array
+    flags: Int64Array
 
 
 class Tiles(NamedTuple):
-    """One entry per synapse tile; ``weights[start + column * rows + row]`` is a mantissa."""
+    """One entry per synapse tile; ``weights[start + column * rows + row]`` is a mantissa.
+
+    ``gate`` is the number of the gate population whose first ``gates_needed`` gates must be on for
+    the host to send, or -1.
+    """
 
     core: Int32Array
     rows: Int32Array
@@ -44,26 +61,45 @@ class Tiles(NamedTuple):
     weight_shift: Int32Array
     exponent: Int32Array
     graded: npt.NDArray[np.bool_]
+    control: npt.NDArray[np.bool_]
+    gate: Int32Array
+    gates_needed: Int32Array
     weights: npt.NDArray[np.int8]
 
 
 class Fanout(NamedTuple):
-    """Per source: the tiles that read it and the flows that carry its packets, as CSR lists."""
+    """Per source: the tiles that read it and the flows that carry its packets, as CSR lists.
+
+    ``gate`` and ``gates_needed`` go with ``flows``; they are those of :class:`Tiles`.
+    """
 
     tile_start: Int32Array
     tiles: Int32Array
     flow_start: Int32Array
     flows: Int32Array
+    gate: Int32Array
+    gates_needed: Int32Array
 
 
 class Flows(NamedTuple):
-    """One entry per flow: its ends (-1 is the host), hops, and whether it stays in a tile."""
+    """One entry per flow: its ends (-1 is the host), hops, and whether it stays in a tile.
+
+    ``charged`` is the core to which the network's work belongs.
+    """
 
     source: Int32Array
     target: Int32Array
+    charged: Int32Array
     east_west: Int32Array
     north_south: Int32Array
     local: npt.NDArray[np.bool_]
+
+
+class Gates(NamedTuple):
+    """One entry per gate population: its compartments ``start:stop``."""
+
+    start: Int32Array
+    stop: Int32Array
 
 
 class ChipProgram(NamedTuple):
@@ -72,27 +108,34 @@ class ChipProgram(NamedTuple):
     inputs: int
     cores: int
     sums: int
+    gates: Gates
     compartments: Compartments
     tiles: Tiles
     fanout: Fanout
     flows: Flows
 
 
-def chip_program(artifact: Artifact) -> ChipProgram:
-    """The flat form of ``artifact``."""
+def chip_program(artifact: Artifact, price: float) -> ChipProgram:
+    """The flat form of ``artifact``, with the gates at ``price``."""
     partitioned = artifact.partitioned
     first = compartment_numbers(partitioned)
     sources = {name: start + partitioned.input.size for name, start in first.items()}
     sources[partitioned.input.name] = 0
-    tiles = _tiles(partitioned, first, sources)
+    gates = [p for p in partitioned.populations if isinstance(p, IntegerGate)]
+    gate_numbers = {"": -1} | {p.name: number for number, p in enumerate(gates)}
+    tiles = _tiles(partitioned, first, sources, gate_numbers)
     flows = _flows(artifact)
     return ChipProgram(
         inputs=partitioned.input.size,
         cores=len(partitioned.cores),
         sums=int(tiles.rows.sum()),
-        compartments=_compartments(partitioned, first),
+        gates=Gates(
+            start=np.array([first[p.name] for p in gates], np.int32),
+            stop=np.array([first[p.name] + p.size for p in gates], np.int32),
+        ),
+        compartments=_compartments(partitioned, first, price),
         tiles=tiles,
-        fanout=_fanout(artifact, tiles, sources),
+        fanout=_fanout(artifact, tiles, sources, gate_numbers),
         flows=flows,
     )
 
@@ -108,32 +151,52 @@ def compartment_numbers(partitioned: PartitionedNetwork) -> dict[str, int]:
     return numbers
 
 
-def _compartments(partitioned: PartitionedNetwork, first: dict[str, int]) -> Compartments:
+def _compartments(
+    partitioned: PartitionedNetwork, first: dict[str, int], price: float
+) -> Compartments:
     total = sum(p.size for p in partitioned.populations if p.name in first)
-    is_relay, core = np.zeros(total, np.bool_), np.zeros(total, np.int32)
-    du, dv = np.zeros(total, np.int32), np.zeros(total, np.int32)
-    threshold, bias = np.zeros(total, np.int64), np.zeros(total, np.int64)
+    table = np.zeros((len(Compartments._fields), total), np.int64)
+    compartments = Compartments(*table)
     for population in partitioned.populations:
         if isinstance(population, Input):
             continue
         part = slice(first[population.name], first[population.name] + population.size)
+        here = Compartments(*table[:, part])
         match population:
             case IntegerLif():
-                du[part], dv[part] = population.du, population.dv
-                threshold[part] = population.threshold << STATE_SHIFT
-                bias[part] = population.bias_mantissa.astype(np.int64) << population.bias_exponent
+                here.kind[:] = LIF
+                here.decay_one[:] = population.du + 1
+                here.decay_two[:] = population.dv
+                here.threshold[:] = population.threshold << STATE_SHIFT
+                here.bias[:] = population.bias_mantissa.astype(np.int64) << population.bias_exponent
             case IntegerRelay():
-                is_relay[part] = True
-                threshold[part] = population.threshold
+                here.kind[:] = RELAY
+                here.threshold[:] = population.threshold
+                here.bias[:] = population.bias
+                here.setting[:] = population.needed
+                here.flags[:] = (
+                    RECTIFIED * population.rectified
+                    + SIGMA * population.sigma
+                    + DELTA * population.delta
+                )
+            case IntegerGate():
+                here.kind[:] = GATE
+                here.decay_one[:] = population.gain_decay
+                here.decay_two[:] = population.trace_decay
+                here.threshold[:] = population.thresholds(price)
+                here.setting[:] = population.trace_threshold
     for number, program in enumerate(partitioned.cores):
         for group in program.groups:
             start = first[group.population]
-            core[start + group.start : start + group.stop] = number
-    return Compartments(is_relay, core, du, dv, threshold, bias)
+            compartments.core[start + group.start : start + group.stop] = number
+    return compartments
 
 
 def _tiles(
-    partitioned: PartitionedNetwork, first: dict[str, int], sources: dict[str, int]
+    partitioned: PartitionedNetwork,
+    first: dict[str, int],
+    sources: dict[str, int],
+    gate_numbers: dict[str, int],
 ) -> Tiles:
     placed = [(c, t) for c, program in enumerate(partitioned.cores) for t in program.tiles]
     specs = [partitioned.projections[tile.projection] for _, tile in placed]
@@ -153,6 +216,9 @@ def _tiles(
         weight_shift=np.array([s.weight_shift for s in specs], np.int32),
         exponent=np.array([s.exponent for s in specs], np.int32),
         graded=np.array([s.graded for s in specs], np.bool_),
+        control=np.array([s.port == "control" for s in specs], np.bool_),
+        gate=np.array([gate_numbers[s.gate] for s in specs], np.int32),
+        gates_needed=np.array([s.gates_needed for s in specs], np.int32),
         weights=np.concatenate([np.zeros(0, np.int8), *weights]),
     )
 
@@ -164,13 +230,16 @@ def _flows(artifact: Artifact) -> Flows:
     return Flows(
         source=routing.source,
         target=routing.target,
+        charged=routing.charged,
         east_west=east_west,
         north_south=north_south,
         local=np.array(local, np.bool_),
     )
 
 
-def _fanout(artifact: Artifact, tiles: Tiles, sources: dict[str, int]) -> Fanout:
+def _fanout(
+    artifact: Artifact, tiles: Tiles, sources: dict[str, int], gate_numbers: dict[str, int]
+) -> Fanout:
     partitioned = artifact.partitioned
     total = sum(population.size for population in partitioned.populations)
     read_by: list[list[int]] = [[] for _ in range(total)]
@@ -181,13 +250,16 @@ def _fanout(artifact: Artifact, tiles: Tiles, sources: dict[str, int]) -> Fanout
             read_by[source].append(number)
     number_of = {pair: flow for flow, pair in enumerate(artifact.routing.pairs())}
     homes = partitioned.homes()
-    carried: list[list[int]] = [[] for _ in range(total)]
-    for name, slices in partitioned.destinations().items():
+    carried: list[list[tuple[int, int, int]]] = [[] for _ in range(total)]
+    for name, destinations in partitioned.destinations().items():
         for begin, end, sender in homes[name]:
-            for start, stop, core in slices:
-                for source in range(max(begin, start), min(end, stop)):
-                    carried[sources[name] + source].append(number_of[sender, core])
-    return Fanout(*_csr(read_by), *_csr(carried))
+            for d in destinations:
+                for source in range(max(begin, d.start), min(end, d.stop)):
+                    entry = (number_of[sender, d.core], gate_numbers[d.gate], d.gates_needed)
+                    carried[sources[name] + source].append(entry)
+    columns_of = np.array([e for entries in carried for e in entries], np.int32).reshape(-1, 3).T
+    starts, _ = _csr([[flow for flow, _, _ in entries] for entries in carried])
+    return Fanout(*_csr(read_by), starts, *(np.ascontiguousarray(c) for c in columns_of))
 
 
 def _csr(lists: list[list[int]]) -> tuple[Int32Array, Int32Array]:

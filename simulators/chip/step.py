@@ -12,7 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from mapping.semantics.fixedpoint import DECAY_UNIT, STATE_LIMIT, STATE_SHIFT
-from simulators.chip.state import ChipProgram, Int64Array
+from simulators.chip.state import (
+    DELTA,
+    LIF,
+    RECTIFIED,
+    RELAY,
+    SIGMA,
+    ChipProgram,
+    Compartments,
+    Int64Array,
+)
 
 COUNTED = (
     "synaptic_op",
@@ -81,76 +90,134 @@ def run_samples(
         counts: ``(len(COUNTED), samples, steps, cores)``, incremented.
         flow_packets: ``(flows,)``, incremented.
     """
-    compartments, tiles = program.compartments, program.tiles
+    compartments = program.compartments
     size = compartments.core.shape[0]
     steps = payloads.shape[1]
     record = states.shape[1] > 0
-    u = np.zeros(size, np.int64)
-    v = np.zeros(size, np.int64)
-    a = np.zeros(size, np.int64)
+    memory = np.zeros((4, size), np.int64)
+    inputs = np.zeros((2, size), np.int64)
     sums = np.zeros(program.sums, np.int64)
-    reached = np.zeros(tiles.core.shape[0], np.bool_)
+    reached = np.zeros(program.tiles.core.shape[0], np.bool_)
+    leading = np.zeros(program.gates.start.shape[0], np.int64)
     for sample in range(first, last):
-        u[:] = 0
-        v[:] = 0
+        memory[:] = 0
         sums[:] = 0
         reached[:] = False
         for step in range(steps):
-            _deliver(program, a, sums, reached)
+            _count_leading(program, memory, leading)
+            _deliver(program, inputs, sums, reached)
             here = counts[:, sample, step]
             for c in range(size):
                 core = compartments.core[c]
-                here[_ACCESS, core] += 1
-                total = _wrap32(a[c])
-                if compartments.is_relay[c]:
-                    here[_UPDATE, core] += total != 0
-                    sent = total if abs(total) > compartments.threshold[c] else 0
+                a, b = _wrap32(inputs[0, c]), _wrap32(inputs[1, c])
+                kind = compartments.kind[c]
+                if kind == LIF:
+                    busy = memory[0, c] != 0 or memory[1, c] != 0
+                    sent = _lif(compartments, memory, c, a)
+                elif kind == RELAY:
+                    busy = False
+                    sent = _relay(compartments, memory, c, a, b)
                 else:
-                    bias = compartments.bias[c]
-                    here[_UPDATE, core] += total != 0 or u[c] != 0 or v[c] != 0 or bias != 0
-                    current = _wrap32(
-                        _decay(u[c], compartments.du[c] + 1) + _wrap32(total << STATE_SHIFT)
-                    )
-                    if current > STATE_LIMIT:
-                        current -= 2 * STATE_LIMIT
-                    elif current <= -STATE_LIMIT:
-                        current += 2 * STATE_LIMIT
-                    voltage = _wrap32(_decay(v[c], compartments.dv[c]) + current + bias)
-                    voltage = min(max(voltage, -STATE_LIMIT + 1), STATE_LIMIT - 1)
-                    sent = 0
-                    if voltage > compartments.threshold[c]:
-                        sent = 1
-                        voltage = 0
-                    u[c] = current
-                    v[c] = voltage
+                    busy = memory[0, c] != 0 or memory[1, c] != 0
+                    sent = _gate(compartments, memory, c, a, b)
+                busy = busy or a != 0 or b != 0 or sent != 0 or compartments.bias[c] != 0
+                here[_ACCESS, core] += 1
+                here[_UPDATE, core] += busy
                 spikes[sample, step, c] = sent
                 if record:
-                    states[0, sample, step, c] = u[c]
-                    states[1, sample, step, c] = v[c]
+                    states[0, sample, step, c] = memory[0, c]
+                    states[1, sample, step, c] = memory[1, c]
                 if sent != 0:
                     here[_SPIKE, core] += 1
-                    _send(program, program.inputs + c, sent, sums, reached, here, flow_packets)
+                    source = program.inputs + c
+                    _send(program, source, sent, leading, sums, reached, here, flow_packets)
             for source in range(program.inputs):
                 payload = payloads[sample, step, source]
                 if payload != 0:
-                    _send(program, source, payload, sums, reached, here, flow_packets)
+                    _send(program, source, payload, leading, sums, reached, here, flow_packets)
+
+
+@numba.njit(cache=True, nogil=True)
+def _lif(compartments: Compartments, memory: Int64Array, c: int, a: int) -> int:
+    """Update a LIF compartment, whose memory is u, v; returns its spike."""
+    current = _wrap32(_decay(memory[0, c], compartments.decay_one[c]) + _wrap32(a << STATE_SHIFT))
+    if current > STATE_LIMIT:
+        current -= 2 * STATE_LIMIT
+    elif current <= -STATE_LIMIT:
+        current += 2 * STATE_LIMIT
+    voltage = _wrap32(
+        _decay(memory[1, c], compartments.decay_two[c]) + current + compartments.bias[c]
+    )
+    voltage = min(max(voltage, -STATE_LIMIT + 1), STATE_LIMIT - 1)
+    memory[0, c] = current
+    if voltage > compartments.threshold[c]:
+        memory[1, c] = 0
+        return 1
+    memory[1, c] = voltage
+    return 0
+
+
+@numba.njit(cache=True, nogil=True)
+def _relay(compartments: Compartments, memory: Int64Array, c: int, a: int, b: int) -> Any:
+    """Update a relay, whose memory is z, gates on, what its target holds; returns its payload."""
+    flags = compartments.flags[c]
+    z = memory[0, c] if flags & SIGMA else np.int64(0)
+    z = _wrap32(z + a + compartments.bias[c])
+    memory[0, c] = z
+    memory[1, c] = _wrap32(memory[1, c] + b)
+    x = max(z, np.int64(0)) if flags & RECTIFIED else z
+    if memory[1, c] < compartments.setting[c]:
+        x = np.int64(0)
+    x = _wrap32(x - memory[2, c])
+    if abs(x) <= compartments.threshold[c]:
+        return 0
+    if flags & DELTA:
+        memory[2, c] = _wrap32(memory[2, c] + x)
+    return x
+
+
+@numba.njit(cache=True, nogil=True)
+def _gate(compartments: Compartments, memory: Int64Array, c: int, a: int, b: int) -> Any:
+    """Update a gate, whose memory is gain, trace, trace last seen, on; returns how on changed."""
+    gain = _wrap32(_decay(memory[0, c], compartments.decay_one[c]) + a)
+    memory[0, c] = min(max(gain, -STATE_LIMIT + 1), STATE_LIMIT - 1)
+    memory[1, c] = _wrap32(_decay(memory[1, c], compartments.decay_two[c]) + b)
+    moved = abs(memory[1, c] - memory[2, c])
+    if compartments.setting[c] != 0 and moved <= compartments.setting[c]:
+        return 0
+    memory[2, c] = memory[1, c]
+    on = np.int64(memory[0, c] > compartments.threshold[c])
+    change = on - memory[3, c]
+    memory[3, c] = on
+    return change
+
+
+@numba.njit(cache=True, nogil=True)
+def _count_leading(program: ChipProgram, memory: Int64Array, leading: Int64Array) -> None:
+    """How many gates of each population, from its first on, were on in the step before."""
+    for gate in range(leading.shape[0]):
+        c = program.gates.start[gate]
+        while c < program.gates.stop[gate] and memory[3, c] != 0:
+            c += 1
+        leading[gate] = c - program.gates.start[gate]
 
 
 @numba.njit(cache=True, nogil=True)
 def _deliver(
-    program: ChipProgram, a: Int64Array, sums: Int64Array, reached: npt.NDArray[np.bool_]
+    program: ChipProgram, inputs: Int64Array, sums: Int64Array, reached: npt.NDArray[np.bool_]
 ) -> None:
-    """Turn the complete synaptic sums of the last step into dendritic input ``a``."""
+    """Turn the complete synaptic sums of the last step into signal and control ``inputs``."""
     tiles = program.tiles
-    a[:] = 0
+    inputs[:] = 0
     for tile in range(reached.shape[0]):
         if reached[tile]:
             reached[tile] = False
             target, offset = tiles.target[tile], tiles.sums[tile]
+            port = np.int64(tiles.control[tile])
             for row in range(tiles.rows[tile]):
                 total = _wrap32(sums[offset + row])
                 sums[offset + row] = 0
-                a[target + row] += _wrap32(_shift(total, tiles.exponent[tile]))
+                inputs[port, target + row] += _wrap32(_shift(total, tiles.exponent[tile]))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -158,6 +225,7 @@ def _send(
     program: ChipProgram,
     source: int,
     payload: int,
+    leading: Int64Array,
     sums: Int64Array,
     reached: npt.NDArray[np.bool_],
     here: Int64Array,
@@ -167,6 +235,8 @@ def _send(
     tiles, fanout, flows = program.tiles, program.fanout, program.flows
     for entry in range(fanout.tile_start[source], fanout.tile_start[source + 1]):
         tile = fanout.tiles[entry]
+        if tiles.gate[tile] >= 0 and leading[tiles.gate[tile]] < tiles.gates_needed[tile]:
+            continue
         rows = tiles.rows[tile]
         weight = (payload if tiles.graded[tile] else 1) << tiles.weight_shift[tile]
         start = tiles.weights_start[tile] + np.int64(source - tiles.source[tile]) * rows
@@ -176,14 +246,16 @@ def _send(
         reached[tile] = True
         here[_SYNAPTIC_OP, tiles.core[tile]] += rows
     for entry in range(fanout.flow_start[source], fanout.flow_start[source + 1]):
+        if fanout.gate[entry] >= 0 and leading[fanout.gate[entry]] < fanout.gates_needed[entry]:
+            continue
         flow = fanout.flows[entry]
-        target = flows.target[flow]
+        charged = flows.charged[flow]
         flow_packets[flow] += 1
-        here[_AXON_IN, target] += 1
-        here[_EAST_WEST, target] += flows.east_west[flow]
-        here[_NORTH_SOUTH, target] += flows.north_south[flow]
+        here[_AXON_IN, charged] += flows.target[flow] >= 0
+        here[_EAST_WEST, charged] += flows.east_west[flow]
+        here[_NORTH_SOUTH, charged] += flows.north_south[flow]
         if flows.source[flow] < 0:
-            here[_HOST_PACKET, target] += 1
+            here[_HOST_PACKET, charged] += 1
         else:
             here[_AXON_OUT, flows.source[flow]] += 1
-            here[_WITHIN_TILE, target] += flows.local[flow]
+            here[_WITHIN_TILE, charged] += flows.local[flow]

@@ -1,8 +1,8 @@
 """Turn a compiled program into a network of Lava Processes, core by core.
 
-Every group of compartments on a core becomes an ``LIF`` or a ``Relay`` Process and every synapse
-tile a ``Dense`` Process with its complete fan-in. This module needs Lava at import time; see
-:mod:`simulators.lava.run` for the way in.
+Every group of compartments on a core becomes an ``LIF``, ``Relay`` or ``Gate`` Process and every
+synapse tile a ``Dense`` Process with its complete fan-in. This module needs Lava at import time;
+see :mod:`simulators.lava.run` for the way in.
 """
 
 from __future__ import annotations
@@ -20,11 +20,19 @@ from lava.utils.weightutils import SignMode
 
 from mapping.artifact.schema import Artifact
 from mapping.ir.partitioned import CompartmentGroup, CoreProgram
-from mapping.ir.quantized import IntegerLif, IntegerRelay, ProjectionSpec
-from simulators.lava.processes import Relay, Scatter
+from mapping.ir.quantized import IntegerGate, IntegerLif, IntegerRelay, ProjectionSpec
+from simulators.lava.processes import Gate, Relay, Scatter, Valve
 from simulators.trace import IntArray
 
 _PAYLOAD_BITS = 24
+_STATES: dict[type, tuple[str, ...]] = {
+    LIF: ("u", "v"),
+    Relay: ("z", "gates_on", "held"),
+    Gate: ("gain", "trace", "seen", "on"),
+    Dense: ("a_buff",),
+    Valve: ("on",),
+}
+"""Vars of each Process that hold something from one step to the next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,27 +51,31 @@ class LavaNetwork:
         source: plays the input; run and stop the network through it.
         segments: compartments by population, in order.
         synapses: all ``Dense`` Processes.
+        valves: what holds input back, by source slice and condition.
     """
 
     source: Any
     segments: dict[str, list[Segment]] = field(default_factory=lambda: defaultdict(list))
     synapses: list[Any] = field(default_factory=list)
+    valves: dict[tuple[str, int, int, str, int], Any] = field(default_factory=dict)
 
     def states(self) -> list[Any]:
         """Every Var that must be zero when a sample starts."""
-        lifs = [s.process for part in self.segments.values() for s in part if _is_lif(s.process)]
+        processes = [s.process for part in self.segments.values() for s in part]
         return [
-            *(var for lif in lifs for var in (lif.u, lif.v)),
-            *(dense.a_buff for dense in self.synapses),
+            getattr(process, name)
+            for process in (*processes, *self.synapses, *self.valves.values())
+            for name in _STATES.get(type(process), ())
         ]
 
 
-def build_network(artifact: Artifact, payloads: IntArray) -> LavaNetwork:
+def build_network(artifact: Artifact, payloads: IntArray, *, price: float) -> LavaNetwork:
     """Wire up ``artifact``.
 
     Args:
         artifact: the compiled program.
         payloads: ``(inputs, steps)`` integers that the source sends, step by step.
+        price: of a level's cost, for the gates.
     """
     source = RingBuffer(data=payloads)
     network = LavaNetwork(source=source)
@@ -73,17 +85,21 @@ def build_network(artifact: Artifact, payloads: IntArray) -> LavaNetwork:
     for program in artifact.partitioned.cores:
         for group in program.groups:
             for piece in _cut(artifact, program, group):
-                segment = Segment(group=piece, process=_compartments(artifact, piece))
+                segment = Segment(group=piece, process=_compartments(artifact, piece, price))
                 network.segments[piece.population].append(segment)
     for part in network.segments.values():
         part.sort(key=lambda segment: segment.group.start)
-    gathered: dict[tuple[str, int, int], list[Any]] = {}
+    gathered: dict[tuple[str, int, int, str, int], list[Any]] = {}
     for program in artifact.partitioned.cores:
         for tile in program.tiles:
             spec = artifact.partitioned.projections[tile.projection]
-            key = (spec.source, spec.source_start, spec.source_stop)
+            key = (spec.source, spec.source_start, spec.source_stop, spec.gate, spec.gates_needed)
             if key not in gathered:
-                gathered[key] = _gather(network.segments[spec.source], *key[1:])
+                ports = _gather(network.segments[spec.source], *key[1:3])
+                if spec.gate:
+                    network.valves[key] = _valve(network, spec, ports)
+                    ports = [network.valves[key].s_out]
+                gathered[key] = ports
             weights = tile.mantissas.astype(np.int32) << spec.weight_shift
             for segment in network.segments[spec.target]:
                 if tile.target_start <= segment.group.start < tile.target_stop:
@@ -94,13 +110,12 @@ def build_network(artifact: Artifact, payloads: IntArray) -> LavaNetwork:
                     dense = _dense(weights[rows], spec)
                     for port in gathered[key]:
                         port.connect(dense.s_in)
-                    dense.a_out.connect(segment.process.a_in)
+                    process = segment.process
+                    dense.a_out.connect(
+                        process.a_in if spec.port == "signal" else process.control_in
+                    )
                     network.synapses.append(dense)
     return network
-
-
-def _is_lif(process: Any) -> bool:
-    return isinstance(process, LIF)
 
 
 def _cut(
@@ -120,7 +135,18 @@ def _cut(
     ]
 
 
-def _compartments(artifact: Artifact, group: CompartmentGroup) -> Any:
+def _valve(network: LavaNetwork, spec: ProjectionSpec, ports: list[Any]) -> Any:
+    gates = network.segments[spec.gate]
+    size = gates[-1].group.stop
+    valve = Valve(size=spec.columns, gates=size, needed=spec.gates_needed)
+    for port in ports:
+        port.connect(valve.s_in)
+    for port in _gather(gates, 0, size):
+        port.connect(valve.control_in)
+    return valve
+
+
+def _compartments(artifact: Artifact, group: CompartmentGroup, price: float) -> Any:
     population = artifact.partitioned.population(group.population)
     part = slice(group.start, group.stop)
     if isinstance(population, IntegerLif):
@@ -132,8 +158,22 @@ def _compartments(artifact: Artifact, group: CompartmentGroup) -> Any:
             bias_mant=population.bias_mantissa[part],
             bias_exp=population.bias_exponent,
         )
+    if isinstance(population, IntegerGate):
+        return Gate(
+            threshold=population.thresholds(price)[part],
+            gain_decay=population.gain_decay,
+            trace_decay=population.trace_decay,
+            trace_threshold=population.trace_threshold,
+        )
     assert isinstance(population, IntegerRelay)
-    return Relay(threshold=np.array(population.threshold[part]))
+    return Relay(
+        threshold=np.array(population.threshold[part]),
+        needed=np.array(population.needed[part]),
+        bias=np.array(population.bias[part]),
+        rectified=population.rectified,
+        sigma=population.sigma,
+        delta=population.delta,
+    )
 
 
 def _dense(weights: IntArray, spec: ProjectionSpec) -> Any:

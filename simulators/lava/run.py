@@ -26,7 +26,12 @@ def run_lava(run: Run) -> ExecutionTrace:
     """
     result = run_guarded(
         "simulators.lava.run:execute",
-        {"artifact": run.artifact, "payloads": run.payloads, "probe": run.probe},
+        {
+            "artifact": run.artifact,
+            "payloads": run.payloads,
+            "probe": run.probe,
+            "price": run.price,
+        },
         deadline_s=run.deadline_s,
     )
     assert isinstance(result, dict)
@@ -38,13 +43,16 @@ def run_lava(run: Run) -> ExecutionTrace:
     )
 
 
-def execute(artifact: Artifact, payloads: IntArray, probe: tuple[str, ...]) -> dict[str, object]:
+def execute(
+    artifact: Artifact, payloads: IntArray, probe: tuple[str, ...], price: float
+) -> dict[str, object]:
     """Job for the guarded interpreter: every sample from zero state, in one Lava run.
 
     Args:
         artifact: the compiled program.
         payloads: ``(samples, steps, inputs)``.
         probe: any of ``u`` and ``v``.
+        price: of a level's cost, for the gates.
 
     Returns:
         The fields ``seconds``, ``spikes``, ``u`` and ``v`` of an execution trace.
@@ -57,7 +65,8 @@ def execute(artifact: Artifact, payloads: IntArray, probe: tuple[str, ...]) -> d
 
     samples, steps, inputs = payloads.shape
     total = samples * steps
-    network = build_network(artifact, np.ascontiguousarray(payloads.reshape(total, inputs).T))
+    sequence = np.ascontiguousarray(payloads.reshape(total, inputs).T)
+    network = build_network(artifact, sequence, price=price)
     inner = {
         name: segments
         for name, segments in network.segments.items()

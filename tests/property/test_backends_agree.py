@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from support.integer_networks import Case, cases
 
-from simulators.backend import Run
+from mapping.ir.quantized import IntegerGate, IntegerLif, IntegerRelay, ProjectionSpec
 from simulators.chip.run import run_chip
 from simulators.oracle import run_oracle
 from simulators.trace import ExecutionTrace
 
 
 def _run(case: Case, backend: str) -> ExecutionTrace:
-    run = Run(artifact=case.artifact, payloads=case.payloads, probe=("u", "v"), deadline_s=60.0)
+    run = case.run()
     return run_chip(run) if backend == "chip" else run_oracle(run)
 
 
@@ -62,41 +62,62 @@ def _recount(case: Case, trace: ExecutionTrace) -> dict[str, np.ndarray]:
         for group in program.groups
         for index in range(group.start, group.stop)
     }
-    listeners: dict[tuple[str, int], set[int]] = {}
+    listeners: dict[tuple[str, int], set[tuple[int, str, int]]] = {}
     for core, program in enumerate(partitioned.cores):
         for tile in program.tiles:
             spec = partitioned.projections[tile.projection]
             rows = tile.target_stop - tile.target_start
             for index in range(spec.source_start, spec.source_stop):
-                counts["synaptic_op"][..., core] += sent[spec.source][..., index] * rows
-                listeners.setdefault((spec.source, index), set()).add(core)
+                spikes = sent[spec.source][..., index] & _let_through(trace, spec)
+                counts["synaptic_op"][..., core] += spikes * rows
+                way = (core, spec.gate, spec.gates_needed)
+                listeners.setdefault((spec.source, index), set()).add(way)
+    reporting = {spec.gate for spec in partitioned.projections if spec.gate}
+    for name, index in core_of:
+        if name in reporting:
+            listeners.setdefault((name, index), set()).add((-1, "", 0))
     for (name, index), core in core_of.items():
         counts["compartment_access"][..., core] += 1
         counts["spike"][..., core] += sent[name][..., index]
         counts["compartment_update"][..., core] += _updated(case, trace, name)[..., index]
-    for (name, index), cores in listeners.items():
-        spikes = sent[name][..., index]
-        for core in cores:
-            slot = slots[core]
-            counts["axon_in"][..., core] += spikes
-            if name == "in":
-                counts["host_packet"][..., core] += spikes
-                tile_x, tile_y = artifact.chip.mesh.host_tile
+    for (name, index), ways in listeners.items():
+        for core, gate, needed in ways:
+            spikes = sent[name][..., index] & _open(trace, gate, needed)
+            sender = core_of.get((name, index), -1)
+            payer = sender if core < 0 else core
+            host_x, host_y = artifact.chip.mesh.host_tile
+            from_x, from_y = (slots[sender].x, slots[sender].y) if sender >= 0 else (host_x, host_y)
+            to_x, to_y = (slots[core].x, slots[core].y) if core >= 0 else (host_x, host_y)
+            counts["axon_in"][..., payer] += spikes * (core >= 0)
+            if sender < 0:
+                counts["host_packet"][..., payer] += spikes
             else:
-                sender = core_of[name, index]
                 counts["axon_out"][..., sender] += spikes
-                tile_x, tile_y = slots[sender].x, slots[sender].y
-                if (tile_x, tile_y) == (slot.x, slot.y):
-                    counts["within_tile"][..., core] += spikes
-            counts["hop_east_west"][..., core] += spikes * abs(slot.x - tile_x)
-            counts["hop_north_south"][..., core] += spikes * abs(slot.y - tile_y)
+                near = core >= 0 and (from_x, from_y) == (to_x, to_y)
+                counts["within_tile"][..., payer] += spikes * near
+            counts["hop_east_west"][..., payer] += spikes * abs(to_x - from_x)
+            counts["hop_north_south"][..., payer] += spikes * abs(to_y - from_y)
     return counts
+
+
+def _open(trace: ExecutionTrace, gate: str, needed: int) -> np.ndarray:
+    """``(samples, steps)`` whether the host may send, by the gates' events of the steps before."""
+    any_trace = next(iter(trace.spikes.values()))
+    if not gate:
+        return np.ones(any_trace.shape[:2], bool)
+    on = np.zeros(trace.spikes[gate].shape, bool)
+    on[:, 1:] = np.cumsum(trace.spikes[gate], axis=1)[:, :-1] > 0
+    return on[..., :needed].all(axis=-1)
+
+
+def _let_through(trace: ExecutionTrace, spec: ProjectionSpec) -> np.ndarray:
+    return _open(trace, spec.gate, spec.gates_needed)
 
 
 def _updated(case: Case, trace: ExecutionTrace, name: str) -> np.ndarray:
     network = case.artifact.network
     population = network.population(name)
-    arrived = np.zeros(trace.spikes[name].shape, np.int64)
+    ports = {port: np.zeros(trace.spikes[name].shape, np.int64) for port in ("signal", "control")}
     for projection in network.projections:
         spec = projection.spec
         if spec.target != name:
@@ -104,12 +125,35 @@ def _updated(case: Case, trace: ExecutionTrace, name: str) -> np.ndarray:
         source = case.payloads if spec.source == "in" else trace.spikes[spec.source]
         payload = source[..., spec.source_start : spec.source_stop]
         payload = payload if spec.graded else (payload != 0).astype(np.int64)
+        payload = payload * _let_through(trace, spec)[..., None]
         total = (payload @ projection.weights.T.astype(np.int64)).astype(np.int32).astype(np.int64)
         e = spec.exponent
         total = (total << e if e > 0 else total >> -e).astype(np.int32)
-        arrived[:, 1:] += total[:, :-1]
-    busy = arrived.astype(np.int32) != 0
-    if name in trace.u:
-        busy = busy | (population.bias_mantissa != 0)
-        busy[:, 1:] |= (trace.u[name][:, :-1] != 0) | (trace.v[name][:, :-1] != 0)
+        ports[spec.port][:, 1:] += total[:, :-1]
+    signal, control = (ports[port].astype(np.int32) for port in ("signal", "control"))
+    busy = (signal != 0) | (control != 0) | (trace.spikes[name] != 0)
+    match population:
+        case IntegerLif():
+            busy |= population.bias_mantissa != 0
+            busy[:, 1:] |= (trace.u[name][:, :-1] != 0) | (trace.v[name][:, :-1] != 0)
+        case IntegerRelay():
+            busy |= population.bias != 0
+        case IntegerGate():
+            for values, parts, limit in (
+                (signal, population.gain_decay, 2**23 - 1),
+                (control, population.trace_decay, 2**31),
+            ):
+                busy[:, 1:] |= _leaky_sum(values, parts, limit)[:, :-1] != 0
     return busy
+
+
+def _leaky_sum(values: np.ndarray, parts: int, limit: int) -> np.ndarray:
+    """Running sum along the steps that loses ``parts`` of 4096 per step, towards zero."""
+    sums = np.zeros(values.shape, np.int64)
+    held = np.zeros(values[:, 0].shape, np.int64)
+    for step in range(values.shape[1]):
+        kept = np.sign(held) * (np.abs(held) * (4096 - parts) // 4096)
+        held = (kept + values[:, step]).astype(np.int32).astype(np.int64)
+        held = np.clip(held, -limit, limit)
+        sums[:, step] = held
+    return sums

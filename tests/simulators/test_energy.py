@@ -10,7 +10,6 @@ from support.integer_networks import Case, cases
 
 from mapping.cost import COMPONENTS, ActionCounts
 from mapping.errors import ConfigError
-from simulators.backend import Run
 from simulators.chip.run import run_chip
 from simulators.energy.estimate import estimate_energy
 from simulators.oracle import run_oracle
@@ -20,7 +19,7 @@ ACTIVITY = {a for actions in COMPONENTS.values() for a in actions} - {"compartme
 
 
 def _trace(case: Case) -> ExecutionTrace:
-    return run_chip(Run(artifact=case.artifact, payloads=case.payloads, probe=(), deadline_s=60.0))
+    return run_chip(case.run(probe=()))
 
 
 def _scaled(trace: ExecutionTrace, factor: float) -> ExecutionTrace:
@@ -126,7 +125,7 @@ def test_the_interval_holds_the_estimate_and_everything_has_a_source(case: Case)
 @settings(max_examples=1)
 @given(case=cases())
 def test_a_trace_without_counts_or_of_another_program_is_refused(case: Case) -> None:
-    run = Run(artifact=case.artifact, payloads=case.payloads, probe=(), deadline_s=60.0)
+    run = case.run(probe=())
     with pytest.raises(ConfigError, match="ADL-ENG-01 · trace: the oracle backend") as caught:
         estimate_energy(case.artifact, run_oracle(run))
     assert "chip backend" in caught.value.remedy

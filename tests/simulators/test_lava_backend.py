@@ -5,7 +5,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from support.integer_networks import Case, cases
 
-from simulators.backend import Run
 from simulators.chip.run import run_chip
 from simulators.lava.run import run_lava
 
@@ -13,7 +12,7 @@ pytestmark = pytest.mark.lava
 
 
 def _assert_lava_equals_chip(case: Case) -> None:
-    run = Run(artifact=case.artifact, payloads=case.payloads, probe=("u", "v"), deadline_s=90.0)
+    run = case.run()
     lava, chip = run_lava(run), run_chip(run)
     for group in ("spikes", "u", "v"):
         assert getattr(lava, group).keys() == getattr(chip, group).keys()

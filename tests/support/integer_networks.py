@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mapping.artifact.schema import Artifact, Origin
 from mapping.ir.network import Input
 from mapping.ir.quantized import (
+    IntegerGate,
     IntegerLif,
     IntegerPopulation,
     IntegerProjection,
@@ -23,6 +24,7 @@ from mapping.passes.place import Place
 from mapping.passes.route import Route
 from mapping.targets.load import load_target
 from mapping.targets.spec import ChipSpec, Limit
+from simulators.backend import Run
 
 EDGES = (0, 1, 2**22, 2**23 - 1, 2**23, 2**23 + 1, 2**24, 2**30)
 """Magnitudes around which the chip's arithmetic wraps or saturates."""
@@ -30,15 +32,29 @@ EDGES = (0, 1, 2**22, 2**23 - 1, 2**23, 2**23 + 1, 2**24, 2**30)
 
 @dataclass(frozen=True)
 class Case:
-    """A compiled random network and input for it, ``(samples, steps, inputs)``."""
+    """A compiled random network, input for it, ``(samples, steps, inputs)``, and a price."""
 
     artifact: Artifact
     payloads: np.ndarray
+    price: float
+
+    def run(self, *, probe: tuple[str, ...] = ("u", "v")) -> Run:
+        """What to ask a backend for."""
+        return Run(
+            artifact=self.artifact,
+            payloads=self.payloads,
+            probe=probe,
+            price=self.price,
+            deadline_s=90.0,
+        )
 
 
 @st.composite
 def cases(draw: st.DrawFn, *, steps: int = 8) -> Case:
-    """Random graphs (recurrence included) × tiny chips × inputs, with values at the edges."""
+    """Random graphs (recurrence included) × tiny chips × inputs, with values at the edges.
+
+    Relays come with every option, gates listen to anything, and the host holds input back.
+    """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     graded = draw(st.booleans())
     inputs = draw(st.integers(1, 5))
@@ -68,7 +84,11 @@ def cases(draw: st.DrawFn, *, steps: int = 8) -> Case:
         payloads = rng.choice(edges, (samples, steps, inputs))
     else:
         payloads = rng.integers(0, 2, (samples, steps, inputs))
-    return Case(artifact=compiled(network, chip, partition), payloads=payloads.astype(np.int64))
+    return Case(
+        artifact=compiled(network, chip, partition),
+        payloads=payloads.astype(np.int64),
+        price=draw(st.sampled_from([0.0, 0.3, 1.0, 1e12])),
+    )
 
 
 def compiled(network: QuantizedNetwork, chip: ChipSpec, partition: Partition) -> Artifact:
@@ -111,8 +131,11 @@ def _chip(draw: st.DrawFn) -> ChipSpec:
 
 def _population(draw: st.DrawFn, rng: np.random.Generator, name: str) -> IntegerPopulation:
     size = draw(st.integers(1, 5))
-    if draw(st.booleans()):
+    kind = draw(st.sampled_from(["lif", "relay", "gate"]))
+    if kind == "lif":
         return _lif(draw, rng, name, size)
+    if kind == "gate":
+        return _gate(draw, rng, name, size)
     cut = draw(st.integers(0, size - 1))
     bounds = (0, cut, size) if cut else (0, size)
     return IntegerRelay(
@@ -120,6 +143,24 @@ def _population(draw: st.DrawFn, rng: np.random.Generator, name: str) -> Integer
         threshold=rng.choice([0, 1, 100, 2**20], size),
         block_bounds=bounds,
         block_scales=(1.0,) * (len(bounds) - 1),
+        gates_needed=tuple(rng.integers(-1, 3, len(bounds) - 1).tolist()),
+        bias=rng.choice([0, 0, 0, 1, -300, 2**23], size),
+        rectified=draw(st.booleans()),
+        sigma=draw(st.booleans()),
+        delta=draw(st.booleans()),
+    )
+
+
+def _gate(draw: st.DrawFn, rng: np.random.Generator, name: str, size: int) -> IntegerGate:
+    decays = st.sampled_from([0, 1, 2048, 4095, 4096])
+    return IntegerGate(
+        name=name,
+        bias=rng.normal(0, 1, size),
+        cost=rng.uniform(0.1, 2, size),
+        scale=draw(st.sampled_from([1.0, 1e3, 2.0**22])),
+        gain_decay=draw(decays),
+        trace_decay=draw(decays),
+        trace_threshold=draw(st.sampled_from([0, 1, 1000, 2**22])),
     )
 
 
@@ -153,6 +194,9 @@ def _projections(
     for number, (source, target) in enumerate(pairs):
         start = draw(st.integers(0, source.size - 1))
         bits = draw(st.integers(2, 8))
+        listens = isinstance(target, IntegerRelay | IntegerGate)
+        gates = [p for p in populations if isinstance(p, IntegerGate)]
+        gate = draw(st.sampled_from([*gates, None])) if source.name == "in" else None
         spec = ProjectionSpec(
             name=f"w{number}",
             layer=f"w{number}",
@@ -165,7 +209,11 @@ def _projections(
             target_stop=target.size,
             weight_bits=bits,
             exponent=draw(st.integers(-16, 7)),
-            graded=isinstance(source, IntegerRelay) or (graded and source.name == "in"),
+            graded=isinstance(source, IntegerRelay | IntegerGate)
+            or (graded and source.name == "in"),
+            port="control" if listens and draw(st.booleans()) else "signal",
+            gate=gate.name if gate else "",
+            gates_needed=draw(st.integers(1, gate.size)) if gate else 0,
         )
         low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
         mantissas = rng.integers(low, high, (spec.rows, spec.columns), endpoint=True)

@@ -17,17 +17,84 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 
 class Relay(AbstractProcess):
-    """Compartments that pass their input as a graded spike in the same step.
+    """Graded compartments: a value, let through or held back by gates, sent when it is large.
 
     Args:
-        threshold: ``(size,)``; ``a`` is sent where ``|a| > threshold``, else nothing.
+        threshold: ``(size,)``; nothing of a magnitude up to it is sent.
+        needed: ``(size,)`` control inputs, less those taken back, that must have arrived.
+        bias: ``(size,)`` added to the signal in every step.
+        rectified: negative values count as 0.
+        sigma: the signal is summed over the steps.
+        delta: what is sent is the change since what has been sent before.
     """
 
-    def __init__(self, *, threshold: np.ndarray) -> None:
-        super().__init__()
-        self.a_in = InPort(shape=threshold.shape)
-        self.s_out = OutPort(shape=threshold.shape)
-        self.threshold = Var(shape=threshold.shape, init=threshold)
+    def __init__(
+        self,
+        *,
+        threshold: np.ndarray,
+        needed: np.ndarray,
+        bias: np.ndarray,
+        rectified: bool,
+        sigma: bool,
+        delta: bool,
+    ) -> None:
+        shape = threshold.shape
+        super().__init__(rectified=rectified, sigma=sigma, delta=delta)
+        self.a_in = InPort(shape=shape)
+        self.control_in = InPort(shape=shape)
+        self.s_out = OutPort(shape=shape)
+        self.threshold = Var(shape=shape, init=threshold)
+        self.needed = Var(shape=shape, init=needed)
+        self.bias = Var(shape=shape, init=bias)
+        self.z = Var(shape=shape, init=0)
+        self.gates_on = Var(shape=shape, init=0)
+        self.held = Var(shape=shape, init=0)
+
+
+class Gate(AbstractProcess):
+    """Threshold compartments that tell of every change, and change only when their trace moves.
+
+    Args:
+        threshold: ``(size,)``; a gate is on while its gain exceeds it.
+        gain_decay, trace_decay: parts of 4096 that gain and trace lose per step.
+        trace_threshold: by how much the trace must have moved; 0 for no such condition.
+    """
+
+    def __init__(
+        self, *, threshold: np.ndarray, gain_decay: int, trace_decay: int, trace_threshold: int
+    ) -> None:
+        shape = threshold.shape
+        super().__init__(
+            gain_decay=gain_decay, trace_decay=trace_decay, trace_threshold=trace_threshold
+        )
+        self.a_in = InPort(shape=shape)
+        self.control_in = InPort(shape=shape)
+        self.s_out = OutPort(shape=shape)
+        self.threshold = Var(shape=shape, init=threshold)
+        self.gain = Var(shape=shape, init=0)
+        self.trace = Var(shape=shape, init=0)
+        self.seen = Var(shape=shape, init=0)
+        self.on = Var(shape=shape, init=0)
+
+
+class Valve(AbstractProcess):
+    """Wiring at the host: let spikes through while gates are on, as they were a step before.
+
+    Lava delivers a spike in the step in which it is sent, so the events of a step open or close
+    the valve from the next step on.
+
+    Args:
+        size: number of spike sources.
+        gates: number of gates that report.
+        needed: how many of them, from the first on, must all be on.
+    """
+
+    def __init__(self, *, size: int, gates: int, needed: int) -> None:
+        super().__init__(needed=needed)
+        self.s_in = InPort(shape=(size,))
+        self.control_in = InPort(shape=(gates,))
+        self.s_out = OutPort(shape=(size,))
+        self.on = Var(shape=(gates,), init=0)
 
 
 class Scatter(AbstractProcess):
@@ -64,16 +131,89 @@ class Recorder(AbstractProcess):
 @requires(CPU)
 @tag("fixed_pt")
 class PyRelay(PyLoihiProcessModel):
-    """Fixed-point model of :class:`Relay`."""
+    """Fixed-point model of :class:`Relay`: 32-bit integers that wrap."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    control_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
     threshold: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=24)
+    needed: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=24)
+    bias: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=24)
+    z: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=32)
+    gates_on: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=32)
+    held: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=32)
 
     def run_spk(self) -> None:
         """One step."""
-        a = self.a_in.recv()
-        self.s_out.send(a * (np.abs(a.astype(np.int64)) > self.threshold))
+        signal = self.a_in.recv().astype(np.int32) + self.bias
+        self.gates_on = self.gates_on + self.control_in.recv().astype(np.int32)
+        self.z = self.z + signal if self.proc_params["sigma"] else signal
+        wanted = np.clip(self.z, 0, None) if self.proc_params["rectified"] else self.z
+        wanted = np.where(self.gates_on < self.needed, np.int32(0), wanted)
+        change = wanted - self.held
+        small = np.abs(change.astype(np.int64)) <= self.threshold
+        change[small] = 0
+        if self.proc_params["delta"]:
+            self.held = self.held + change
+        self.s_out.send(change)
+
+
+@implements(proc=Gate, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyGate(PyLoihiProcessModel):
+    """Fixed-point model of :class:`Gate`: a gain that saturates, a trace that wraps."""
+
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    control_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
+    threshold: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=24)
+    gain: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=24)
+    trace: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=32)
+    seen: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=32)
+    on: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=1)
+
+    def run_spk(self) -> None:
+        """One step."""
+        limit = 2**23 - 1
+        gain = _leak(self.gain, self.proc_params["gain_decay"])
+        gain = (gain + self.a_in.recv().astype(np.int64)).astype(np.int32)
+        self.gain = np.clip(gain, -limit, limit)
+        trace = _leak(self.trace, self.proc_params["trace_decay"])
+        self.trace = (trace + self.control_in.recv().astype(np.int64)).astype(np.int32)
+        due = np.ones(self.on.shape, bool)
+        if self.proc_params["trace_threshold"]:
+            moved = np.abs(self.trace.astype(np.int64) - self.seen)
+            due = moved > self.proc_params["trace_threshold"]
+        self.seen = np.where(due, self.trace, self.seen)
+        before = self.on
+        self.on = np.where(due, self.gain > self.threshold, before).astype(np.int32)
+        self.s_out.send(self.on - before)
+
+
+def _leak(values: np.ndarray, parts: int) -> np.ndarray:
+    """What is left of ``values`` after ``parts`` of 4096 are gone, rounded towards zero."""
+    wide = values.astype(np.int64)
+    return np.asarray(np.sign(wide) * (np.abs(wide) * (4096 - parts) // 4096))
+
+
+@implements(proc=Valve, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyValve(PyLoihiProcessModel):
+    """Fixed-point model of :class:`Valve`."""
+
+    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    control_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
+    on: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=1)
+
+    def run_spk(self) -> None:
+        """One step."""
+        spikes = self.s_in.recv()
+        let_through = self.on[: self.proc_params["needed"]].all()
+        self.s_out.send(spikes if let_through else np.zeros_like(spikes))
+        self.on = self.on + self.control_in.recv().astype(np.int32)
 
 
 @implements(proc=Scatter, protocol=LoihiProtocol)
