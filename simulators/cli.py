@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mapping.artifact.read import load_artifact
+from mapping.artifact.read import load_artifact, load_report
 from mapping.cli import ArtifactPath, JsonFlag, out, print_json, say
 from simulators.backend import simulate
+from simulators.curve import load_curve
 from simulators.energy.estimate import estimate_energy
 from simulators.energy.table import core_table, energy_lines
 from simulators.trace import load_stimulus, load_trace
@@ -77,3 +79,30 @@ def energy_command(
     out.print(core_table(program, energy))
     for line in energy_lines(energy):
         say(line)
+
+
+def report_command(
+    artifact: ArtifactPath,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")],
+    trace: Annotated[Path | None, typer.Option(help="Trace .npz that `simulate -o` wrote.")] = None,
+    curve: Annotated[
+        Path | None, typer.Option(help="Accuracy and energy at each budget, curve.json.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write one HTML page of a compiled program, its run and its accuracy-energy curve."""
+    from simulators.report.page import write_page
+
+    left_out = write_page(
+        output,
+        load_artifact(artifact),
+        load_report(artifact),
+        trace=None if trace is None else load_trace(trace),
+        curve=None if curve is None else load_curve(curve),
+    )
+    if as_json:
+        print_json({"page": str(output), "left_out": [asdict(hint) for hint in left_out]})
+        return
+    for hint in left_out:
+        say(f"Left out: {hint.missing}; add {hint.option}")
+    say(f"Written to {output}")

@@ -15,10 +15,11 @@ from matplotlib.ticker import MaxNLocator
 
 from mapping.artifact.atomic import atomic_file
 from mapping.artifact.schema import Artifact
-from mapping.ir.routed import link_ends
+from mapping.ir.placed import slot_at
 from mapping.targets.spec import MeshSpec
 from mapping.units import si_prefix, with_prefix
 from simulators.energy.estimate import EnergyReport
+from simulators.plots.mesh import cell_side, core_corner, link_line
 from simulators.trace import ExecutionTrace
 
 if TYPE_CHECKING:
@@ -63,17 +64,14 @@ def _draw_chip(axes: Axes, artifact: Artifact, trace: ExecutionTrace, energy: En
     factor, prefix = si_prefix(float(per_core.max()))
     per_core = per_core / factor
     colours = ScalarMappable(Normalize(0, float(per_core.max())), "YlOrRd")
-    side = int(np.ceil(np.sqrt(mesh.cores_per_tile)))
-    cell = _TILE / side
+    cell = cell_side(mesh, _TILE)
     all_cores = [
-        Rectangle(_corner(x, y, core, side, cell), cell * 0.94, cell * 0.94)
-        for y in range(mesh.height)
-        for x in range(mesh.width)
-        for core in range(mesh.cores_per_tile)
+        Rectangle(core_corner(slot_at(number, mesh), mesh, _TILE), cell * 0.94, cell * 0.94)
+        for number in range(mesh.width * mesh.height * mesh.cores_per_tile)
     ]
     axes.add_collection(PatchCollection(all_cores, facecolor="#e9ebee", edgecolor="#c6cad0"))
     for number, slot in enumerate(artifact.placement.slots):
-        corner = _corner(slot.x, slot.y, slot.core, side, cell)
+        corner = core_corner(slot, mesh, _TILE)
         colour = colours.to_rgba(per_core[number])
         axes.add_patch(
             Rectangle(corner, cell * 0.94, cell * 0.94, facecolor=colour, edgecolor="#333333")
@@ -123,19 +121,8 @@ def _draw_links(axes: Axes, trace: ExecutionTrace, mesh: MeshSpec) -> None:
     if trace.link_packets is None or not trace.link_packets.any():
         return
     loads = trace.link_packets / (trace.samples * trace.steps)
-    lines = []
     used = np.flatnonzero(loads)
-    for link in used.tolist():
-        (x0, y0), (x1, y1) = link_ends(link, mesh)
-        dx, dy = x1 - x0, y1 - y0
-        aside = 0.06
-        shift_x, shift_y = -dy * aside, dx * aside
-        lines.append(
-            [
-                (x0 + dx * _TILE / 2 + shift_x, y0 + dy * _TILE / 2 + shift_y),
-                (x1 - dx * _TILE / 2 + shift_x, y1 - dy * _TILE / 2 + shift_y),
-            ]
-        )
+    lines = [link_line(link, mesh, _TILE) for link in used.tolist()]
     collection = LineCollection(lines, cmap="winter_r", linewidths=5, capstyle="butt")
     collection.set_array(loads[used])
     collection.set_clim(0, float(loads.max()))
@@ -166,8 +153,3 @@ def _draw_raster(axes: Axes, artifact: Artifact, trace: ExecutionTrace, sample: 
     )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_yticks([place for place, _ in ticks], [text for _, text in ticks])
-
-
-def _corner(x: int, y: int, core: int, side: int, cell: float) -> tuple[float, float]:
-    row, column = divmod(core, side)
-    return x - _TILE / 2 + column * cell, y - _TILE / 2 + row * cell

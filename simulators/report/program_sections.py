@@ -1,0 +1,112 @@
+"""Sections that every program has: layers, diagnostics, provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mapping.artifact.schema import REPORT_SCHEMA
+from mapping.artifact.schema import SCHEMA as ARTIFACT_SCHEMA
+from mapping.targets.spec import Constant
+from simulators.curve import SCHEMA as CURVE_SCHEMA
+from simulators.report.blocks import (
+    Cell,
+    Prose,
+    Quantity,
+    Section,
+    Table,
+    number,
+    percent,
+    quantity,
+)
+from simulators.report.sources import Sources
+from simulators.trace import SCHEMA as TRACE_SCHEMA
+
+
+def layers(sources: Sources) -> Section:
+    """What became of each layer."""
+    rows = tuple(
+        (
+            layer["name"],
+            number(layer["in"]),
+            number(layer["out"]),
+            number(layer["rank"]),
+            layer["realisation"],
+            number(layer["cores"]),
+            number(layer["weight_bits"]),
+            percent(layer["relative_error"], digits=2),
+            percent(layer["clipped"], digits=2),
+            percent(layer["zeroed"], digits=2),
+        )
+        for layer in sources.report["network"]["layers"]
+    )
+    columns = ("layer", "in", "out", "rank", "realisation", "cores", "bits per weight")
+    table = Table(
+        caption="Layers. Error: Frobenius norm of the rounding over that of the weights; clipped "
+        "and zeroed: shares of the weights",
+        columns=(*columns, "error", "clipped", "zeroed"),
+        rows=rows,
+    )
+    return Section(key="layers", title="Layers", blocks=(table,))
+
+
+def diagnostics(sources: Sources) -> Section:
+    """What the design rules found."""
+    fields = ("code", "severity", "where", "message", "remedy")
+    rows = tuple(
+        tuple(str(found[field]) for field in fields) for found in sources.report["diagnostics"]
+    )
+    block = (
+        Table(caption="Findings of the design rules", columns=fields, rows=rows)
+        if rows
+        else Prose(text="None: the program keeps all design rules without a remark.")
+    )
+    return Section(key="diagnostics", title="Diagnostics", blocks=(block,))
+
+
+def provenance(sources: Sources) -> Section:
+    """Where the program and the figures come from."""
+    table = Table(
+        caption="Origin of the program; the same origin gives the same program",
+        columns=("entry", "value"),
+        rows=tuple(_origin(sources)),
+    )
+    return Section(key="provenance", title="Provenance", blocks=(table, _constants(sources)))
+
+
+def _origin(sources: Sources) -> Iterator[tuple[Cell, ...]]:
+    origin, chip = sources.artifact.origin, sources.artifact.chip
+    yield "tool version", origin.tool_version
+    yield "target", f"{chip.name}: {chip.description}"
+    yield "seed", str(origin.seed)
+    for name, value in sorted(origin.options.items()):
+        yield f"option {name.replace('_', ' ')}", "default" if value is None else str(value)
+    yield "passes", ", ".join(origin.stages)
+    yield "network SHA-256", origin.network_sha256
+    yield "target SHA-256", origin.chip_sha256
+    yield "calibration SHA-256", origin.calibration_sha256 or "no calibration data"
+    yield "program fingerprint", origin.fingerprint()
+    schemas = [ARTIFACT_SCHEMA, REPORT_SCHEMA]
+    if sources.trace:
+        yield "backend of the run", sources.trace.backend
+        schemas.append(TRACE_SCHEMA)
+    if sources.curve:
+        schemas.append(CURVE_SCHEMA)
+    yield "schemas", ", ".join(schemas)
+
+
+def _constants(sources: Sources) -> Table:
+    units = {"energy_j.": "J", "latency_s.": "s", "barrier_s.": "s", "static_power_w": "W"}
+    rows: list[tuple[Cell, ...]] = []
+    for name, constant in sources.artifact.chip.constants().items():
+        unit = next((u for prefix, u in units.items() if name.startswith(prefix)), None)
+        if unit is None or not isinstance(constant, Constant):
+            continue
+        factor = Quantity(value=constant.factor, text=f"×/÷ {constant.factor:g}")
+        value = quantity(constant.value, unit)
+        rows.append((name, value, factor, constant.status, constant.source))
+    return Table(
+        caption="Constants behind energy and latency; the truth is believed to lie within the "
+        "factor of the value",
+        columns=("constant", "value", "within", "status", "source"),
+        rows=tuple(rows),
+    )
