@@ -47,15 +47,15 @@ def grouped_low_rank(
         rank = levels[sizes.index(len(x))]
         return torch.cat([first, x @ V[:, lowest:rank]], dim=1) @ U[:, :rank].T
     order = chosen.argsort()
-    groups = zip(
-        levels, torch.split(x[order], sizes), torch.split(first[order], sizes), strict=True
-    )
+    # index_select: several times faster than indexing by brackets (torch 2.13, CPU).
+    rows = torch.split(x.index_select(0, order), sizes)
+    starts = torch.split(first.index_select(0, order), sizes)
     outputs = [
-        torch.cat([start, rows @ V[:, lowest:rank]], dim=1) @ U[:, :rank].T
-        for rank, rows, start in groups
-        if len(rows)
+        torch.cat([start, part @ V[:, lowest:rank]], dim=1) @ U[:, :rank].T
+        for rank, part, start in zip(levels, rows, starts, strict=True)
+        if len(part)
     ]
-    return torch.cat(outputs)[order.argsort()]
+    return torch.cat(outputs).index_select(0, order.argsort())
 
 
 def weighted_low_rank(z: Tensor, U: Tensor, levels: Sequence[int], reach: Tensor) -> Tensor:
