@@ -50,18 +50,17 @@ def fit_gate(gate: GateNetwork, features: Tensor, losses: Tensor) -> None:
     varies = deviation > CONSTANT * features.abs().amax(dim=0)
     scale = torch.where(varies, deviation, torch.ones_like(deviation))
     standard = (features - mean) / scale
-    if gate.scorer_hidden:
-        hidden_weight, hidden_bias, weight, bias = _hidden_fit(gate, standard, gains)
-        hidden_weight = hidden_weight / scale
-        hidden_bias = hidden_bias - hidden_weight @ mean
-    else:
-        hidden_weight, hidden_bias = gate.hidden_weight, gate.hidden_bias
-        weight, bias = _linear_fit(standard, gains)
-        weight = weight / scale
-        bias = bias - weight @ mean
     with torch.no_grad():
-        gate.hidden_weight.copy_(hidden_weight)
-        gate.hidden_bias.copy_(hidden_bias)
+        if gate.hidden_weight is not None and gate.hidden_bias is not None:
+            hidden_weight, hidden_bias, weight, bias = _hidden_fit(
+                (gate.hidden_weight, gate.hidden_bias, gate.weight), standard, gains
+            )
+            gate.hidden_weight.copy_(hidden_weight / scale)
+            gate.hidden_bias.copy_(hidden_bias - hidden_weight @ (mean / scale))
+        else:
+            weight, bias = _linear_fit(standard, gains)
+            bias = bias - weight @ (mean / scale)
+            weight = weight / scale
         gate.weight.copy_(weight)
         gate.bias.copy_(bias)
 
@@ -120,14 +119,13 @@ def _linear_fit(features: Tensor, gains: Tensor) -> tuple[Tensor, Tensor]:
     return weight, bias
 
 
-def _hidden_fit(gate: GateNetwork, features: Tensor, gains: Tensor) -> tuple[Tensor, ...]:
+@torch.enable_grad()
+def _hidden_fit(
+    start: tuple[Tensor, Tensor, Tensor], features: Tensor, gains: Tensor
+) -> tuple[Tensor, ...]:
     """Hidden weights and biases, weights and biases, fitted to standardised features."""
-    parameters = [
-        gate.hidden_weight.detach().to(features).clone(),
-        gate.hidden_bias.detach().to(features).clone(),
-        gate.weight.detach().to(features).clone(),
-        gains.mean(dim=0),
-    ]
+    parameters = [parameter.detach().to(features).clone() for parameter in start]
+    parameters.append(gains.mean(dim=0))
     for parameter in parameters:
         parameter.requires_grad_()
     optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE)
@@ -142,7 +140,7 @@ def _hidden_fit(gate: GateNetwork, features: Tensor, gains: Tensor) -> tuple[Ten
 
 
 def _check(gate: GateNetwork, features: Tensor, losses: Tensor) -> None:
-    f = gate.hidden_weight.shape[1]
+    f = gate.features
     levels = len(gate.bias) + 1
     samples = len(features)
     fits = features.shape == (samples, f) and losses.shape == (samples, levels) and samples > 0

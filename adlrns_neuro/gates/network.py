@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from adlrns_neuro.functional.gate import leading_gates
 from mapping.errors import ConfigError
@@ -35,7 +36,9 @@ class GateNetwork(nn.Module):
 
     Attributes:
         weight, bias: parameters, shapes (K - 1, f or hidden) and (K - 1,).
-        hidden_weight, hidden_bias: parameters, shapes (hidden, f) and (hidden,).
+        hidden_weight, hidden_bias: parameters, shapes (hidden, f) and (hidden,); None without a
+            hidden population.
+        features, scorer_hidden: as given.
         cost: buffer, shape (K - 1,).
         price: buffer, scalar: gain that a unit of cost must bring. The energy budget's only knob.
 
@@ -43,6 +46,8 @@ class GateNetwork(nn.Module):
         ConfigError: ``ADL-GAT-01`` when a size is out of range or a cost not positive.
     """
 
+    hidden_weight: nn.Parameter | None
+    hidden_bias: nn.Parameter | None
     cost: Tensor
     price: Tensor
 
@@ -55,19 +60,17 @@ class GateNetwork(nn.Module):
                 remedy="give 1 feature or more, 0 hidden neurons or more, and positive costs",
                 code="ADL-GAT-01",
             )
+        self.features = features
+        self.scorer_hidden = scorer_hidden
         self.weight = nn.Parameter(torch.zeros(len(cost), scorer_hidden or features))
         self.bias = nn.Parameter(torch.full((len(cost),), UNFITTED_GAIN))
-        self.hidden_weight = nn.Parameter(torch.empty(scorer_hidden, features))
-        self.hidden_bias = nn.Parameter(torch.zeros(scorer_hidden))
+        self.hidden_weight = self.hidden_bias = None
         if scorer_hidden:
+            self.hidden_weight = nn.Parameter(torch.empty(scorer_hidden, features))
+            self.hidden_bias = nn.Parameter(torch.zeros(scorer_hidden))
             nn.init.kaiming_uniform_(self.hidden_weight, nonlinearity="relu")
         self.register_buffer("cost", torch.tensor(cost, dtype=torch.get_default_dtype()))
         self.register_buffer("price", torch.tensor(0.0))
-
-    @property
-    def scorer_hidden(self) -> int:
-        """Size of the rectified population, 0 for a linear gate."""
-        return len(self.hidden_bias)
 
     def gains(self, features: Tensor) -> Tensor:
         """Predicted gain of each level over the one below.
@@ -78,8 +81,8 @@ class GateNetwork(nn.Module):
         Returns:
             Shape (..., K - 1), in the units that the gate was fitted to.
         """
-        if self.scorer_hidden:
-            features = torch.relu(features @ self.hidden_weight.T + self.hidden_bias)
+        if self.hidden_weight is not None:
+            features = torch.relu(F.linear(features, self.hidden_weight, self.hidden_bias))
         return features @ self.weight.T + self.bias
 
     def decide(self, features: Tensor, price: float | Tensor | None = None) -> Tensor:
@@ -132,14 +135,20 @@ class GateNetwork(nn.Module):
             decay=decay,
             trace_decay=trace_decay,
             trace_threshold=trace_threshold,
-            hidden_weight=_array(self.hidden_weight) if self.scorer_hidden else np.zeros((0, 0)),
-            hidden_bias=_array(self.hidden_bias),
+            hidden_weight=np.zeros((0, 0))
+            if self.hidden_weight is None
+            else _array(self.hidden_weight),
+            hidden_bias=np.zeros(0) if self.hidden_bias is None else _array(self.hidden_bias),
             at=at,
         )
 
     def forward(self, features: Tensor) -> Tensor:
         """The level of every sample at the gate's own price, see :meth:`decide`."""
         return self.decide(features)
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows."""
+        return f"{self.features}, levels={len(self.bias) + 1}, scorer_hidden={self.scorer_hidden}"
 
 
 def _array(tensor: Tensor) -> FloatArray:
