@@ -1,1 +1,26 @@
 """Training: low-rank spiking networks whose rank can be chosen after training."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adlrns_neuro.gates import GateNetwork
+    from adlrns_neuro.layers import DynamicLowRankLayer
+    from adlrns_neuro.perf import PerfEstimator
+    from adlrns_neuro.schedulers import RankScheduler
+
+__all__ = ["DynamicLowRankLayer", "GateNetwork", "PerfEstimator", "RankScheduler"]
+
+_HOMES = {
+    "DynamicLowRankLayer": "adlrns_neuro.layers",
+    "GateNetwork": "adlrns_neuro.gates",
+    "PerfEstimator": "adlrns_neuro.perf",
+    "RankScheduler": "adlrns_neuro.schedulers",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load what is exported on first use, so that ``adlrns-map`` starts without torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
 from adlrns_neuro.layers.spiking import SpikingPopulation
 from adlrns_neuro.models.snn import DenseSNN, LowRankSNN
+from mapping.errors import UnsupportedModelError
 from mapping.ir.network import Dense, FloatArray, Input, Lif, LowRank, Network, Projection
 
 INPUT, HIDDEN, READOUT = "pixels", "hidden", "readout"
@@ -24,6 +25,7 @@ def export_network(model: LowRankSNN | DenseSNN, *, name: str, dt_s: float) -> N
 
     Raises:
         ConfigError: ADL-NET-05, a weight is NaN or infinite.
+        UnsupportedModelError: ADL-EXP-01, a low-rank layer has a bias.
     """
     config = model.config
     return Network(
@@ -61,6 +63,13 @@ def _projection(
     name: str, source: str, target: str, layer: DynamicLowRankLayer | nn.Linear
 ) -> Projection:
     if isinstance(layer, DynamicLowRankLayer):
+        if layer.level_bias is not None:
+            raise UnsupportedModelError(
+                "a low-rank layer with level biases cannot be exported yet",
+                where=name,
+                remedy="train it with level_bias=False",
+                code="ADL-EXP-01",
+            )
         return LowRank(
             name=name,
             source=source,

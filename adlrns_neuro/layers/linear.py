@@ -1,53 +1,91 @@
-"""Linear layers whose rank is chosen at every call."""
+"""Linear layers whose rank is chosen at every call, for every sample."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from adlrns_neuro.functional.lowrank import low_rank_linear
+from adlrns_neuro.functional.cost import expected_rank, relative_cost
+from adlrns_neuro.functional.lowrank import grouped_low_rank, low_rank_linear, weighted_low_rank
+from adlrns_neuro.gates.network import GateNetwork
+from adlrns_neuro.layers.levels import checked_levels
+from adlrns_neuro.perf import PerfEstimator
+from adlrns_neuro.schedulers import RankScheduler
+from adlrns_neuro.schedulers.policies import EnergyAware, RankLimit
+from adlrns_neuro.warnings import BudgetWarning
 from mapping.errors import ConfigError
 from mapping.lowrank import whitened_svd
 
 
 class DynamicLowRankLayer(nn.Module):
-    """Bias-free linear layer y = (x V[:, :r]) U[:, :r]ᵀ with one factor pair for every rank r.
+    """Linear layer y = (x V[:, :r]) U[:, :r]ᵀ + b_r with one factor pair for every rank r.
+
+    Called as ``layer(x)`` it chooses a rank per sample; :meth:`at_rank` and :meth:`forward_levels`
+    run given ranks.
 
     Args:
         in_features: width of x.
         out_features: width of y.
         levels: the ranks that the layer can run at, strictly ascending, the largest (r_max) at
             most min(in_features, out_features).
+        r_max, r_min: instead of ``levels``: r_min, 2 r_min, 4 r_min, … and r_max.
+        level_bias: add a bias that depends on the level.
+        scorer_hidden: size of the gate's rectified population; 0 is a linear gate.
+        perf_estimator: models what a level costs; on the V100 if None.
 
     Attributes:
         U: output factor, shape (out_features, r_max), a parameter.
         V: input factor, shape (in_features, r_max), a parameter.
-        levels: the ranks, ascending.
+        level_bias: parameter of shape (K, out_features), or None. Row 0 is the bias of the lowest
+            level; each further row comes on top when its level is reached, so that rows 1 onwards
+            are those of :class:`mapping.ir.network.LowRank`.
+        levels: the K ranks, ascending.
+        gate: :class:`~adlrns_neuro.gates.network.GateNetwork` that reads the first rank block.
+            Its cost of a level is the step of :func:`~adlrns_neuro.functional.cost.relative_cost`.
+        energies_mj: modelled energy of one sample on its own by rank [mJ], the gate's excluded.
 
     Raises:
-        ConfigError: ``ADL-LAY-01`` when the levels are not strictly ascending ranks that fit.
+        ConfigError: ``ADL-LAY-01`` when the levels are not strictly ascending ranks that fit,
+            ``ADL-GAT-01`` on a negative ``scorer_hidden``.
     """
 
-    def __init__(self, in_features: int, out_features: int, *, levels: Sequence[int]) -> None:
+    level_bias: nn.Parameter | None
+    _ranks: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        levels: Sequence[int] | None = None,
+        r_max: int | None = None,
+        r_min: int | None = None,
+        level_bias: bool = False,
+        scorer_hidden: int = 0,
+        perf_estimator: PerfEstimator | None = None,
+    ) -> None:
         super().__init__()
-        full_rank = min(in_features, out_features)
-        ascending = all(low < high for low, high in pairwise(levels))
-        if not levels or not ascending or levels[0] < 1 or levels[-1] > full_rank:
-            raise ConfigError(
-                f"levels {tuple(levels)} are not strictly ascending ranks from 1 to {full_rank}",
-                where="DynamicLowRankLayer.levels",
-                remedy=f"list each rank once, smallest first, none above {full_rank}",
-                code="ADL-LAY-01",
-            )
-        self.levels = tuple(levels)
+        self.in_features = in_features
+        self.out_features = out_features
+        self.levels = checked_levels(levels, r_min, r_max, min(in_features, out_features))
         # Entries of U Vᵀ then have the variance 1 / (3 in) of torch.nn.Linear's initial weights.
-        deviation = (3 * in_features * levels[-1]) ** -0.25
-        self.U = nn.Parameter(torch.randn(out_features, levels[-1]) * deviation)
-        self.V = nn.Parameter(torch.randn(in_features, levels[-1]) * deviation)
+        deviation = (3 * in_features * self.levels[-1]) ** -0.25
+        self.U = nn.Parameter(torch.randn(out_features, self.levels[-1]) * deviation)
+        self.V = nn.Parameter(torch.randn(in_features, self.levels[-1]) * deviation)
+        self.register_parameter(
+            "level_bias",
+            nn.Parameter(torch.zeros(len(self.levels), out_features)) if level_bias else None,
+        )
+        self.register_buffer("_ranks", torch.tensor(self.levels), persistent=False)
+        costs = relative_cost(self._ranks.double(), in_features, out_features)
+        self.gate = GateNetwork(self.levels[0], costs.diff().tolist(), scorer_hidden=scorer_hidden)
+        estimator = perf_estimator or PerfEstimator()
+        self.energies_mj = estimator.energies_mj(in_features, out_features, self.levels)
+        self._warned = False
 
     @classmethod
     def from_dense(cls, weight: Tensor, second_moment: Tensor, levels: Sequence[int]) -> Self:
@@ -72,8 +110,47 @@ class DynamicLowRankLayer(nn.Module):
                 parameter.copy_(torch.from_numpy(factor))
         return layer
 
-    def forward(self, x: Tensor, *, rank: int) -> Tensor:
-        """Outputs at one level.
+    def forward(
+        self, x: Tensor, *, budget: float | None = None, scheduler: RankScheduler | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Outputs at a rank per sample: the largest that the limits allow and the gate wants.
+
+        The budget, or the scheduler, limits the rank of the whole call; the gate lowers it sample
+        by sample. A budget's limit is that of one sample on its own, so that a sample's rank does
+        not depend on its company. In evaluation mode samples are grouped by level, so that each
+        costs what its own rank costs. In training mode the outputs are the same, but all blocks
+        below the limit are computed, and gradients reach the gate through its soft decision
+        (straight-through; Bengio et al., 2013).
+
+        Args:
+            x: inputs, shape (..., in_features).
+            budget: energy per sample [mJ]; no limit if None.
+            scheduler: limits the rank in its own way, and learns what the call spent.
+
+        Returns:
+            Outputs, shape (..., out_features), and the rank of each sample, shape (...), int64.
+
+        Raises:
+            ConfigError: ``ADL-LAY-03`` when x has another width, ``ADL-LAY-04`` on a budget that
+                is not above 0, ``ADL-SCH-02`` when the scheduler needs one.
+
+        Warns:
+            BudgetWarning: once per layer, when even the lowest level exceeds the budget.
+        """
+        limit = self._limit(budget, scheduler)
+        top = sum(rank <= limit.rank for rank in self.levels[1:])
+        rows = self._checked(x).reshape(-1, self.in_features)
+        run = self._differentiable if self.training else self._grouped
+        outputs, chosen = run(rows, top, limit.price)
+        if scheduler is not None and len(rows):
+            shares = torch.bincount(chosen, minlength=len(self.levels)) / len(rows)
+            spent = zip(shares.tolist(), self.energies_mj.values(), strict=True)
+            scheduler.observe(sum(share * energy for share, energy in spent), budget)
+        leading = x.shape[:-1]
+        return outputs.reshape(*leading, self.out_features), self._ranks[chosen].reshape(leading)
+
+    def at_rank(self, x: Tensor, rank: int) -> Tensor:
+        """Outputs at one level for all samples.
 
         Args:
             x: inputs, shape (..., in_features).
@@ -83,7 +160,8 @@ class DynamicLowRankLayer(nn.Module):
             Outputs, shape (..., out_features).
 
         Raises:
-            ConfigError: ``ADL-LAY-02`` when ``rank`` is not a level.
+            ConfigError: ``ADL-LAY-02`` when ``rank`` is not a level, ``ADL-LAY-03`` when x has
+                another width.
         """
         if rank not in self.levels:
             raise ConfigError(
@@ -92,7 +170,10 @@ class DynamicLowRankLayer(nn.Module):
                 remedy=f"choose one of {self.levels}",
                 code="ADL-LAY-02",
             )
-        return low_rank_linear(x, self.U, self.V, rank)
+        outputs = low_rank_linear(self._checked(x), self.U, self.V, rank)
+        if self.level_bias is None:
+            return outputs
+        return outputs + self.level_bias[: self.levels.index(rank) + 1].sum(dim=0).to(outputs)
 
     def forward_levels(self, x: Tensor) -> Tensor:
         """Outputs at every level, from one z = x V that is computed once and sliced.
@@ -102,6 +183,99 @@ class DynamicLowRankLayer(nn.Module):
 
         Returns:
             Outputs, shape (levels, ..., out_features), in the order of ``levels``.
+
+        Raises:
+            ConfigError: ``ADL-LAY-03`` when x has another width.
         """
-        z = x @ self.V
-        return torch.stack([z[..., :rank] @ self.U[:, :rank].T for rank in self.levels])
+        z = self._checked(x) @ self.V
+        outputs = torch.stack([z[..., :rank] @ self.U[:, :rank].T for rank in self.levels])
+        if self.level_bias is None:
+            return outputs
+        biases = self.level_bias.cumsum(dim=0).to(outputs)
+        return outputs + biases.reshape(len(biases), *[1] * (x.ndim - 1), -1)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the gate reads: the first rank block, shape (..., levels[0]).
+
+        Args:
+            x: inputs, shape (..., in_features).
+
+        Raises:
+            ConfigError: ``ADL-LAY-03`` when x has another width.
+        """
+        return self._checked(x) @ self.V[:, : self.levels[0]]
+
+    def expected_cost(self, x: Tensor) -> Tensor:
+        """E of every sample under the gate's soft decision: train on ``loss + λ E.mean()``.
+
+        Args:
+            x: inputs, shape (..., in_features).
+
+        Returns:
+            Shape (...), see :func:`~adlrns_neuro.functional.cost.relative_cost`; differentiable.
+
+        Raises:
+            ConfigError: ``ADL-LAY-03`` when x has another width.
+        """
+        rank = expected_rank(self.gate.reach(self.features(x)), self.levels)
+        return relative_cost(rank, self.in_features, self.out_features)
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows besides the gate."""
+        return f"{self.in_features}, {self.out_features}, levels={self.levels}"
+
+    def _limit(self, budget: float | None, scheduler: RankScheduler | None) -> RankLimit:
+        if budget is not None and not budget > 0.0:
+            raise ConfigError(
+                f"a budget of {budget} mJ per sample lets nothing run",
+                where="DynamicLowRankLayer.budget",
+                remedy=f"give one of {self.energies_mj[self.levels[0]]:.3g} mJ or more",
+                code="ADL-LAY-04",
+            )
+        lowest, highest = self.levels[0], self.levels[-1]
+        if budget is not None and budget < self.energies_mj[lowest] and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"a budget of {budget:.3g} mJ per sample is below the "
+                f"{self.energies_mj[lowest]:.3g} mJ of rank {lowest}, which runs nevertheless",
+                BudgetWarning,
+                stacklevel=5,
+            )
+        if scheduler is not None:
+            return scheduler.limit(self.energies_mj, budget)
+        if budget is None:
+            return RankLimit(rank=highest)
+        return EnergyAware(r_min=lowest, r_max=highest).limit(self.energies_mj, budget)
+
+    def _grouped(self, x: Tensor, top: int, price: float | None) -> tuple[Tensor, Tensor]:
+        """Outputs and levels of (n, in) inputs, none above level ``top``, each at its own cost."""
+        first = self.features(x)
+        chosen = self.gate.decide(first, price).clamp(max=top)
+        outputs = grouped_low_rank(x, first, self.U, self.V, self.levels, chosen)
+        if self.level_bias is not None:
+            outputs = outputs + self.level_bias.cumsum(dim=0)[chosen].to(outputs)
+        return outputs, chosen
+
+    def _differentiable(self, x: Tensor, top: int, price: float | None) -> tuple[Tensor, Tensor]:
+        """The same outputs and levels, with gradients to the gate."""
+        levels = self.levels[: top + 1]
+        z = x @ self.V[:, : levels[-1]]
+        first = z[:, : levels[0]]
+        chosen = self.gate.decide(first, price).clamp(max=top)
+        soft = self.gate.reach(first, price)[:, :top]
+        reach = (torch.arange(top, device=x.device) < chosen[:, None]) + (soft - soft.detach())
+        outputs = weighted_low_rank(z, self.U[:, : levels[-1]], levels, reach)
+        if self.level_bias is not None:
+            bias = self.level_bias[0] + reach @ self.level_bias[1 : top + 1]
+            outputs = outputs + bias.to(outputs)
+        return outputs, chosen
+
+    def _checked(self, x: Tensor) -> Tensor:
+        if x.shape[-1:] != (self.in_features,):
+            raise ConfigError(
+                f"x has shape {tuple(x.shape)}",
+                where="DynamicLowRankLayer.x",
+                remedy=f"pass (..., in_features) = (..., {self.in_features})",
+                code="ADL-LAY-03",
+            )
+        return x

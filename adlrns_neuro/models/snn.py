@@ -163,7 +163,7 @@ class LowRankSNN(_SpikingClassifier):
                 such an integer, ``ADL-LAY-02`` when ``rank`` is not a level.
         """
         rank = self.config.levels[-1] if rank is None else rank
-        currents = self.input_projection(self._inputs(payloads), rank=rank)
+        currents = self.input_projection.at_rank(self._inputs(payloads), rank)
         return self._run(currents, delay=LOW_RANK_DELAY)
 
     def forward_levels(self, payloads: Tensor) -> SpikeTrains:

@@ -135,7 +135,7 @@ def test_all_levels_at_once_equal_each_level_alone() -> None:
     together = layer.forward_levels(x)
     assert together.shape == (3, 4, 2, 7)
     for output, rank in zip(together, layer.levels, strict=True):
-        torch.testing.assert_close(output, layer(x, rank=rank))
+        torch.testing.assert_close(output, layer.at_rank(x, rank))
 
 
 def test_initial_weights_have_the_scale_of_a_linear_layer() -> None:
@@ -148,7 +148,7 @@ def test_from_dense_at_full_rank_is_the_dense_layer() -> None:
     weight, x = torch.randn(5, 8, dtype=torch.float64), torch.randn(20, 8, dtype=torch.float64)
     layer = DynamicLowRankLayer.from_dense(weight, x.T @ x / 20, [2, 5])
     assert layer.U.dtype == torch.float64
-    torch.testing.assert_close(layer(x, rank=5), x @ weight.T)
+    torch.testing.assert_close(layer.at_rank(x, 5), x @ weight.T)
 
 
 @pytest.mark.parametrize("levels", [[], [0, 2], [2, 2], [4, 2], [2, 6]])
@@ -162,4 +162,4 @@ def test_levels_that_are_no_ascending_ranks_are_refused(levels: list[int]) -> No
 def test_a_rank_between_levels_is_refused() -> None:
     layer = DynamicLowRankLayer(5, 9, levels=[2, 4])
     with refused(ConfigError, "ADL-LAY-02", where="DynamicLowRankLayer.rank", remedy="(2, 4)"):
-        layer(torch.zeros(1, 5), rank=3)
+        layer.at_rank(torch.zeros(1, 5), 3)

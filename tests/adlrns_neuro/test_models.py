@@ -145,10 +145,10 @@ def test_the_teacher_is_the_full_rank_network_one_step_earlier() -> None:
     assert torch.equal(teacher.predict(payloads), student.predict(payloads))
 
 
-def test_gradients_reach_every_weight() -> None:
+def test_gradients_reach_every_weight_but_the_gates() -> None:
     model = low_rank_model()
     model.forward_levels(random_payloads()).counts.square().mean().backward()
-    for weight in model.parameters():
+    for weight in (w for name, w in model.named_parameters() if ".gate." not in name):
         assert weight.grad is not None
         assert torch.isfinite(weight.grad).all()
         assert torch.count_nonzero(weight.grad) > 0

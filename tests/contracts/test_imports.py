@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 FORBIDDEN = {
     "mapping": ("torch", "snntorch", "lava", "numba", "matplotlib", "simulators", "adlrns_neuro"),
     "simulators": ("torch", "snntorch", "lava", "matplotlib", "adlrns_neuro"),
+    "adlrns_neuro": ("torch", "snntorch", "lava", "numba", "matplotlib", "simulators"),
     "mapping.cli": ("torch", "snntorch", "lava", "numba", "matplotlib"),
 }
 
@@ -64,7 +65,7 @@ def test_no_test_folder_hides_the_package_of_its_name(package: str) -> None:
     assert Path(found.origin).parent == ROOT / package
 
 
-@pytest.mark.parametrize("package", ["mapping", "simulators"])
+@pytest.mark.parametrize("package", ["mapping", "simulators", "adlrns_neuro"])
 def test_everything_that_a_package_exports_is_there(package: str) -> None:
     module = import_module(package)
     assert module.__all__

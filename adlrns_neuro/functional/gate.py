@@ -1,0 +1,91 @@
+"""A rank gate's decisions over time, as the chip takes them.
+
+The equations are those of :class:`mapping.ir.network.Gate`, with the optional rectified population
+of :class:`mapping.ir.network.RankGate` before it. A decision acts on the relays one step after it
+is taken.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def gate_states(
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    cost: Tensor,
+    price: float,
+    *,
+    decay: float,
+    hidden_weight: Tensor | None = None,
+    hidden_bias: Tensor | None = None,
+    trace_input: Tensor | None = None,
+    trace_decay: float = 0.0,
+    trace_threshold: float = 0.0,
+) -> Tensor:
+    """Which gates are on after every step of a run that starts with all of them off.
+
+    Args:
+        features: what the relays of the first rank block sent, in the step in which it reaches
+            the gate, shape (steps, batch, f). A hidden population takes a step to pass, so
+            nothing reaches the gate through it in step 0, whatever ``features[0]`` holds.
+        weight: shape (K - 1, f), or (K - 1, hidden) with a hidden population; K levels.
+        bias: constant part of the gain, shape (K - 1,).
+        cost: what the next level costs more than this one, shape (K - 1,), positive.
+        price: of that cost, in gain per cost.
+        decay: share of the gain kept per step, 0 to 1.
+        hidden_weight, hidden_bias: of the rectified population, shapes (hidden, f) and (hidden,);
+            a linear gate when None.
+        trace_input: summed input of the layer in the step in which it reaches the gate, shape
+            (steps, batch); needed when ``trace_threshold`` is above 0.
+        trace_decay: share of the trace kept per step, 0 to 1.
+        trace_threshold: change of the trace since the last evaluation that triggers the next one;
+            0 evaluates every step.
+
+    Returns:
+        True where a gate is on, shape (steps, batch, K - 1), bool; without a gradient.
+    """
+    with torch.no_grad():
+        signal = _signal(features, weight, hidden_weight, hidden_bias)
+        gain = torch.zeros_like(signal[0])
+        on = torch.zeros_like(gain, dtype=torch.bool)
+        trace = seen = torch.zeros_like(gain[:, 0])
+        states = []
+        for step, arriving in enumerate(signal):
+            gain = decay * gain + arriving
+            wanted = gain + bias > price * cost
+            if trace_threshold > 0.0:
+                assert trace_input is not None, "a trigger needs the trace's input"
+                trace = trace_decay * trace + trace_input[step]
+                moved = (trace - seen).abs() > trace_threshold
+                seen = torch.where(moved, trace, seen)
+                wanted = torch.where(moved[:, None], wanted, on)
+            on = wanted
+            states.append(on)
+        return torch.stack(states)
+
+
+def leading_gates(on: Tensor) -> Tensor:
+    """Index of the level that is reached: how many gates are on before the first that is off.
+
+    Args:
+        on: gate states, shape (..., K - 1), bool.
+
+    Returns:
+        Levels 0 to K - 1, shape (...), int64.
+    """
+    return on.long().cumprod(dim=-1).sum(dim=-1)
+
+
+def _signal(
+    features: Tensor, weight: Tensor, hidden_weight: Tensor | None, hidden_bias: Tensor | None
+) -> Tensor:
+    """What reaches the gate in every step, shape (steps, batch, K - 1)."""
+    if hidden_weight is None:
+        return features @ weight.T
+    assert hidden_bias is not None, "a hidden population has weights and biases"
+    signal = torch.relu(features @ hidden_weight.T + hidden_bias) @ weight.T
+    signal[0] = 0.0
+    return signal

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from support.errors import refused
+
+from adlrns_neuro.perf import PROFILES, V100, PerfEstimator
+from mapping.errors import ConfigError
+
+FOUNDING = {"gpu_cores": 5120, "memory_bandwidth": 1e12}
+
+
+def test_the_default_is_the_v100() -> None:
+    assert PerfEstimator().profile is PerfEstimator("v100").profile is V100
+    assert pytest.approx(15.7e12, rel=0.01) == V100.peak_flops
+    full_load_w = (
+        V100.peak_flops * V100.energy_per_flop.value
+        + V100.memory_bandwidth * V100.energy_per_byte.value
+    )
+    assert full_load_w == pytest.approx(300, rel=0.01)
+
+
+@pytest.mark.parametrize("name", PROFILES.names())
+def test_every_profile_names_its_sources(name: str) -> None:
+    profile = PROFILES.get(name)
+    assert profile.name == name
+    for constant in (profile.energy_per_flop, profile.energy_per_byte):
+        assert constant.source
+        assert constant.factor > 1.0
+
+
+def test_a_call_is_counted_by_hand() -> None:
+    cost = PerfEstimator(V100).estimate(512, 256, 8, batch=32, r_max=64)
+    assert cost.flops == 2 * 8 * 768 * 32
+    assert cost.bytes_moved == 4 * (8 * 768 + 32 * 768)
+    assert cost.bytes_resident == 4 * 64 * 768
+    assert cost.latency_s == pytest.approx(cost.bytes_moved / 900e9)
+    assert cost.energy_j * 32 == pytest.approx(cost.flops * 16.7e-12 + cost.bytes_moved * 42e-12)
+    assert cost.energy_mj == cost.energy_j * 1e3
+    assert cost.status == "inferred"
+
+
+def test_a_large_batch_is_bound_by_the_cores() -> None:
+    cost = PerfEstimator().estimate(4096, 4096, 1024, batch=4096)
+    assert cost.latency_s == cost.flops / V100.peak_flops > cost.bytes_moved / 900e9
+
+
+def test_figures_left_out_are_the_v100s() -> None:
+    given = PerfEstimator(FOUNDING)
+    assert given.profile.peak_flops == V100.peak_flops
+    assert given.profile.memory_bandwidth == 1e12
+    ours, v100 = given.estimate(512, 256, 8), PerfEstimator().estimate(512, 256, 8)
+    assert ours.energy_j == v100.energy_j
+    assert (ours.status, v100.status) == ("assumed", "inferred")
+    own = PerfEstimator({**FOUNDING, "energy_per_flop_j": 1e-12, "energy_per_byte_j": 1e-30})
+    assert own.estimate(512, 256, 8).energy_j == pytest.approx(2 * 8 * 768 * 1e-12)
+    assert PerfEstimator({**FOUNDING, "clock_hz": 1.0}).profile.peak_flops == 2 * 5120
+
+
+def test_energy_rises_with_the_rank_and_falls_with_the_batch() -> None:
+    estimator = PerfEstimator()
+    energies = estimator.energies_mj(512, 256, (4, 8, 64))
+    assert list(energies) == [4, 8, 64]
+    assert energies[4] < energies[8] < energies[64]
+    assert estimator.estimate(512, 256, 8, batch=32).energy_mj < energies[8]
+
+
+@pytest.mark.parametrize(
+    ("figures", "message"),
+    [
+        ({"gpu_cores": 5120}, "memory_bandwidth"),
+        ({**FOUNDING, "clock": 1e9}, "clock"),
+    ],
+)
+def test_missing_and_unknown_figures_are_named(figures: dict[str, float], message: str) -> None:
+    with refused(ConfigError, "ADL-PRF-01", message=message, remedy="clock_hz"):
+        PerfEstimator(figures)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("key", ["gpu_cores", "memory_bandwidth", "clock_hz", "energy_per_flop_j"])
+def test_a_figure_that_is_no_size_is_refused(key: str, value: float) -> None:
+    with refused(ConfigError, "ADL-PRF-02", where=key, remedy="data sheet"):
+        PerfEstimator({**FOUNDING, key: value})
+
+
+def test_an_unknown_profile_names_the_nearest() -> None:
+    with refused(ConfigError, "ADL-CFG-01", where="hardware profile", remedy="'v100'"):
+        PerfEstimator("v10")
+    assert PerfEstimator(replace(V100, name="mine")).profile.name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("rank", "batch", "r_max"), [(0, 1, None), (257, 1, None), (8, 0, None), (8, 1, 4), (8, 1, 300)]
+)
+def test_a_call_that_no_layer_makes_is_refused(rank: int, batch: int, r_max: int | None) -> None:
+    with refused(ConfigError, "ADL-PRF-03", where="estimate", remedy="256"):
+        PerfEstimator().estimate(512, 256, rank, batch, r_max=r_max)
