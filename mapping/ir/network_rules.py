@@ -217,6 +217,11 @@ def _dense_rules(dense: Dense, populations: Mapping[str, Population]) -> Iterato
         f"feeds the control input of {target.name!r}, which has none",
         "target a relay or a gate, or use the signal port",
     )
+    yield (
+        0 <= dense.fused_rank <= min(dense.weight.shape),
+        f"{dense.weight.shape} weights are no product of rank {dense.fused_rank}",
+        "give the rank of the factor pair, or 0",
+    )
     if dense.gate:
         yield (
             isinstance(populations.get(dense.gate), Gate)

@@ -94,6 +94,7 @@ class ProjectionSpec:
         weight_bits: bits per mantissa; exponent: left shift (right if negative, towards -inf) of
             the complete fan-in sum.
         graded: spikes carry a payload, else only their presence counts.
+        fused_rank: rank of the factor pair whose product the weights are, 0 if of none.
     """
 
     name: str
@@ -108,6 +109,7 @@ class ProjectionSpec:
     weight_bits: int
     exponent: int
     graded: bool
+    fused_rank: int = 0
 
     @property
     def rows(self) -> int:

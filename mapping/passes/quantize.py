@@ -345,6 +345,7 @@ class _Quantization:
                 weight_bits=self.weight_bits,
                 exponent=image.exponent,
                 graded=piece.source.range.graded,
+                fused_rank=dense.fused_rank,
             )
             self.projections[dense.name].append(
                 IntegerProjection(spec=spec, mantissas=image.mantissas.astype(np.int8))
