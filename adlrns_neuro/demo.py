@@ -15,7 +15,8 @@ from rich.box import SIMPLE
 from rich.progress import track
 from rich.table import Table
 
-from adlrns_neuro.data.digits import LabelledImages, direct_code, load_digits_splits
+from adlrns_neuro.data.coding import code
+from adlrns_neuro.data.digits import LabelledImages, load_digits_splits
 from adlrns_neuro.export import export_network
 from adlrns_neuro.models.snn import LowRankSNN, SnnConfig
 from adlrns_neuro.trainer import TrainingConfig, train_digits_snn
@@ -88,21 +89,21 @@ def run_demo(
     splits = load_digits_splits(training.seed)
     trained = train_digits_snn(splits, SnnConfig(), training, progress=progress)
     save_network(export_network(trained.model, name="digits", dt_s=1e-3), output / "network")
-    steps = trained.model.config.steps
-    stimulus = as_stimulus(splits.test, steps)
-    calibration = as_stimulus(splits.calibration, steps)
+    config = trained.model.config
+    stimulus = as_stimulus(splits.test, config)
+    calibration = as_stimulus(splits.calibration, config)
     stimulus.save(output / "test.npz")
     calibration.save(output / "calibration.npz")
-    ranks = trained.model.config.levels
     return [
         run_level(trained.model, rank, stimulus, calibration, output, lava_samples)
-        for rank in track(ranks, "compile and run", console=err, disable=not progress)
+        for rank in track(config.levels, "compile and run", console=err, disable=not progress)
     ]
 
 
-def as_stimulus(part: LabelledImages, steps: int) -> Stimulus:
-    """Labelled images as directly coded input."""
-    return Stimulus(payloads=direct_code(part.images, steps), labels=part.labels)
+def as_stimulus(part: LabelledImages, config: SnnConfig) -> Stimulus:
+    """Labelled images in the network's coding."""
+    payloads = code(part.images, config.steps, config.coding)
+    return Stimulus(payloads=payloads, labels=part.labels)
 
 
 def run_level(

@@ -22,7 +22,8 @@ from rich.progress import Progress
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from adlrns_neuro.data.digits import DigitsSplits, LabelledImages, direct_code
+from adlrns_neuro.data.coding import Coding, code
+from adlrns_neuro.data.digits import DigitsSplits, LabelledImages
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
 from adlrns_neuro.models.snn import DenseSNN, LowRankSNN, SnnConfig, SpikeTrains
 from mapping.errors import ConfigError
@@ -129,13 +130,13 @@ class TrainedSnn:
 def train_digits_snn(
     splits: DigitsSplits, snn: SnnConfig, training: TrainingConfig, *, progress: bool = True
 ) -> TrainedSnn:
-    """Train on direct-coded digits; ``splits.test`` is not touched.
+    """Train on digits in the coding of ``snn``; ``splits.test`` is not touched.
 
     The other arguments, the result and the errors are those of :func:`train_snn`.
     """
     return train_snn(
-        encode(splits.train, snn.steps),
-        encode(splits.calibration, snn.steps),
+        encode(splits.train, snn.steps, snn.coding),
+        encode(splits.calibration, snn.steps, snn.coding),
         snn,
         training,
         progress=progress,
@@ -190,9 +191,9 @@ def train_snn(
         )
 
 
-def encode(images: LabelledImages, steps: int) -> Examples:
-    """Direct-code labelled images for ``steps`` steps, see :func:`direct_code`."""
-    payloads = torch.tensor(direct_code(images.images, steps), dtype=torch.float32)
+def encode(images: LabelledImages, steps: int, coding: Coding = "direct") -> Examples:
+    """Labelled images as payloads; errors are those of :func:`adlrns_neuro.data.coding.code`."""
+    payloads = torch.tensor(code(images.images, steps, coding), dtype=torch.float32)
     return Examples(
         payloads=payloads.transpose(0, 1).contiguous(), labels=torch.tensor(images.labels)
     )

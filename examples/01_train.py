@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from adlrns_neuro.data.digits import direct_code, load_digits_splits
+from adlrns_neuro.data import direct_code, load_digits_splits
 from adlrns_neuro.export import export_network
 from adlrns_neuro.models.snn import SnnConfig
 from adlrns_neuro.trainer import TrainingConfig, train_digits_snn

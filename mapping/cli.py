@@ -181,7 +181,8 @@ def targets_show(
     for name, entry in chip.constants().items():
         factor = getattr(entry, "factor", 1.0)
         interval = f" (×/÷ {factor:g})" if factor > 1 else ""
-        value = str(entry.value) if isinstance(entry.value, bool) else f"{entry.value:g}"
+        plain = isinstance(entry.value, int | float) and not isinstance(entry.value, bool)
+        value = f"{entry.value:g}" if plain else str(entry.value)
         table.add_row(name, value + interval, entry.status, Text(entry.source))
     out.print(table)
 

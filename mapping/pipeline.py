@@ -17,6 +17,7 @@ from mapping.ir.diagnostic import Diagnostic
 from mapping.ir.network import Network
 from mapping.ir.traffic import Calibration, TrafficProfile, check_payloads
 from mapping.ir.verify import verify_partition, verify_placement, verify_routing
+from mapping.passes.fuse_factors import FuseFactors
 from mapping.passes.partition import Partition
 from mapping.passes.place import Place
 from mapping.passes.prune_ranks import PruneRanks
@@ -95,7 +96,8 @@ def compile_network(
         check_payloads(calibration.payloads, network.input, where="calibration")
     stages = _Stages(observer)
     pruned = stages.run("prune_ranks", PruneRanks(rank=options.rank).run, network)
-    factored = stages.run("realise_factors", RealiseFactors().run, pruned, chip)
+    fused = stages.run("fuse_factors", FuseFactors().run, pruned, chip)
+    factored = stages.run("realise_factors", RealiseFactors().run, fused, chip)
     quantize = Quantize(weight_bits=options.weight_bits)
     quantized = stages.run("quantize", quantize.run, factored, chip)
     partition = Partition(

@@ -82,14 +82,16 @@ def _layers(artifact: Artifact) -> list[Report]:
         first = next(s for s in parts if s.part == "V") if factored else parts[0]
         last = next(s for s in parts if s.part == "U") if factored else parts[0]
         wide, narrow = sizes[first.source], sizes[last.target]
+        fused = first.fused_rank > 0
+        rank = sizes[first.target] if factored else first.fused_rank or min(wide, narrow)
         rows.append(
             {
                 "name": layer,
-                "kind": "low_rank" if factored else "dense",
+                "kind": "low_rank" if factored or fused else "dense",
                 "in": wide,
                 "out": narrow,
-                "rank": sizes[first.target] if factored else min(wide, narrow),
-                "realisation": "factored" if factored else "full",
+                "rank": rank,
+                "realisation": "factored" if factored else "fused" if fused else "full",
                 "cores": len(_cores_of(artifact, parts)),
                 "weight_bits": first.weight_bits,
                 "relative_error": max(errors[s.name].relative_error for s in parts),

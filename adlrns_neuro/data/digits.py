@@ -67,16 +67,3 @@ def load_digits_splits(seed: int) -> DigitsSplits:
         calibration=LabelledImages(images=calibration_images, labels=calibration_labels),
         test=LabelledImages(images=test_images, labels=test_labels),
     )
-
-
-def direct_code(images: NDArray[np.int64], steps: int) -> NDArray[np.int64]:
-    """Graded direct coding: the same pixel values are sent as payloads at every step.
-
-    Args:
-        images: integer pixels, shape (n, 64).
-        steps: number of steps, at least 1.
-
-    Returns:
-        Payloads, shape (n, steps, 64): the layout of a stimulus file.
-    """
-    return np.repeat(images[:, np.newaxis, :], steps, axis=1)

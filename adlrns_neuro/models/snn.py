@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from adlrns_neuro.data.coding import Coding, is_binary
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
 from adlrns_neuro.layers.spiking import SpikingPopulation
 from mapping.errors import ConfigError
@@ -25,7 +26,7 @@ class SnnConfig:
     """Sizes, timing and neuron constants of the classifier.
 
     Attributes:
-        inputs: number of graded inputs.
+        inputs: number of inputs.
         hidden: neurons of the hidden population.
         classes: neurons of the readout population.
         levels: ranks of the input projection, ascending.
@@ -35,6 +36,11 @@ class SnnConfig:
         readout_current_decay, readout_voltage_decay, readout_threshold: the same of the readout.
         payload_max: largest integer payload.
         payload_scale: value of one payload unit in the units of the weights.
+        coding: how images become payloads; ``rate`` and ``latency`` send 0 and 1 alone.
+
+    Raises:
+        ConfigError: ``ADL-SNN-03`` when a binary coding comes with graded payloads, ``ADL-COD-01``
+            when there is no such coding.
     """
 
     inputs: int = 64
@@ -50,6 +56,16 @@ class SnnConfig:
     readout_threshold: float = 1.0
     payload_max: int = 16
     payload_scale: float = 1 / 16
+    coding: Coding = "direct"
+
+    def __post_init__(self) -> None:
+        if is_binary(self.coding) and self.payload_max != 1:
+            raise ConfigError(
+                f"payload_max is {self.payload_max}, but {self.coding} coding sends 0 and 1",
+                where="SnnConfig.payload_max",
+                remedy="choose payload_max=1 and payload_scale=1.0",
+                code="ADL-SNN-03",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,6 +87,7 @@ class _DenseRecord(_Record):
     source_stop: int | None = None
     gate: str = ""
     gates_needed: list[int] = []
+    fused_rank: int = 0
 
 
 class _RankGateRecord(_Record):

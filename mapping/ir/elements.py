@@ -214,6 +214,7 @@ class Dense:
             block of the target, a relay, only while the first ``gates_needed`` of the gates were
             all on in the step before.
         gates_needed: one number per block of the target, with ``gate`` only.
+        fused_rank: rank of the factor pair whose product the weights are, 0 if of none.
     """
 
     name: str
@@ -227,9 +228,10 @@ class Dense:
     source_stop: int | None = None
     gate: str = ""
     gates_needed: tuple[int, ...] = ()
+    fused_rank: int = 0
 
     def __post_init__(self) -> None:
-        _plain(self, source_start=index, gates_needed=_ints)
+        _plain(self, source_start=index, gates_needed=_ints, fused_rank=index)
         object.__setattr__(self, "weight", frozen_array(self.weight))
         object.__setattr__(self, "layer", self.layer or self.name)
 

@@ -227,6 +227,11 @@ def _dense_rules(dense: Dense, populations: Mapping[str, Population]) -> Iterato
         "has control weights other than 0 and 1",
         "scale what the source sends instead",
     )
+    yield (
+        0 <= dense.fused_rank <= min(dense.weight.shape),
+        f"{dense.weight.shape} weights are no product of rank {dense.fused_rank}",
+        "give the rank of the factor pair, or 0",
+    )
     if dense.gate:
         yield (
             isinstance(populations.get(dense.gate), Gate)

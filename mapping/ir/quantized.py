@@ -151,6 +151,7 @@ class ProjectionSpec:
         port: which input of the target it feeds.
         gate, gates_needed: with a gate population, the host sends only while the first
             ``gates_needed`` of its gates were all on in the step before.
+        fused_rank: rank of the factor pair whose product the weights are, 0 if of none.
     """
 
     name: str
@@ -168,6 +169,7 @@ class ProjectionSpec:
     port: Port = "signal"
     gate: str = ""
     gates_needed: int = 0
+    fused_rank: int = 0
 
     @property
     def rows(self) -> int:

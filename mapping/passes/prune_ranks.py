@@ -6,17 +6,22 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from numbers import Integral
 
-from mapping.errors import ConfigError
-from mapping.ir.network import LowRank, Network
+import numpy as np
+
+from mapping.errors import ConfigError, UnsupportedModelError
+from mapping.ir.network import Lif, LowRank, Network, Population
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneRanks:
     """Cut every factor pair to its leading columns.
 
+    A chosen rank stays as it is while the network runs: gates go, and the level biases up to that
+    rank become part of the target's bias, which acts from step 0, a step before they would have.
+
     Attributes:
         rank: the rank as an int, a fraction of ``min(in, out)`` as a float in (0, 1], or None to
-            keep all columns.
+            keep all columns, gates and level biases.
     """
 
     rank: int | float | None = None
@@ -27,20 +32,29 @@ class PruneRanks:
         Raises:
             ConfigError: the rank is beyond a layer's (ADL-CFG-02) or there is nothing to prune
                 (ADL-CFG-03).
+            UnsupportedModelError: ADL-MDL-02, level biases cannot become a bias of the target.
         """
         if self.rank is None:
             return network
-        if not any(isinstance(p, LowRank) for p in network.projections):
+        pairs = [p for p in network.projections if isinstance(p, LowRank)]
+        if not pairs:
             raise ConfigError(
                 f"a rank of {self.rank} was asked for, but no projection is low-rank",
                 where=f"network {network.name}",
                 remedy="drop the rank option or train the model with a low-rank layer",
                 code="ADL-CFG-03",
             )
-        projections = tuple(
-            self._pruned(p) if isinstance(p, LowRank) else p for p in network.projections
+        populations = {p.name: p for p in network.populations}
+        pruned = {pair.name: self._pruned(pair) for pair in pairs}
+        for pair in pairs:
+            if pair.level_bias.size:
+                target = _biased(populations[pair.target], pair, pruned[pair.name].rank)
+                populations[pair.target] = target
+        return replace(
+            network,
+            populations=tuple(populations.values()),
+            projections=tuple(pruned.get(p.name, p) for p in network.projections),
         )
-        return replace(network, projections=projections)
 
     def _pruned(self, projection: LowRank) -> LowRank:
         rank = self._rank_of(projection)
@@ -57,6 +71,8 @@ class PruneRanks:
             V=projection.V[:, :rank],
             levels=(*(level for level in projection.levels if level < rank), rank),
             relay_threshold=projection.relay_threshold[:rank],
+            level_bias=np.zeros((0, 0)),
+            gate=None,
         )
 
     def _rank_of(self, projection: LowRank) -> int | float:
@@ -64,3 +80,22 @@ class PruneRanks:
             return round(self.rank * float(min(projection.U.shape[0], projection.V.shape[0])))
         assert self.rank is not None
         return self.rank
+
+
+def _biased(target: Population, pair: LowRank, rank: int) -> Lif:
+    """``target`` with the biases of the levels of ``pair`` up to ``rank`` on top of its own."""
+    if not isinstance(target, Lif):
+        obstacle = f"{target.name} has no bias"
+    elif target.current_decay > 0:
+        obstacle = f"{target.name} would sum them in its current"
+    elif pair.delta:
+        obstacle = "the pair sends each of them only once"
+    else:
+        reached = sum(level <= rank for level in pair.levels[1:])
+        return replace(target, bias=target.bias + pair.level_bias[:reached].sum(axis=0))
+    raise UnsupportedModelError(
+        f"its level biases cannot become a bias of the target, since {obstacle}",
+        where=pair.name,
+        remedy="compile without a rank, or train the pair without level biases",
+        code="ADL-MDL-02",
+    )

@@ -476,6 +476,7 @@ class _Quantization:
                 port=dense.port,
                 gate=dense.gate if piece.gates_needed else "",
                 gates_needed=piece.gates_needed,
+                fused_rank=dense.fused_rank,
             )
             self.projections[dense.name].append(
                 IntegerProjection(spec=spec, mantissas=image.mantissas.astype(np.int8))

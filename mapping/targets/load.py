@@ -87,7 +87,7 @@ def parse_target(data: object, *, where: str) -> ChipSpec:
 
 
 _BOUNDS = {
-    "core.axon_header_bits": (0, 1024),
+    "core.block_header_bits": (0, 1024),
     "core.synapse_bits": (8, 1024),
     "numeric.weight_bits": (2, 8),
     "numeric.weight_exponent_min": (-31, 0),
@@ -109,6 +109,9 @@ def _conditions(chip: ChipSpec) -> Iterator[tuple[str, bool, str]]:
         if isinstance(constant, Limit):
             low, high = _BOUNDS.get(entry, (1, 2**31))
             yield entry, low <= constant.value <= high, f"choose {low} to {high}"
+    widest = chip.numeric.weight_bits.value
+    stored = max(chip.core.weight_widths.value) >= widest
+    yield "core.weight_widths", stored, f"list a width of {widest} or more"
 
 
 def target_data(chip: ChipSpec) -> dict[str, object]:

@@ -41,8 +41,21 @@ class Flag:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Widths:
+    """The bit widths that a field of the chip may have."""
+
+    value: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    status: Status
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CoreSpec:
-    """Capacities of one core."""
+    """Capacities of one core.
+
+    Synapse memory holds one list per input axon, cut into blocks of at most ``block_synapses``
+    with a header of ``block_header_bits`` each; a block starts on a word of its own.
+    """
 
     compartments: Limit
     compartment_groups: Limit
@@ -51,18 +64,25 @@ class CoreSpec:
     synapse_words: Limit
     word_bits: Limit
     synapse_bits: Limit
-    axon_header_bits: Limit
+    weight_widths: Widths
+    block_synapses: Limit
+    block_header_bits: Limit
 
     def words_per_axon(self, synapses: int, weight_bits: int) -> int:
         """Memory words that one input axon's list of ``synapses`` takes.
 
         ``synapse_bits`` is what a synapse of 8 weight bits takes; fewer weight bits save their
-        difference. The list and its header are rounded up to whole words.
+        difference, as far as the chip stores weights of that width.
         """
-        if synapses == 0:
-            return 0
-        bits = synapses * (self.synapse_bits.value - 8 + weight_bits) + self.axon_header_bits.value
-        return -(-bits // self.word_bits.value)
+        wide_enough = (width for width in self.weight_widths.value if width >= weight_bits)
+        stored = min(wide_enough, default=weight_bits)
+        bits = self.synapse_bits.value - 8 + stored
+        full, rest = divmod(synapses, self.block_synapses.value)
+        words = full * self._block_words(self.block_synapses.value * bits)
+        return words + (self._block_words(rest * bits) if rest else 0)
+
+    def _block_words(self, bits: int) -> int:
+        return -(-(bits + self.block_header_bits.value) // self.word_bits.value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +164,7 @@ class BarrierTable:
         return self.one_tile.value + share * (self.all_tiles.value - self.one_tile.value)
 
 
+Figure = Limit | Constant | Flag | Widths
 Table = TypeVar("Table", EnergyTable, LatencyTable, BarrierTable)
 
 
@@ -180,9 +201,9 @@ class ChipSpec:
         """Number of tiles on the mesh."""
         return self.mesh.width * self.mesh.height
 
-    def constants(self) -> dict[str, Limit | Constant | Flag]:
+    def constants(self) -> dict[str, Figure]:
         """Every figure under its dotted name, e.g. ``energy_j.synaptic_op``."""
-        found: dict[str, Limit | Constant | Flag] = {}
+        found: dict[str, Figure] = {}
         for section in fields(self):
             value = getattr(self, section.name)
             if isinstance(value, Constant):
@@ -190,7 +211,7 @@ class ChipSpec:
             elif not isinstance(value, str):
                 for item in fields(value):
                     entry = getattr(value, item.name)
-                    if isinstance(entry, Limit | Constant | Flag):
+                    if isinstance(entry, Figure):
                         found[f"{section.name}.{item.name}"] = entry
         return found
 

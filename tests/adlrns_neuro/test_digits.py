@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adlrns_neuro.data import direct_code, load_digits_splits
+from adlrns_neuro.data import load_digits_splits
 
 
 def test_splits_are_the_whole_data_set_in_three_parts() -> None:
@@ -42,12 +42,3 @@ def test_the_seed_decides_the_split() -> None:
     first, again, other = load_digits_splits(5), load_digits_splits(5), load_digits_splits(6)
     np.testing.assert_array_equal(first.test.images, again.test.images)
     assert not np.array_equal(first.test.images, other.test.images)
-
-
-def test_direct_code_sends_the_pixels_at_every_step() -> None:
-    images = np.arange(128, dtype=np.int64).reshape(2, 64)
-    payloads = direct_code(images, 3)
-    assert payloads.shape == (2, 3, 64)
-    assert payloads.dtype == np.int64
-    for step in range(3):
-        np.testing.assert_array_equal(payloads[:, step], images)

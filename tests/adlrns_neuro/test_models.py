@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from support.errors import refused
 from torch import Tensor
 
+from adlrns_neuro.data import Coding
 from adlrns_neuro.layers import SpikingPopulation
 from adlrns_neuro.models import DenseSNN, LowRankSNN, SnnConfig, SpikeTrains
 from mapping.errors import ConfigError
@@ -166,3 +167,17 @@ def test_payloads_that_the_chip_cannot_send_are_refused(payload: float) -> None:
     payloads[0, 0, 0] = payload
     with refused(ConfigError, "ADL-SNN-02", where="payloads", remedy="payload_scale"):
         low_rank_model().forward_levels(payloads)
+
+
+@pytest.mark.parametrize("coding", ["rate", "latency"])
+def test_a_binary_coding_needs_binary_payloads(coding: Coding) -> None:
+    assert SnnConfig(coding=coding, payload_max=1, payload_scale=1.0).coding == coding
+    with refused(
+        ConfigError, "ADL-SNN-03", where="payload_max", message=coding, remedy="payload_max=1"
+    ):
+        SnnConfig(coding=coding)
+
+
+def test_a_coding_that_does_not_exist_is_refused() -> None:
+    with refused(ConfigError, "ADL-COD-01", message="'burst'"):
+        SnnConfig(coding="burst")  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import torch
 from support.errors import refused
 from torch import Tensor
 
-from adlrns_neuro.data import DigitsSplits, LabelledImages, load_digits_splits
+from adlrns_neuro.data import Coding, DigitsSplits, LabelledImages, load_digits_splits
 from adlrns_neuro.models import SnnConfig
 from adlrns_neuro.trainer import (
     Examples,
@@ -47,6 +47,19 @@ def test_a_few_epochs_beat_chance_by_far(splits: DigitsSplits, trained: TrainedS
     assert accuracy[4] > 0.4
     assert accuracy[16] > 0.75
     assert trained.teacher_calibration_accuracy > 0.75
+
+
+@pytest.mark.parametrize("coding", ["rate", "latency", "delta"])
+def test_a_twin_learns_in_the_coding_of_its_configuration(
+    splits: DigitsSplits, coding: Coding
+) -> None:
+    binary = {} if coding == "delta" else {"payload_max": 1, "payload_scale": 1.0}
+    twin = SnnConfig(steps=4, coding=coding, **binary)  # type: ignore[arg-type]
+    training = TrainingConfig(teacher_epochs=4, nested_epochs=2)
+    trained = train_digits_snn(splits, twin, training, progress=False)
+    coded = encode(splits.calibration, twin.steps, coding)
+    assert accuracy_by_rank(trained.model, coded) == trained.calibration_accuracy
+    assert trained.calibration_accuracy[16] > 0.4
 
 
 def test_weights_suit_eight_bits(trained: TrainedSnn) -> None:

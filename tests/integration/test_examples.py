@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mapping import load_artifact, load_network
+from mapping.artifact.read import load_report
 from mapping.cli import run as adlrns_map
 from mapping.passes.prune_ranks import PruneRanks
 from mapping.semantics.float_net import run_float_network
@@ -56,6 +57,24 @@ def test_three_backends_agree_on_twenty_digits(
     assert "lava: first difference from the chip simulator: None" in printed
     assert "Energy per inference" in printed
     assert (compiled / "rank-8.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_rate_coded_twin_runs_fused_on_loihi1_at_every_rank(
+    run_example: Callable[[str], str],
+) -> None:
+    printed = run_example("04_loihi1.py")
+    rows = re.findall(r"rank +(\d+): ([\d.]+)% float, ([\d.]+)% integer, .*\(assumed\)", printed)
+    assert [int(rank) for rank, _, _ in rows] == list(RANKS)
+    for _, floating, integer in rows:
+        assert abs(float(floating) - float(integer)) <= 2.0
+    assert float(rows[-1][2]) > 90
+    assert "are identical on 20 digits" in printed
+    folder = run_example.folder  # type: ignore[attr-defined]
+    for rank in RANKS:
+        report = load_report(folder / f"loihi1-rank-{rank}")
+        layer = report["network"]["layers"][0]  # type: ignore[index]
+        assert (layer["realisation"], layer["rank"]) == ("fused", rank)
+        assert report["target"] == "loihi1"
 
 
 def test_compile_is_reproducible(compiled: Path, tmp_path: Path) -> None:

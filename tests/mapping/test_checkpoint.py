@@ -29,6 +29,8 @@ from mapping.ir.checkpoint import (
     save_network,
 )
 from mapping.ir.network import Network
+from mapping.passes.fuse_factors import FuseFactors
+from mapping.targets.load import load_target
 
 NETWORKS = {
     "low rank": digits_like_network(),
@@ -36,6 +38,7 @@ NETWORKS = {
     "with relay thresholds": digits_like_network(relay_threshold=0.03),
     "recurrent": recurrent_network(),
     "relay by hand": relay_network(),
+    "fused": FuseFactors().run(digits_like_network(payload_max=1), load_target("loihi1")),
 }
 
 
@@ -121,6 +124,7 @@ def test_a_fingerprint_sees_every_change() -> None:
         replace(network, projections=(enc, replace(dec, weight=nudged))),
         replace(network, projections=(replace(enc, levels=(1, 4)), dec)),
         replace(network, projections=(enc, replace(dec, layer="other"))),
+        replace(network, projections=(enc, replace(dec, fused_rank=2))),
         replace(network, populations=(source, hidden, replace(out, threshold=1.5))),
         replace(network, populations=(replace(source, shape=(3, 4)), hidden, out)),
         replace(network, populations=(source, replace(hidden, bias=np.zeros(8)), out)),

@@ -205,7 +205,7 @@ def test_a_model_that_does_not_fit_exits_with_three(cli: Any, case: str) -> None
 def test_a_chip_without_graded_spikes_is_refused(cli: Any) -> None:
     Path("mine.toml").write_text(as_toml(tiny_chip(graded_spikes=False)))
     outcome = cli("compile", "model", "-o", "out", "--target", "mine.toml")
-    assert_refused(outcome, 2, "ADL-MDL-01", "enc", "graded")
+    assert_refused(outcome, 2, "ADL-MDL-01", "in", "graded")
 
 
 def test_an_incomplete_target_is_named(cli: Any) -> None:

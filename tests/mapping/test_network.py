@@ -217,6 +217,12 @@ CONFIG_ERRORS = {
         "enc",
         "relay_threshold has shape (3,), expected (4,)",
     ),
+    "a product of too high a rank": (
+        _projection("dec", fused_rank=4),
+        "ADL-NET-07",
+        "dec",
+        "no product of rank 4",
+    ),
     "NaN in the weight": (
         _projection("dec", weight=_holed((3, 8), np.nan)),
         "ADL-NET-05",

@@ -53,9 +53,11 @@ def recount(partitioned: PartitionedNetwork, chip: ChipSpec) -> list[dict[str, i
             spec = partitioned.projections[tile.projection]
             for column in range(spec.source_start, spec.source_stop):
                 listeners[spec.source, column].add(core)
-                bits = len(tile.mantissas) * (chip.core.synapse_bits.value - 8 + spec.weight_bits)
-                bits += chip.core.axon_header_bits.value
-                used[core]["synapse_words"] += int(np.ceil(bits / chip.core.word_bits.value))
+                per_synapse = chip.core.synapse_bits.value - 8 + spec.weight_bits
+                for start in range(0, len(tile.mantissas), chip.core.block_synapses.value):
+                    block = tile.mantissas[start : start + chip.core.block_synapses.value]
+                    bits = len(block) * per_synapse + chip.core.block_header_bits.value
+                    used[core]["synapse_words"] += int(np.ceil(bits / chip.core.word_bits.value))
     for compartment, cores in listeners.items():
         for core in cores:
             used[core]["input_axons"] += 1
@@ -126,6 +128,7 @@ def chips(draw: st.DrawFn) -> ChipSpec:
         output_axons=draw(st.integers(3, 30)),
         synapse_words=draw(st.integers(14, 60)),
         synapse_bits=draw(st.integers(12, 24)),
+        block_synapses=draw(st.sampled_from([1, 3, 4096])),
         word_bits=draw(st.sampled_from([16, 32, 64])),
         usable_cores=draw(st.sampled_from([6, 60])),
     )

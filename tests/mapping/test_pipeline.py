@@ -30,6 +30,7 @@ from mapping.targets.load import load_target
 LOIHI2 = load_target("loihi2")
 PASSES = {
     "prune_ranks": Network,
+    "fuse_factors": Network,
     "realise_factors": Network,
     "quantize": QuantizedNetwork,
     "partition": PartitionedNetwork,
@@ -125,7 +126,7 @@ def test_an_observer_sees_the_passes_before_a_failure() -> None:
             CompileOptions(),
             observer=lambda name, _: seen.append(name),
         )
-    assert seen == ["prune_ranks", "realise_factors", "quantize"]
+    assert seen == ["prune_ranks", "fuse_factors", "realise_factors", "quantize"]
 
 
 @pytest.mark.parametrize("path", CONTRACT)

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.chips import as_toml, limit, tiny_chip
 from support.errors import refused
-from support.networks import small_network
+from support.networks import dense_network, small_network
 
 from mapping.errors import AdlrnsError, TargetError
 from mapping.pipeline import CompileOptions, compile_network
+from mapping.rules import check_rules
 from mapping.targets.load import load_target, parse_target, target_data, target_names
-from mapping.targets.spec import ChipSpec, Constant, Flag, Limit
+from mapping.targets.spec import ChipSpec, Constant, Flag, Limit, Widths
 
 Path_ = tuple[str, ...]
 
@@ -49,7 +50,7 @@ def _changed(path: Path_, *value: object) -> dict[str, Any]:
     return data
 
 
-LOIHI2 = load_target("loihi2")
+LOIHI1, LOIHI2 = load_target("loihi1"), load_target("loihi2")
 DATA = target_data(LOIHI2)
 REQUIRED = [p for p in [*_leaves(DATA), *_nodes(DATA)] if p[-1] != "factor"]
 
@@ -67,7 +68,7 @@ def test_every_figure_has_a_status_and_a_source(name: str) -> None:
         ".".join(leaf) for leaf in _leaves(target_data(chip)) if leaf[-1] == "value"
     }
     for figure in figures.values():
-        assert isinstance(figure, Limit | Constant | Flag)
+        assert isinstance(figure, Limit | Constant | Flag | Widths)
         assert len(figure.source) > 10
 
 
@@ -89,6 +90,67 @@ def test_loihi2_states_the_figures_of_the_hardware_notes() -> None:
     assert (LOIHI2.cores, LOIHI2.tiles, mesh.cores_per_tile) == (120, 32, 4)
     assert LOIHI2.energy_j.synaptic_op.value == 23.6e-12
     assert LOIHI2.estimate_status() == "assumed"
+
+
+def test_loihi1_states_the_figures_of_the_hardware_notes() -> None:
+    core, mesh, numeric = LOIHI1.core, LOIHI1.mesh, LOIHI1.numeric
+    limits = (core.compartments, core.input_axons, core.output_axons, core.synapse_words)
+    assert [limit.value for limit in limits] == [1024, 4096, 4096, 16384]
+    assert core.word_bits.value * core.synapse_words.value == 1_048_576
+    assert (LOIHI1.cores, mesh.width, mesh.height, mesh.cores_per_tile) == (128, 8, 4, 4)
+    assert (numeric.weight_exponent_min.value, numeric.weight_exponent_max.value) == (-7, 7)
+    assert (numeric.threshold_bits.value, numeric.bias_exponent_max.value) == (17, 7)
+    assert not LOIHI1.capabilities.graded_spikes.value
+    assert LOIHI1.static_power_w.value == 0.104
+
+
+SPICE = {
+    "energy_j.synaptic_op": 23.6e-12,
+    "energy_j.compartment_access": 52e-12,
+    "energy_j.compartment_update": (81 - 52) * 1e-12,
+    "energy_j.within_tile": 1.7e-12,
+    "energy_j.hop_east_west": 3.0e-12,
+    "energy_j.hop_north_south": 4.0e-12,
+    "latency_s.synaptic_op": 3.5e-9,
+    "latency_s.compartment_access": 5.3e-9,
+    "latency_s.compartment_update": (8.4 - 5.3) * 1e-9,
+    "barrier_s.one_tile": 113e-9,
+    "barrier_s.all_tiles": 465e-9,
+    "barrier_s.shortest_step": 113e-9,
+}
+FITTED = {
+    "energy_j.synaptic_op": 35.5e-12,
+    "energy_j.compartment_access": 51.2e-12,
+    "energy_j.compartment_update": 21.6e-12,
+    "energy_j.spike": 69.3e-12,
+    "energy_j.axon_out": 111e-12,
+    "energy_j.axon_in": 0.0,
+    "energy_j.hop_east_west": 3.0e-12,
+    "energy_j.hop_north_south": 4.2e-12,
+    "latency_s.synaptic_op": 3.8e-9,
+    "latency_s.compartment_access": 6.0e-9,
+    "latency_s.compartment_update": 3.7e-9,
+    "latency_s.spike": 30e-9,
+    "latency_s.axon_out": 5.1e-9,
+    "latency_s.axon_in": 16e-9,
+    "barrier_s.one_tile": 0.6e-6,
+    "barrier_s.all_tiles": 1.8e-6,
+}
+
+
+def test_loihi1_takes_the_vendors_figures_and_their_intervals_reach_the_fit() -> None:
+    figures = LOIHI1.constants()
+    for status, table in (("spice", SPICE), ("fit", FITTED)):
+        for path, value in table.items():
+            figure = figures[path]
+            assert isinstance(figure, Constant)
+            if figure.status == status:
+                assert figure.value == pytest.approx(value), path
+            assert figure.value / figure.factor <= value * (1 + 1e-9), path
+            assert figure.value * figure.factor >= value * (1 - 1e-9), path
+    assert {p for p, f in figures.items() if f.status == "spice"} == set(SPICE)
+    physical = {p for p, f in figures.items() if isinstance(f, Constant)}
+    assert physical - set(SPICE) - set(FITTED) == {"energy_j.host_packet", "static_power_w"}
 
 
 @pytest.mark.parametrize("path", REQUIRED, ids=".".join)
@@ -163,6 +225,8 @@ IMPOSSIBLE: dict[str, tuple[Path_, int]] = {
     "shifts beyond the word": (("numeric", "weight_exponent_min", "value"), -64),
     "left shifts beyond the word": (("numeric", "weight_exponent_max", "value"), 64),
     "synapses smaller than their weight": (("core", "synapse_bits", "value"), 4),
+    "blocks of no synapse": (("core", "block_synapses", "value"), 0),
+    "headers of less than nothing": (("core", "block_header_bits", "value"), -1),
     "sums that no int32 holds": (("numeric", "accumulator_bits", "value"), 48),
 }
 
@@ -173,6 +237,12 @@ def test_a_chip_that_cannot_be_compiled_for_is_refused_when_it_is_loaded(case: s
     with pytest.raises(TargetError) as caught:
         parse_target(_changed(path, value), where="mine")
     assert path[-2] in str(caught.value)
+
+
+@pytest.mark.parametrize("widths", [[], [0, 8], [1, 2, 7]])
+def test_stored_weights_must_be_wide_enough(widths: list[int]) -> None:
+    with refused(TargetError, "ADL-TGT-03", where="mine", message="core.weight_widths"):
+        parse_target(_changed(("core", "weight_widths", "value"), widths), where="mine")
 
 
 def test_an_unknown_name_suggests_the_nearest() -> None:
@@ -224,20 +294,66 @@ def test_words_per_axon_are_those_that_the_vendor_prints(synapses: int, words: i
     assert LOIHI2.core.words_per_axon(synapses, 8) == words
 
 
+def test_loihi1_stores_two_layers_in_the_words_of_its_own_tools() -> None:
+    """784 → 128 and 128 → 10 at 8 bits: in all 903,168 bits, 86 % of a core, and 16,384 bits."""
+    core = LOIHI1.core
+    assert 64 * core.words_per_axon(128, 8) == 1152
+    assert 784 * 64 * core.words_per_axon(128, 8) == 903_168
+    assert 903_168 / (64 * core.synapse_words.value) == pytest.approx(0.86, abs=0.005)
+    assert 128 * 64 * core.words_per_axon(10, 8) == 16_384
+
+
+@pytest.mark.parametrize(
+    ("synapses", "words"), [(0, 0), (1, 1), (6, 1), (7, 2), (64, 9), (65, 10), (128, 18)]
+)
+def test_every_block_of_loihi1_starts_a_word(synapses: int, words: int) -> None:
+    assert LOIHI1.core.words_per_axon(synapses, 8) == words
+
+
+def test_a_width_that_the_chip_lacks_is_stored_in_the_next() -> None:
+    words = [LOIHI1.core.words_per_axon(64, bits) for bits in range(2, 9)]
+    assert words == [3, 4, 5, 6, 7, 9, 9]
+
+
+def test_a_784_128_10_network_takes_what_the_tools_of_loihi1_say() -> None:
+    result = compile_network(dense_network((784, 128, 10)), LOIHI1, CompileOptions())
+    usage = result.artifact.partitioned.usage(LOIHI1)
+    assert 64 * sum(core.synapse_words for core in usage) == 903_168 + 16_384
+    assert len(usage) == 1
+
+
+def test_the_number_rules_check_the_narrower_fields_of_loihi1() -> None:
+    """The same program, quantised for the wider fields of loihi2, overflows on loihi1."""
+    network = dense_network((2000, 5, 3))
+    wide = compile_network(network, LOIHI2, CompileOptions()).artifact
+    assert check_rules(wide) == ()
+    broken = check_rules(replace(wide, chip=LOIHI1))
+    assert {d.code for d in broken if "32767" in d.message} == {"ADL-NUM-04"}
+    narrow = compile_network(network, LOIHI1, CompileOptions()).artifact
+    assert check_rules(narrow) == ()
+
+
 @settings(max_examples=200)
 @given(
     synapses=st.integers(0, 5000),
     bits=st.integers(2, 8),
     synapse_bits=st.integers(8, 24),
     header=st.integers(0, 16),
+    block=st.integers(1, 100),
 )
-def test_words_per_axon_hold_all_synapses_and_waste_less_than_a_word(
-    synapses: int, bits: int, synapse_bits: int, header: int
+def test_words_per_axon_hold_all_synapses_and_waste_less_than_a_word_per_block(
+    synapses: int, bits: int, synapse_bits: int, header: int, block: int
 ) -> None:
-    core = replace(LOIHI2.core, synapse_bits=limit(synapse_bits), axon_header_bits=limit(header))
+    core = replace(
+        LOIHI2.core,
+        synapse_bits=limit(synapse_bits),
+        block_header_bits=limit(header),
+        block_synapses=limit(block),
+    )
     words = core.words_per_axon(synapses, bits)
-    needed = synapses * (synapse_bits - (8 - bits)) + header if synapses else 0
-    assert 0 <= 64 * words - needed < 64
+    blocks = -(-synapses // block)
+    needed = synapses * (synapse_bits - (8 - bits)) + header * blocks
+    assert 0 <= 64 * words - needed <= 63 * blocks
     assert words <= core.words_per_axon(synapses + 1, bits)
     assert words <= core.words_per_axon(synapses, 8)
 
