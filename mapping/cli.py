@@ -30,6 +30,8 @@ from mapping.errors import (
 from mapping.ir.checkpoint import load_network
 from mapping.ir.network import Network
 from mapping.ir.traffic import Calibration, check_payloads
+from mapping.model import load_model
+from mapping.nir import write_nir
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.rules import check_rules
 from mapping.targets.load import load_target, target_data, target_names
@@ -72,12 +74,24 @@ def complain(text: str) -> None:
 
 @app.command("compile")
 def compile_command(
-    model: Annotated[Path, typer.Argument(help="ADLRNS checkpoint folder.")],
+    model: Annotated[Path, typer.Argument(help="ADLRNS checkpoint folder or NIR file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     target: Annotated[str, typer.Option(help="Target name or TOML file.")] = "loihi2",
     calibration: Annotated[
         Path | None,
         typer.Option(help="Input .npz from which spike rates are measured; else 10 % is assumed."),
+    ] = None,
+    dt: Annotated[
+        float | None,
+        typer.Option(help="NIR: step [s]; else as our exporter recorded it, else 1e-4."),
+    ] = None,
+    reset: Annotated[
+        str | None, typer.Option(help="NIR: zero (default) or subtract, which no chip has.")
+    ] = None,
+    integration: Annotated[str | None, typer.Option(help="NIR: euler (default) or exp.")] = None,
+    cuba_order: Annotated[
+        str | None,
+        typer.Option(help="NIR: a CubaLIF voltage sees the new (default) or previous current."),
     ] = None,
     rank: Annotated[
         str | None,
@@ -91,7 +105,7 @@ def compile_command(
     as_json: JsonFlag = False,
 ) -> None:
     """Compile MODEL for a chip and write the program with its report."""
-    network = load_network(model)
+    source = load_model(model, dt_s=dt, reset=reset, integration=integration, cuba_order=cuba_order)
     chip = load_target(target)
     options = CompileOptions(
         rank=_parse_rank(rank),
@@ -101,7 +115,7 @@ def compile_command(
         placer=placer,
         seed=seed,
     )
-    data = None if calibration is None else _load_calibration(calibration, network)
+    data = None if calibration is None else _load_calibration(calibration, source.network)
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -112,10 +126,11 @@ def compile_command(
     ) as progress:
         task = progress.add_task("compile", total=None)
         result = compile_network(
-            network,
+            source.network,
             chip,
             options,
             calibration=data,
+            conventions=source.conventions,
             observer=lambda name, _: progress.update(task, description=f"done: {name}"),
         )
     write_artifact(result.artifact, result.report, output)
@@ -124,6 +139,21 @@ def compile_command(
     else:
         print_summary(result.report)
         say(f"Written to {output}")
+
+
+@app.command("export")
+def export_command(
+    model: Annotated[Path, typer.Argument(help="ADLRNS checkpoint folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="NIR file to write.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the network in a checkpoint as a NIR file, for other tools."""
+    network = load_network(model)
+    write_nir(network, output)
+    if as_json:
+        print_json({"network": network.name, "dt": network.dt_s, "file": str(output)})
+    else:
+        say(f"Written to {output}: steps of {with_prefix(network.dt_s, 's')}, reset to zero")
 
 
 @app.command("check")
@@ -206,6 +236,9 @@ def print_summary(report: dict[str, Any]) -> None:
         f"{network['name']} on {report['target']}: {network['neurons']} neurons, "
         f"{network['synapses']} synapses, {cores['used']} of {cores['available']} cores"
     )
+    if network.get("conventions"):
+        read = ", ".join(f"{name} {value}" for name, value in network["conventions"].items())
+        say(f"Read from NIR with {read}")
     layers = Table(
         "layer",
         "in → out",

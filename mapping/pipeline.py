@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from importlib.metadata import version
@@ -76,6 +76,7 @@ def compile_network(
     options: CompileOptions,
     *,
     calibration: Calibration | None = None,
+    conventions: Mapping[str, str | float] | None = None,
     observer: Observer | None = None,
 ) -> CompileResult:
     """Compile ``network`` for ``chip``.
@@ -85,6 +86,7 @@ def compile_network(
         chip: the target.
         options: what the passes shall do.
         calibration: input from which activity is measured; without it 10 % is assumed.
+        conventions: those under which a front end read the model, for the report and the origin.
         observer: told of every pass, for progress bars and dumps.
 
     Raises:
@@ -115,7 +117,7 @@ def compile_network(
         partitioned=partitioned,
         placement=placement,
         routing=routing,
-        origin=_origin(network, chip, options, calibration, stages),
+        origin=_origin(network, chip, options, calibration, conventions or {}, stages),
     )
     diagnostics = stages.run("check_rules", check_rules, artifact)
     broken = [d for d in diagnostics if d.severity == "error"]
@@ -125,7 +127,7 @@ def compile_network(
         traffic = TrafficProfile.assumed(quantized)
     else:
         traffic = stages.run("measure_traffic", TrafficProfile.measured, quantized, calibration)
-    report = compile_report(artifact, traffic, diagnostics, stages.log)
+    report = compile_report(artifact, traffic, diagnostics, stages.log, conventions or {})
     return CompileResult(artifact=artifact, report=report, diagnostics=diagnostics)
 
 
@@ -134,13 +136,14 @@ def _origin(
     chip: ChipSpec,
     options: CompileOptions,
     calibration: Calibration | None,
+    conventions: Mapping[str, str | float],
     stages: _Stages,
 ) -> Origin:
     described = {key: value for key, value in asdict(options).items() if key != "seed"}
     return Origin(
         tool_version=version("adlrns"),
         seed=options.seed,
-        options=described,
+        options=described | dict(conventions),
         network_sha256=fingerprint(network),
         chip_sha256=sha256(json.dumps(target_data(chip), sort_keys=True).encode()).hexdigest(),
         calibration_sha256=(

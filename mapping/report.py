@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -23,6 +23,7 @@ def compile_report(
     traffic: TrafficProfile,
     diagnostics: Sequence[Diagnostic],
     stages: Sequence[tuple[str, float]],
+    conventions: Mapping[str, str | float],
 ) -> Report:
     """The content of ``report.json``.
 
@@ -31,11 +32,12 @@ def compile_report(
         traffic: expected activity, for the traffic and energy estimates.
         diagnostics: what the design rules found.
         stages: passes with their durations [s].
+        conventions: by which a NIR model was read; empty for a checkpoint, which leaves none open.
     """
     return {
         "schema": REPORT_SCHEMA,
         "target": artifact.chip.name,
-        "network": _network(artifact),
+        "network": _network(artifact) | {"conventions": dict(conventions)},
         "cores": _cores(artifact),
         "noc": _noc(artifact, traffic),
         "estimate": _estimate(artifact, traffic),

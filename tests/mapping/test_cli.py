@@ -10,12 +10,19 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from support.chips import as_toml, limit, tiny_chip
-from support.networks import digits_like_network, random_payloads, recurrent_network, small_network
+from support.networks import (
+    digits_like_network,
+    random_payloads,
+    recurrent_network,
+    relay_network,
+    small_network,
+)
 
 from mapping.artifact.read import load_artifact, load_report
 from mapping.artifact.write import write_artifact
 from mapping.cli import run
 from mapping.ir.checkpoint import DESCRIPTION_FILE, TENSOR_FILE, save_network
+from mapping.nir import write_nir
 from mapping.passes.place import PLACERS
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.targets.load import load_target, target_data, target_names
@@ -152,6 +159,84 @@ def test_compiling_twice_replaces_the_program(cli: Any) -> None:
 def test_a_recurrent_model_compiles(cli: Any) -> None:
     save_network(recurrent_network(), "loop")
     assert cli("compile", "loop", "-o", "out").code == 0
+
+
+def test_an_exported_model_compiles_to_the_same_program(cli: Any) -> None:
+    outcome = cli("export", "model", "-o", "model.nir")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == "Written to model.nir: steps of 1 ms, reset to zero\n"
+    assert cli("export", "model", "-o", "model.nir", "--json").json == {
+        "network": "digits-like",
+        "dt": 1e-3,
+        "file": "model.nir",
+    }
+    cli("compile", "model", "-o", "out")
+    outcome = cli("compile", "model.nir", "-o", "again")
+    assert (outcome.code, outcome.err) == (0, "")
+    one, other = load_artifact("out"), load_artifact("again")
+    assert one.origin.network_sha256 == other.origin.network_sha256
+    for before, after in zip(one.network.projections, other.network.projections, strict=True):
+        np.testing.assert_array_equal(before.mantissas, after.mantissas)
+
+
+def test_the_conventions_of_a_nir_model_are_printed_and_kept(cli: Any) -> None:
+    write_nir(small_network(), "x.nir")
+    assert "Read from NIR" not in cli("compile", "model", "-o", "out").out
+    given = ("--dt", "1e-4", "--reset", "zero", "--integration", "exp", "--cuba-order", "previous")
+    outcome = cli("compile", "x.nir", "-o", "out", *given)
+    read = "Read from NIR with dt 0.0001, reset zero, integration exp, cuba_order previous\n"
+    assert read in outcome.out
+    assert read in cli("inspect", "out").out
+    conventions = {"dt": 1e-4, "reset": "zero", "integration": "exp", "cuba_order": "previous"}
+    assert load_report("out")["network"]["conventions"] == conventions
+    assert conventions.items() <= load_artifact("out").origin.options.items()
+
+
+def test_conventions_that_are_not_given_are_the_files_or_the_usual(cli: Any) -> None:
+    write_nir(small_network(), "x.nir")
+    report = cli("compile", "x.nir", "-o", "out", "--json").json
+    usual = {"dt": 1e-3, "reset": "zero", "integration": "euler", "cuba_order": "new"}
+    assert report["network"]["conventions"] == usual
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--dt", "1e-4"), ("--reset", "zero"), ("--integration", "exp"), ("--cuba-order", "new")],
+)
+def test_a_checkpoint_takes_no_conventions(cli: Any, option: tuple[str, str]) -> None:
+    outcome = cli("compile", "model", "-o", "out", *option)
+    assert_refused(outcome, 2, "ADL-NIR-10", option[0], "checkpoint", "NIR")
+    assert left() == {"model"}
+
+
+@pytest.mark.parametrize(
+    ("model", "option", "error", "words"),
+    [
+        ("x.nir", ("--reset", "subtract"), "ADL-NIR-03", ("--reset", "resets to zero")),
+        ("x.nir", ("--reset", "hard"), "ADL-NIR-02", ("--reset", "zero, subtract")),
+        ("x.nir", ("--dt", "0"), "ADL-NIR-02", ("--dt", "1e-4")),
+        ("no.nir", (), "ADL-NIR-01", ("no.nir", "no such file")),
+        ("text.hdf5", (), "ADL-NIR-01", ("text.hdf5", "damaged")),
+    ],
+)
+def test_a_nir_model_that_cannot_be_read_is_named(
+    cli: Any, model: str, option: tuple[str, ...], error: str, words: tuple[str, ...]
+) -> None:
+    write_nir(small_network(), "x.nir")
+    Path("text.hdf5").write_text("hello")
+    assert_refused(cli("compile", model, "-o", "out", *option), 2, error, *words)
+    assert left() == {"model", "x.nir", "text.hdf5"}
+
+
+def test_a_checkpoint_folder_may_end_in_nir(cli: Any) -> None:
+    save_network(small_network(), "folder.nir")
+    assert cli("compile", "folder.nir", "-o", "out").code == 0
+
+
+def test_a_model_that_nir_cannot_express_is_not_exported(cli: Any) -> None:
+    save_network(relay_network(), "hand")
+    assert_refused(cli("export", "hand", "-o", "x.nir"), 2, "ADL-NIR-09", "z", "LowRank")
+    assert left() == {"model", "hand"}
 
 
 REFUSED: dict[str, tuple[tuple[str, ...], int, str, tuple[str, ...]]] = {
@@ -463,11 +548,15 @@ def test_no_command_shows_the_commands(cli: Any, arguments: tuple[str, ...]) -> 
     shown = outcome.out + outcome.err
     assert "Usage" in shown
     assert "Internal" not in shown
-    for command in ("list", "show", "validate") if arguments else ("compile", "check", "inspect"):
+    for command in (
+        ("list", "show", "validate") if arguments else ("compile", "export", "check", "inspect")
+    ):
         assert command in shown
 
 
-@pytest.mark.parametrize("command", ["compile", "check", "inspect", "simulate", "energy", "demo"])
+@pytest.mark.parametrize(
+    "command", ["compile", "export", "check", "inspect", "simulate", "energy", "demo"]
+)
 def test_every_command_has_help(cli: Any, command: str) -> None:
     outcome = cli(command, "--help")
     assert (outcome.code, outcome.err) == (0, "")
