@@ -238,11 +238,10 @@ def _dense_rules(dense: Dense, populations: Mapping[str, Population]) -> Iterato
             and isinstance(source, Input)
             and not source.delta
             and isinstance(target, Relay)
-            and not target.sigma
             and len(dense.gates_needed) == len(target.block_bounds) - 1,
             f"cannot be held back at the host by {dense.gate!r}",
-            "read the input population as values, target plain relays, name a gate and give one "
-            "count per block",
+            "read the input population as values, target relays, name a gate and give one count "
+            "per block",
         )
 
 
@@ -284,7 +283,7 @@ def _rank_gate_rules(pair: LowRank, populations: Mapping[str, Population]) -> It
     assert gate is not None
     yield len(pair.levels) > 1, "has a gate, but only one level", "drop the gate or add levels"
     yield (
-        gate.at == "relay" or (isinstance(source, Input) and not source.delta and not pair.sigma),
+        gate.at == "relay" or (isinstance(source, Input) and not source.delta),
         "cannot be gated at its source, which must be the input population, coded by values",
         'gate it at the relay: at="relay"',
     )
@@ -292,6 +291,11 @@ def _rank_gate_rules(pair: LowRank, populations: Mapping[str, Population]) -> It
         pair.sigma or not (isinstance(source, Input) and source.delta),
         "would lose the changes that arrive while a gate is closed",
         "let its relays sum them: sigma=True",
+    )
+    yield (
+        gate.at == "source" or not pair.sigma or (isinstance(source, Input) and source.delta),
+        "would take back the sum of all values when a gate closes",
+        'gate it at the source, at="source", or drop sigma',
     )
 
 

@@ -88,14 +88,25 @@ class Reach:
         cls,
         received: Received,
         bias: npt.ArrayLike,
+        threshold: npt.ArrayLike,
         *,
         sigma: bool,
         rectified: bool,
         delta: bool,
+        gated: bool,
     ) -> Reach | None:
-        """What relays send that receive ``received`` and add ``bias``; None if it has no bound."""
+        """What relays send that receive ``received`` and add ``bias``; None if it has no bound.
+
+        Relays that sum values and send changes send what has piled up since they last sent, which
+        is a step's input and what stayed below ``threshold`` before. A gate would make them take
+        the whole sum back, which has no bound.
+        """
         if sigma and not received.delta:
-            return None
+            if gated or not delta:
+                return None
+            rest = np.asarray(threshold, dtype=np.float64)
+            piled = PayloadRange(low=received.packet.low - rest, high=received.packet.high + rest)
+            return cls(packet=piled, signal=piled)
         z = received.signal if sigma else received.packet
         shift = np.asarray(bias, dtype=np.float64)
         floor = 0.0 if rectified else -np.inf

@@ -236,7 +236,7 @@ class _Quantization:
             scale, images = self._fit_relay(relay, relay.bias[part], pieces)
             bias[part] = np.rint(relay.bias[part] * scale)
             threshold[part] = np.minimum(np.floor(relay.threshold[part] * scale), limit)
-            reach = self._relay_reach(relay, pieces, images, bias[part])
+            reach = self._relay_reach(relay, pieces, images, bias[part], threshold[part])
             sources.append(_Source(start=start, stop=stop, reach=reach, unit=1.0 / scale))
             self._emit(pieces, images, scale, start)
         self.sources[relay.name] = sources
@@ -259,7 +259,11 @@ class _Quantization:
         payload = 2.0 ** (self.numeric.payload_bits.value - 1) - 1
         accumulator = 2.0 ** (self.numeric.accumulator_bits.value - 1) - 1
         largest = min(payload, accumulator / (256 * bias.size)) / (1 + relay.delta)
-        ranges = [p.source.reach.signal if relay.sigma else p.source.reach.packet for p in pieces]
+        changes = all(p.source.reach.delta for p in pieces)
+        ranges = [
+            p.source.reach.signal if relay.sigma and changes else p.source.reach.packet
+            for p in pieces
+        ]
         ceiling = self._unshifted(pieces)
         if bias.any():
             largest /= 2
@@ -270,7 +274,12 @@ class _Quantization:
         return fit.scale, fit.images
 
     def _relay_reach(
-        self, relay: Relay, pieces: list[_Piece], images: list[_Image], bias: FloatArray
+        self,
+        relay: Relay,
+        pieces: list[_Piece],
+        images: list[_Image],
+        bias: FloatArray,
+        threshold: FloatArray,
     ) -> Reach:
         unit = 2.0 ** (9 - self.weight_bits)
         parts = [
@@ -280,15 +289,18 @@ class _Quantization:
         reach = Reach.of_relay(
             Received.of(parts, bias.size),
             bias,
+            threshold,
             sigma=relay.sigma,
             rectified=relay.rectified,
             delta=relay.delta,
+            gated=any(relay.gates_needed),
         )
         if reach is None:
             raise QuantizationError(
-                "sums the values of every step, without end",
+                "would send the sum of the values of every step, without end",
                 where=relay.name,
-                remedy="drop sigma, or let its sources send changes (delta)",
+                remedy="drop sigma, or send changes (delta) and gate at the source, or let its "
+                "sources send changes",
                 code="ADL-QNT-04",
             )
         return reach

@@ -174,9 +174,11 @@ def _relayed(artifact: Artifact, ranges: dict[str, Reach], relay: IntegerRelay) 
     return Reach.of_relay(
         Received.of(_rows(artifact, ranges, relay), relay.size),
         relay.bias,
+        relay.threshold,
         sigma=relay.sigma,
         rectified=relay.rectified,
         delta=relay.delta,
+        gated=any(relay.gates_needed),
     )
 
 
