@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from importlib.metadata import version
 from typing import ParamSpec, TypeVar
 
 from mapping.artifact.schema import Artifact, Origin
+from mapping.budget import priced_energies
 from mapping.errors import DesignRuleError
 from mapping.ir.checkpoint import fingerprint
 from mapping.ir.diagnostic import Diagnostic
@@ -127,6 +128,8 @@ def compile_network(
         traffic = TrafficProfile.assumed(quantized)
     else:
         traffic = stages.run("measure_traffic", TrafficProfile.measured, quantized, calibration)
+        budgets = stages.run("price_budgets", priced_energies, artifact, calibration)
+        artifact = replace(artifact, budgets=budgets)
     report = compile_report(artifact, traffic, diagnostics, stages.log, conventions or {})
     return CompileResult(artifact=artifact, report=report, diagnostics=diagnostics)
 

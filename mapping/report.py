@@ -41,6 +41,7 @@ def compile_report(
         "cores": _cores(artifact),
         "noc": _noc(artifact, traffic),
         "estimate": _estimate(artifact, traffic),
+        "budgets": [asdict(entry) for entry in artifact.budgets],
         "diagnostics": [asdict(d) for d in diagnostics],
         "stages": [{"name": name, "seconds": seconds} for name, seconds in stages],
     }
@@ -78,6 +79,7 @@ def _layers(artifact: Artifact) -> list[Report]:
         specs.setdefault(spec.layer, []).append(spec)
     sizes = {p.name: p.size for p in artifact.partitioned.populations}
     errors = {f.projection: f for f in artifact.partitioned.fidelity}
+    gated = {g.layer: g for g in artifact.partitioned.gated_layers()}
     rows: list[Report] = []
     for layer, parts in specs.items():
         factored = {"V", "U"} <= {spec.part for spec in parts}
@@ -93,6 +95,7 @@ def _layers(artifact: Artifact) -> list[Report]:
                 "in": wide,
                 "out": narrow,
                 "rank": rank,
+                "levels": list(gated[layer].levels) if layer in gated else [rank],
                 "realisation": "factored" if factored else "fused" if fused else "full",
                 "cores": len(_cores_of(artifact, parts)),
                 "weight_bits": first.weight_bits,

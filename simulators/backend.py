@@ -57,7 +57,7 @@ def simulate(
         probe: states of LIF populations to record, any of ``u`` and ``v``.
         steps: present only the first ``steps`` input steps.
         price: of a level's cost, for the gates; :func:`mapping.budget.price_for` finds the one
-            that keeps an energy budget.
+            that keeps to an energy budget.
         deadline_s: time limit for a backend that can hang, in seconds.
 
     Raises:

@@ -9,11 +9,14 @@ from typing import Annotated
 import typer
 
 from mapping.artifact.read import load_artifact, load_report
+from mapping.budget import price_for
 from mapping.cli import ArtifactPath, JsonFlag, out, print_json, say
 from simulators.backend import simulate
 from simulators.curve import load_curve
 from simulators.energy.estimate import estimate_energy
+from simulators.energy.sweep import curve_table, measure_curve
 from simulators.energy.table import core_table, energy_lines
+from simulators.ranks import rank_usage
 from simulators.trace import load_stimulus, load_trace
 
 
@@ -24,6 +27,14 @@ def simulate_command(
         typer.Option("--input", help="Input .npz: spikes (samples, steps, *shape), labels."),
     ],
     backend: Annotated[str, typer.Option(help="chip, lava or oracle.")] = "chip",
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Dynamic energy per sample, in mJ, that gated layers keep to on average; without "
+            "it, every gate whose level gains anything is on.",
+        ),
+    ] = None,
     probe: Annotated[str, typer.Option(help="States to record, e.g. u,v.")] = "",
     steps: Annotated[int | None, typer.Option(help="Present only the first T steps.")] = None,
     deadline: Annotated[
@@ -41,11 +52,16 @@ def simulate_command(
         backend,
         probe=[p for p in probe.split(",") if p],
         steps=steps,
+        price=0.0 if budget is None else price_for(program, budget * 1e-3),
         deadline_s=deadline,
     )
     if output is not None:
         trace.save(output)
+    usage = rank_usage(program, trace)
     summary = trace.summary()
+    if usage:
+        summary["price"] = trace.price
+        summary["mean_rank"] = {layer: used.mean for layer, used in usage.items()}
     if as_json:
         print_json(summary)
         return
@@ -55,8 +71,35 @@ def simulate_command(
         f"{summary['spikes_total']} spikes, {trace.seconds:.3g} s"
         + (f", accuracy {accuracy:.2%}" if accuracy is not None else "")
     )
+    for layer, used in usage.items():
+        shares = ", ".join(f"{rank}: {share:.1%}" for rank, share in used.shares.items())
+        say(f"Rank of {layer}: {used.mean:.2f} on average ({shares} of all steps)")
     if output is not None:
         say(f"Written to {output}")
+
+
+def curve_command(
+    artifact: ArtifactPath,
+    stimulus: Annotated[Path, typer.Option("--input", help="Input .npz, best with labels.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="curve.json to write.")],
+    baseline: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of a program without gates to compare with; may be repeated."),
+    ] = None,
+    points: Annotated[int, typer.Option(min=2, help="Number of budgets.")] = 7,
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure accuracy and energy of a gated program over budgets, beside its baselines."""
+    program = load_artifact(artifact)
+    spikes = load_stimulus(stimulus).checked(program.partitioned.input, where=str(stimulus))
+    others = {path.name: load_artifact(path) for path in baseline or []}
+    curve = measure_curve(program, spikes, baselines=others, points=points, split=stimulus.name)
+    curve.save(output)
+    if as_json:
+        print_json(curve.model_dump(by_alias=True))
+        return
+    out.print(curve_table(curve))
+    say(f"Written to {output}")
 
 
 def energy_command(

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mapping.artifact.atomic import atomic_file
 from mapping.artifact.schema import Artifact
 from mapping.errors import ArtifactError, ConfigError
 
@@ -152,6 +153,15 @@ class Curve(_Record):
             remedy="measure the curve of this artifact and use that file",
             code="ADL-CRV-02",
         )
+
+    def save(self, path: Path | str) -> None:
+        """Write the curve as JSON, whole or not at all.
+
+        Raises:
+            ArtifactError: ADL-ART-01, the file cannot be written.
+        """
+        with atomic_file(Path(path)) as work:
+            work.write_text(self.model_dump_json(by_alias=True, indent=1) + "\n", "utf-8")
 
 
 def load_curve(path: Path | str) -> Curve:

@@ -22,6 +22,7 @@ def run_oracle(run: Run) -> ExecutionTrace:
         program=run.artifact.origin.fingerprint(),
         output=network.output,
         seconds=time.perf_counter() - start,
+        price=run.price,
         spikes=result.spikes,
         u=result.u if "u" in run.probe else {},
         v=result.v if "v" in run.probe else {},

@@ -98,6 +98,7 @@ class ExecutionTrace:
         program: fingerprint of the artifact that ran.
         output: name of the output population.
         seconds: wall-clock duration of the run itself.
+        price: of a level's cost, that the gates paid.
         spikes: payloads sent by each population but the input (0 or 1 for LIF).
         u, v: states after each step of the LIF populations, if probed.
         counts: actions per core, if the backend counts.
@@ -110,6 +111,7 @@ class ExecutionTrace:
     program: str
     output: str
     seconds: float
+    price: float
     spikes: dict[str, IntArray]
     u: dict[str, IntArray]
     v: dict[str, IntArray]
@@ -168,6 +170,7 @@ class ExecutionTrace:
             "program": self.program,
             "output": self.output,
             "seconds": self.seconds,
+            "price": self.price,
         }
         arrays: Arrays = {"about": np.array(json.dumps(about))}
         for group in ("spikes", "u", "v"):

@@ -92,6 +92,7 @@ def load_artifact(path: Path | str) -> Artifact:
         placement=Placement(slots=tuple(record.slot for record in manifest.cores)),
         routing=routing,
         origin=manifest.origin,
+        budgets=tuple(manifest.budgets),
     )
 
 

@@ -51,15 +51,33 @@ class Origin:
         return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricedEnergy:
+    """What an inference took on the calibration data while the gates paid ``price``.
+
+    Attributes:
+        price: of a level's cost, see :class:`mapping.ir.elements.Gate`.
+        energy_j: mean dynamic energy per sample [J].
+    """
+
+    price: float
+    energy_j: float
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Artifact:
-    """A compiled program in memory."""
+    """A compiled program in memory.
+
+    Attributes:
+        budgets: by rising price, what a gated program takes; empty without gates or calibration.
+    """
 
     chip: ChipSpec
     partitioned: PartitionedNetwork
     placement: Placement
     routing: Routing
     origin: Origin
+    budgets: tuple[PricedEnergy, ...] = ()
 
     @cached_property
     def network(self) -> QuantizedNetwork:
@@ -149,4 +167,5 @@ class ManifestRecord(_Record):
     projections: list[ProjectionSpec]
     fidelity: list[WeightFidelity]
     cores: list[CoreRecord]
+    budgets: list[PricedEnergy]
     chip: dict[str, object]

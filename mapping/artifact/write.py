@@ -108,6 +108,7 @@ def manifest_record(artifact: Artifact, files: dict[str, str]) -> ManifestRecord
             )
             for program, slot in zip(partitioned.cores, artifact.placement.slots, strict=True)
         ],
+        budgets=list(artifact.budgets),
         chip=target_data(artifact.chip),
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 from mapping.ir.network import Input, frozen_array
 from mapping.ir.quantized import (
     Int8Array,
+    IntegerGate,
     IntegerPopulation,
     IntegerProjection,
     ProjectionSpec,
@@ -40,6 +41,20 @@ class CompartmentGroup:
 
     def __str__(self) -> str:
         return f"{self.population}[{self.start}:{self.stop}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatedLayer:
+    """A factor pair that chooses its rank at run time.
+
+    Attributes:
+        layer: name of the projection of the model; gate: of its gate population.
+        levels: rising ranks.
+    """
+
+    layer: str
+    gate: str
+    levels: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -132,6 +147,17 @@ class PartitionedNetwork:
     def population(self, name: str) -> IntegerPopulation:
         """The population called ``name``."""
         return next(p for p in self.populations if p.name == name)
+
+    def gated_layers(self) -> tuple[GatedLayer, ...]:
+        """The layers that have a gate."""
+        found = []
+        for gate in self.populations:
+            if isinstance(gate, IntegerGate):
+                layer = next(s.layer for s in self.projections if s.target == gate.name)
+                factors = (s for s in self.projections if (s.layer, s.part) == (layer, "V"))
+                levels = sorted({s.target_stop for s in factors})
+                found.append(GatedLayer(layer=layer, gate=gate.name, levels=tuple(levels)))
+        return tuple(found)
 
     def destinations(self) -> dict[str, list[Destination]]:
         """Per source population: where its packets go, merged, sorted by core.

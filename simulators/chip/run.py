@@ -51,6 +51,7 @@ def run_chip(run: Run) -> ExecutionTrace:
         program=artifact.origin.fingerprint(),
         output=artifact.partitioned.output,
         seconds=seconds,
+        price=run.price,
         spikes={name: spikes[..., where].astype(np.int64) for name, where in part.items()},
         u=probed["u"],
         v=probed["v"],

@@ -76,10 +76,13 @@ class EnergyReport:
         """Dynamic energy plus the static energy of the used cores [J]."""
         return self.dynamic_j + self.static_j
 
+    def core_dynamic_j(self) -> FloatArray:
+        """``(cores,)`` dynamic energy [J]."""
+        return np.asarray(np.sum([e.sum(axis=0) for e in self.core_step_j.values()], axis=0))
+
     def core_j(self) -> FloatArray:
         """``(cores,)`` dynamic plus own static energy [J]."""
-        dynamic = np.sum([energy.sum(axis=0) for energy in self.core_step_j.values()], axis=0)
-        return np.asarray(dynamic + self.static_core_j)
+        return self.core_dynamic_j() + self.static_core_j
 
     def interval_j(self) -> tuple[float, float]:
         """Where the total lies if every constant lies within its factor [J]."""

@@ -39,6 +39,7 @@ def run_lava(run: Run) -> ExecutionTrace:
         backend="lava",
         program=run.artifact.origin.fingerprint(),
         output=run.artifact.partitioned.output,
+        price=run.price,
         **result,
     )
 

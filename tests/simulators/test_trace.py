@@ -38,6 +38,7 @@ def test_the_answer_is_the_class_with_most_spikes_and_ties_go_down() -> None:
 
     spikes = np.array([[[0, 1, 1], [0, 1, 1]], [[0, 0, 0], [0, 0, 0]], [[0, 0, 1], [1, 0, 1]]])
     trace = ExecutionTrace(
+        price=0.0,
         backend="chip",
         program="",
         output="out",
