@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
 from support.chips import tiny_chip
 from support.errors import refused
-from support.gated import compiled, program, spikes
+from support.gated import At, compiled, program, rate_gated_network, spikes
 from support.networks import small_network
 
 from mapping.artifact.read import load_artifact
@@ -17,8 +16,6 @@ from mapping.errors import ConfigError
 from mapping.pipeline import CompileOptions, compile_network
 from simulators.backend import simulate
 from simulators.energy.estimate import estimate_energy
-
-At = Literal["relay", "source"]
 
 
 @pytest.mark.parametrize("at", ["relay", "source"])
@@ -87,8 +84,6 @@ def test_the_table_is_stored_and_reported(tmp_path: Path) -> None:
 
 
 def test_a_chosen_rank_drops_the_gate_and_its_table() -> None:
-    from support.gated import rate_gated_network
-
     result = compile_network(
         rate_gated_network(), tiny_chip(), CompileOptions(rank=4), calibration=None
     )

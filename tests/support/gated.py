@@ -16,8 +16,10 @@ from mapping.ir.traffic import Calibration
 from mapping.pipeline import CompileOptions, CompileResult, compile_network
 from simulators.trace import Stimulus
 
+At = Literal["relay", "source"]
 
-def rate_gated_network(*, at: Literal["relay", "source"] = "source", seed: int = 0) -> Network:
+
+def rate_gated_network(*, at: At = "source", seed: int = 0) -> Network:
     """12 binary inputs, levels 2, 4 and 6, 8 hidden and 3 output neurons, a gate at ``at``."""
     network = digits_like_network(
         rank=6, levels=(2, 4, 6), hidden=8, classes=3, shape=(12,), payload_max=1, seed=seed
@@ -48,9 +50,7 @@ def spikes(samples: int = 40, steps: int = 12, seed: int = 1) -> Stimulus:
 
 
 @cache
-def compiled(
-    at: Literal["relay", "source"] = "source", *, calibrated: bool = True
-) -> CompileResult:
+def compiled(at: At = "source", *, calibrated: bool = True) -> CompileResult:
     """The network on a chip of 3 × 2 tiles, priced on :func:`spikes`."""
     calibration = Calibration(payloads=spikes().payloads) if calibrated else None
     return compile_network(
@@ -61,6 +61,6 @@ def compiled(
     )
 
 
-def program(at: Literal["relay", "source"] = "source") -> Artifact:
+def program(at: At = "source") -> Artifact:
     """The compiled program."""
     return compiled(at).artifact
