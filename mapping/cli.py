@@ -257,7 +257,7 @@ def print_summary(report: dict[str, Any]) -> None:
         layers.add_row(
             Text(layer["name"]),
             f"{layer['in']} → {layer['out']}",
-            str(layer["rank"]),
+            ", ".join(map(str, layer["levels"])),
             layer["realisation"],
             str(layer["cores"]),
             str(layer["weight_bits"]),
@@ -285,6 +285,13 @@ def print_summary(report: dict[str, Any]) -> None:
         f"and {latency} per step,\nof it {with_prefix(estimate['static_j_per_step'], 'J')} static "
         "on the used cores"
     )
+    if report["budgets"]:
+        energies = [entry["energy_j"] for entry in report["budgets"]]
+        say(
+            f"Gates: the dial goes from {with_prefix(min(energies), 'J')} to "
+            f"{with_prefix(max(energies), 'J')} of dynamic energy per inference on the calibration "
+            "data;\nset it with `simulate --budget`"
+        )
     for diagnostic in report["diagnostics"]:
         say(_line(diagnostic))
 

@@ -29,7 +29,7 @@ def layers(sources: Sources) -> Section:
             layer["name"],
             number(layer["in"]),
             number(layer["out"]),
-            number(layer["rank"]),
+            ", ".join(map(str, layer["levels"])),
             layer["realisation"],
             number(layer["cores"]),
             number(layer["weight_bits"]),

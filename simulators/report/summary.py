@@ -152,7 +152,7 @@ def _ranks(layers: list[dict[str, Any]]) -> Fact:
     low = [layer for layer in layers if layer["kind"] == "low_rank"]
     if not low:
         return Fact(name="Rank", value="full", detail="no low-rank layer")
-    ranks = sorted({layer["rank"] for layer in low})
+    ranks = sorted({level for layer in low for level in layer["levels"]})
     if len(ranks) == 1:
         value: Cell = Quantity(value=ranks[0], text=f"{ranks[0]:,}")
     else:

@@ -113,7 +113,7 @@ def test_calibration_adds_a_stage() -> None:
         calibration=Calibration(payloads=random_payloads(small_network())),
         observer=lambda name, _: seen.append(name),
     )
-    assert seen == [*PASSES, "measure_traffic"]
+    assert seen == [*PASSES, "measure_traffic", "price_budgets"]
     assert [s["name"] for s in report_of(result)["stages"]] == seen
 
 

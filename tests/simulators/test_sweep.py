@@ -12,14 +12,14 @@ from support.gated import compiled, program, rate_gated_network, spikes
 from mapping.artifact.write import write_artifact
 from mapping.cli import run as adlrns_map
 from mapping.errors import ConfigError
-from mapping.pipeline import CompileOptions, compile_network
+from mapping.pipeline import CompileOptions, CompileResult, compile_network
 from simulators.backend import simulate
 from simulators.curve import load_curve
 from simulators.energy.estimate import estimate_energy
 from simulators.energy.sweep import curve_table, measure_curve
 
 
-def fixed_rank():
+def fixed_rank() -> CompileResult:
     """The same network at one rank, for comparison."""
     options = CompileOptions(rank=4, neurons_per_core=6)
     return compile_network(rate_gated_network(), tiny_chip(), options)
