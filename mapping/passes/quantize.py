@@ -10,7 +10,7 @@ block of a projection then gets the exponent that uses its mantissa bits best.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import ceil, inf, log2
+from math import ceil, inf
 
 import networkx as nx
 import numpy as np
@@ -38,11 +38,11 @@ from mapping.ir.quantized import (
     QuantizedNetwork,
     WeightFidelity,
 )
-from mapping.ir.ranges import PayloadRange, Reach, Received, delivered_range
+from mapping.ir.ranges import Reach, Received
+from mapping.passes.weight_grid import Image, Piece, Source, WeightGrid, fidelity, worst_input
 from mapping.semantics.fixedpoint import DECAY_UNIT, STATE_LIMIT, STATE_SHIFT
 from mapping.targets.spec import ChipSpec, NumericSpec
 
-_SCALES_TRIED = 33
 _FINEST_THRESHOLD = 2**11
 """A finer threshold would gain nothing and take the room that inhibition needs: v saturates at
 2**17 threshold units, here at 64 thresholds or more below zero."""
@@ -78,7 +78,11 @@ class Quantize:
                 remedy="choose a number in that range",
                 code="ADL-CFG-04",
             )
-        work = _Quantization(network=network, numeric=chip.numeric, weight_bits=bits)
+        work = _Quantization(
+            network=network,
+            numeric=chip.numeric,
+            grid=WeightGrid(numeric=chip.numeric, weight_bits=bits),
+        )
         for population in _sources_first(network):
             work.add(population)
         work.emit_control()
@@ -86,56 +90,13 @@ class Quantize:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Source:
-    """One block of source compartments: what it sends, float value of a payload unit."""
-
-    start: int
-    stop: int
-    reach: Reach
-    unit: float
-
-
-@dataclass(slots=True, kw_only=True)
-class _Piece:
-    """The weights from one source block to one target block, in float units per payload unit."""
-
-    dense: Dense
-    source: _Source
-    weight: FloatArray
-    suffix: str
-    gates_needed: int = 0
-
-    @property
-    def per_unit(self) -> FloatArray:
-        return self.weight * self.source.unit
-
-
-@dataclass(slots=True, kw_only=True)
-class _Image:
-    """A piece on the grid, with its squared output error in float units."""
-
-    exponent: int
-    mantissas: FloatArray
-    error: float
-
-
-@dataclass(slots=True, kw_only=True)
-class _Fit:
-    """The images of all pieces at one scale and the largest integer input that they make."""
-
-    scale: float
-    images: list[_Image]
-    peak: float
-
-
-@dataclass(slots=True, kw_only=True)
 class _Quantization:
     network: Network
     numeric: NumericSpec
-    weight_bits: int
+    grid: WeightGrid
     populations: dict[str, IntegerPopulation] = field(default_factory=dict)
     projections: dict[str, list[IntegerProjection]] = field(init=False)
-    sources: dict[str, list[_Source]] = field(default_factory=dict)
+    sources: dict[str, list[Source]] = field(default_factory=dict)
     fidelity: dict[str, WeightFidelity] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -171,7 +132,7 @@ class _Quantization:
 
     def _add_source(self, population: Population, reach: Reach, unit: float) -> None:
         self.sources[population.name] = [
-            _Source(start=0, stop=population.size, reach=reach, unit=unit)
+            Source(start=0, stop=population.size, reach=reach, unit=unit)
         ]
 
     def _add_input(self, population: Input) -> None:
@@ -199,11 +160,11 @@ class _Quantization:
         finest = min(2**self.numeric.threshold_bits.value - 1, _FINEST_THRESHOLD)
         from_threshold = finest / lif.threshold
         from_bias = bias_limit / (bias * 2**STATE_SHIFT) if bias else inf
-        fit = self._fit(pieces, held, lif.size, min(from_threshold, from_bias), input_limit)
+        fit = self.grid.fit(pieces, held, lif.size, min(from_threshold, from_bias), input_limit)
         threshold = round(fit.scale * lif.threshold)
         if threshold < 1:
             packets = [piece.source.reach.packet for piece in pieces]
-            peak = _worst_input(pieces, packets, lif.size) / lif.threshold
+            peak = worst_input(pieces, packets, lif.size) / lif.threshold
             blamed = "the bias" if from_bias * lif.threshold < 1 else "one step's input"
             raise QuantizationError(
                 f"the threshold {lif.threshold} rounds to zero, since {blamed} can reach "
@@ -226,7 +187,7 @@ class _Quantization:
         self._emit(pieces, fit.images, fit.scale, 0)
 
     def _add_relay(self, relay: Relay) -> None:
-        sources: list[_Source] = []
+        sources: list[Source] = []
         threshold, bias = np.zeros(relay.size), np.zeros(relay.size)
         limit = 2.0 ** (self.numeric.payload_bits.value - 1) - 1
         bounds = zip(relay.block_bounds, relay.block_bounds[1:], strict=False)
@@ -237,7 +198,7 @@ class _Quantization:
             bias[part] = np.rint(relay.bias[part] * scale)
             threshold[part] = np.minimum(np.floor(relay.threshold[part] * scale), limit)
             reach = self._relay_reach(relay, pieces, images, bias[part], threshold[part])
-            sources.append(_Source(start=start, stop=stop, reach=reach, unit=1.0 / scale))
+            sources.append(Source(start=start, stop=stop, reach=reach, unit=1.0 / scale))
             self._emit(pieces, images, scale, start)
         self.sources[relay.name] = sources
         self.populations[relay.name] = IntegerRelay(
@@ -253,8 +214,8 @@ class _Quantization:
         )
 
     def _fit_relay(
-        self, relay: Relay, bias: FloatArray, pieces: list[_Piece]
-    ) -> tuple[float, list[_Image]]:
+        self, relay: Relay, bias: FloatArray, pieces: list[Piece]
+    ) -> tuple[float, list[Image]]:
         """Scale and weights of one rank block, such that what it sends fits a packet."""
         payload = 2.0 ** (self.numeric.payload_bits.value - 1) - 1
         accumulator = 2.0 ** (self.numeric.accumulator_bits.value - 1) - 1
@@ -264,26 +225,25 @@ class _Quantization:
             p.source.reach.signal if relay.sigma and changes else p.source.reach.packet
             for p in pieces
         ]
-        ceiling = self._unshifted(pieces)
+        ceiling = self.grid.unshifted(pieces)
         if bias.any():
             largest /= 2
             ceiling = min(ceiling, largest / float(np.abs(bias).max()))
             if not pieces:
                 ceiling = 1.0
-        fit = self._fit(pieces, ranges, bias.size, ceiling, largest)
+        fit = self.grid.fit(pieces, ranges, bias.size, ceiling, largest)
         return fit.scale, fit.images
 
     def _relay_reach(
         self,
         relay: Relay,
-        pieces: list[_Piece],
-        images: list[_Image],
+        pieces: list[Piece],
+        images: list[Image],
         bias: FloatArray,
         threshold: FloatArray,
     ) -> Reach:
-        unit = 2.0 ** (9 - self.weight_bits)
         parts = [
-            (image.mantissas * unit, image.exponent, piece.source.reach)
+            (image.mantissas * self.grid.unit, image.exponent, piece.source.reach)
             for piece, image in zip(pieces, images, strict=True)
         ]
         reach = Reach.of_relay(
@@ -309,9 +269,9 @@ class _Quantization:
         pieces = self._pieces(gate.name, 0, gate.size)
         packets = [piece.source.reach.packet for piece in pieces]
         offset = float(np.abs(gate.bias).max())
-        ceiling = min(self._unshifted(pieces), STATE_LIMIT / 4 / offset if offset else inf)
+        ceiling = min(self.grid.unshifted(pieces), STATE_LIMIT / 4 / offset if offset else inf)
         limit = 2 ** (self.numeric.activation_bits.value - 1) - 1
-        fit = self._fit(pieces, packets, gate.size, ceiling, limit)
+        fit = self.grid.fit(pieces, packets, gate.size, ceiling, limit)
         self._emit(pieces, fit.images, fit.scale, 0)
         triggers = self._pieces(gate.name, 0, gate.size, port="control")
         unit = triggers[0].source.unit if triggers else 1.0
@@ -328,7 +288,7 @@ class _Quantization:
 
     def _pieces(
         self, target: str, start: int, stop: int, suffix: str = "", port: Port = "signal"
-    ) -> list[_Piece]:
+    ) -> list[Piece]:
         pieces = []
         for projection in self.network.incoming(target):
             assert isinstance(projection, Dense), "low-rank projections are realised first"
@@ -342,9 +302,9 @@ class _Quantization:
                 part = f".{number}" if isinstance(self._origin(projection), Relay) else ""
                 read = slice(first - columns.start, last - columns.start)
                 pieces.append(
-                    _Piece(
+                    Piece(
                         dense=projection,
-                        source=_Source(
+                        source=Source(
                             start=first,
                             stop=last,
                             reach=source.reach.part(first - source.start, last - source.start),
@@ -372,104 +332,26 @@ class _Quantization:
                 pieces = self._pieces(target.name, 0, target.size, port="control")
                 own = [piece for piece in pieces if piece.dense is projection]
                 images = [
-                    _Image(exponent=_CONTROL_BITS - 9, mantissas=piece.weight, error=0.0)
+                    Image(exponent=_CONTROL_BITS - 9, mantissas=piece.weight, error=0.0)
                     for piece in own
                 ]
                 for piece in own:
                     piece.source.unit = 1.0
                 self._emit(own, images, 1.0, 0, weight_bits=_CONTROL_BITS)
 
-    def _unshifted(self, pieces: list[_Piece]) -> float:
-        """The scale at which the largest weight needs no shift."""
-        weight = max((float(np.abs(p.per_unit).max()) for p in pieces), default=0.0)
-        return self._grid_top / weight if weight else inf
-
     def _origin(self, projection: Dense) -> Population:
         return self.network.population(projection.source)
 
-    def _fit(
-        self,
-        pieces: list[_Piece],
-        ranges: list[PayloadRange],
-        size: int,
-        ceiling: float,
-        largest_input: float,
-    ) -> _Fit:
-        """Scale, mantissas and exponents with the smallest weighted rounding error.
-
-        Args:
-            pieces: everything that the ``size`` target compartments receive.
-            ranges: of the payloads of each piece, for the bound on the input.
-            size: number of target compartments.
-            ceiling: largest scale that thresholds and biases allow.
-            largest_input: bound on the magnitude of the integer input.
-        """
-        peak = _worst_input(pieces, ranges, size)
-        if peak:
-            ceiling = min(ceiling, largest_input / peak)
-            largest = max(float(np.abs(p.per_unit).max()) for p in pieces)
-            top = self._grid_top * 2.0**self.numeric.weight_exponent_max.value
-            ceiling = min(ceiling, top / largest)
-        elif ceiling == inf:
-            ceiling = 1.0
-        while True:
-            scales = np.geomspace(ceiling, ceiling / 2, _SCALES_TRIED)
-            fits = [self._round_all(pieces, ranges, size, float(scale)) for scale in scales]
-            best = min(fits, key=lambda fit: sum(image.error for image in fit.images))
-            if best.peak <= largest_input:
-                return best
-            ceiling *= 0.95
-
-    def _round_all(
-        self, pieces: list[_Piece], ranges: list[PayloadRange], size: int, scale: float
-    ) -> _Fit:
-        images = [self._round(piece, scale) for piece in pieces]
-        unit = 2.0 ** (9 - self.weight_bits)
-        parts = (
-            (image.mantissas * unit, image.exponent, payloads)
-            for image, payloads in zip(images, ranges, strict=True)
-        )
-        peak = float(delivered_range(parts, size).magnitude.max())
-        return _Fit(scale=scale, images=images, peak=peak)
-
-    @property
-    def _grid_top(self) -> float:
-        """The largest weight on the grid."""
-        return (2.0 ** (self.weight_bits - 1) - 1) * 2.0 ** (9 - self.weight_bits)
-
-    def _round(self, piece: _Piece, scale: float) -> _Image:
-        """Mantissas and exponent of one piece; one exponent less, with clipping, is tried too."""
-        wanted = piece.per_unit * scale
-        largest = float(np.abs(wanted).max(initial=0.0))
-        low, high = (self.numeric.weight_exponent_min.value, self.numeric.weight_exponent_max.value)
-        exact = ceil(log2(largest / self._grid_top)) if largest else 0
-        exact = min(max(exact, low), high)
-        accumulator = 2 ** (self.numeric.accumulator_bits.value - 1) - 1
-        reach = piece.source.reach.packet.magnitude
-        bound = 2 ** (self.weight_bits - 1)
-        images: list[_Image] = []
-        for exponent in range(max(exact - 1, low), high + 1):
-            unit = 2.0 ** (9 - self.weight_bits + exponent)
-            mantissas = np.clip(np.rint(wanted / unit), -bound, bound - 1)
-            miss = (mantissas * unit - wanted) / scale * reach
-            image = _Image(exponent=exponent, mantissas=mantissas, error=float((miss**2).sum()))
-            peak_sum = float((np.abs(mantissas) @ reach).max()) * 2.0 ** (9 - self.weight_bits)
-            if peak_sum <= accumulator or exponent == high:
-                images.append(image)
-            if images and exponent >= exact:
-                break
-        return min(images, key=lambda image: image.error)
-
     def _emit(
         self,
-        pieces: list[_Piece],
-        images: list[_Image],
+        pieces: list[Piece],
+        images: list[Image],
         scale: float,
         start: int,
         *,
         weight_bits: int | None = None,
     ) -> None:
-        bits = self.weight_bits if weight_bits is None else weight_bits
+        bits = self.grid.weight_bits if weight_bits is None else weight_bits
         for piece, image in zip(pieces, images, strict=True):
             dense = piece.dense
             spec = ProjectionSpec(
@@ -494,7 +376,7 @@ class _Quantization:
                 IntegerProjection(spec=spec, mantissas=image.mantissas.astype(np.int8))
             )
             unit = 2.0 ** (9 - bits + image.exponent) / (scale * piece.source.unit)
-            self.fidelity[spec.name] = _fidelity(
+            self.fidelity[spec.name] = fidelity(
                 spec.name, piece.weight, image.mantissas, unit, bits
             )
 
@@ -523,13 +405,6 @@ def _sources_first(network: Network) -> list[Population]:
     return [*inputs, *relayed, *gates, *(p for p in network.populations if isinstance(p, Lif))]
 
 
-def _worst_input(pieces: list[_Piece], ranges: list[PayloadRange], size: int) -> float:
-    """Largest magnitude that the pieces can add up to in any of ``size`` targets [float units]."""
-    parts = ((p.per_unit, None, payloads) for p, payloads in zip(pieces, ranges, strict=True))
-    total = delivered_range(parts, size)
-    return float(total.magnitude.max())
-
-
 def _bias(bias: FloatArray, numeric: NumericSpec) -> tuple[FloatArray, int]:
     """Mantissas and the smallest exponent that holds all of them."""
     limit = 2 ** (numeric.bias_mantissa_bits.value - 1) - 1
@@ -538,18 +413,3 @@ def _bias(bias: FloatArray, numeric: NumericSpec) -> tuple[FloatArray, int]:
         if np.abs(mantissa).max() <= limit:
             break
     return np.clip(mantissa, -limit, limit), exponent
-
-
-def _fidelity(
-    name: str, weight: FloatArray, mantissas: FloatArray, unit: float, weight_bits: int
-) -> WeightFidelity:
-    norm = float(np.linalg.norm(weight))
-    beyond = (weight / unit > 2 ** (weight_bits - 1) - 0.5) | (
-        weight / unit < -(2 ** (weight_bits - 1)) - 0.5
-    )
-    return WeightFidelity(
-        projection=name,
-        relative_error=float(np.linalg.norm(mantissas * unit - weight)) / norm if norm else 0.0,
-        clipped=float(beyond.mean()),
-        zeroed=float(((mantissas == 0) & (weight != 0)).mean()),
-    )

@@ -1,0 +1,177 @@
+"""Weights on the chip's grid: the scale, mantissas and exponents that round them least."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, inf, log2
+
+import numpy as np
+
+from mapping.ir.network import Dense, FloatArray
+from mapping.ir.quantized import WeightFidelity
+from mapping.ir.ranges import PayloadRange, Reach, delivered_range
+from mapping.targets.spec import NumericSpec
+
+_SCALES_TRIED = 33
+
+
+@dataclass(slots=True, kw_only=True)
+class Source:
+    """One block of source compartments: what it sends, float value of a payload unit."""
+
+    start: int
+    stop: int
+    reach: Reach
+    unit: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Piece:
+    """The weights from one source block to one target block, in float units per payload unit."""
+
+    dense: Dense
+    source: Source
+    weight: FloatArray
+    suffix: str
+    gates_needed: int = 0
+
+    @property
+    def per_unit(self) -> FloatArray:
+        """Weights per payload unit, in float units of the target."""
+        return self.weight * self.source.unit
+
+
+@dataclass(slots=True, kw_only=True)
+class Image:
+    """A piece on the grid, with its squared output error in float units."""
+
+    exponent: int
+    mantissas: FloatArray
+    error: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Fit:
+    """The images of all pieces at one scale and the largest integer input that they make."""
+
+    scale: float
+    images: list[Image]
+    peak: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightGrid:
+    """The grid that weights of ``weight_bits`` bits lie on.
+
+    Attributes:
+        numeric: the chip's formats.
+        weight_bits: bits per mantissa.
+    """
+
+    numeric: NumericSpec
+    weight_bits: int
+
+    @property
+    def top(self) -> float:
+        """The largest weight on the grid."""
+        return (2.0 ** (self.weight_bits - 1) - 1) * 2.0 ** (9 - self.weight_bits)
+
+    @property
+    def unit(self) -> float:
+        """A weight per mantissa unit."""
+        return 2.0 ** (9 - self.weight_bits)
+
+    def unshifted(self, pieces: list[Piece]) -> float:
+        """The scale at which the largest weight needs no shift."""
+        weight = max((float(np.abs(p.per_unit).max()) for p in pieces), default=0.0)
+        return self.top / weight if weight else inf
+
+    def fit(
+        self,
+        pieces: list[Piece],
+        ranges: list[PayloadRange],
+        size: int,
+        ceiling: float,
+        largest_input: float,
+    ) -> Fit:
+        """Scale, mantissas and exponents with the smallest weighted rounding error.
+
+        Args:
+            pieces: everything that the ``size`` target compartments receive.
+            ranges: of the payloads of each piece, for the bound on the input.
+            size: number of target compartments.
+            ceiling: largest scale that thresholds and biases allow.
+            largest_input: bound on the magnitude of the integer input.
+        """
+        peak = worst_input(pieces, ranges, size)
+        if peak:
+            ceiling = min(ceiling, largest_input / peak)
+            largest = max(float(np.abs(p.per_unit).max()) for p in pieces)
+            top = self.top * 2.0**self.numeric.weight_exponent_max.value
+            ceiling = min(ceiling, top / largest)
+        elif ceiling == inf:
+            ceiling = 1.0
+        while True:
+            scales = np.geomspace(ceiling, ceiling / 2, _SCALES_TRIED)
+            fits = [self._round_all(pieces, ranges, size, float(scale)) for scale in scales]
+            best = min(fits, key=lambda fit: sum(image.error for image in fit.images))
+            if best.peak <= largest_input:
+                return best
+            ceiling *= 0.95
+
+    def _round_all(
+        self, pieces: list[Piece], ranges: list[PayloadRange], size: int, scale: float
+    ) -> Fit:
+        images = [self._round(piece, scale) for piece in pieces]
+        parts = (
+            (image.mantissas * self.unit, image.exponent, payloads)
+            for image, payloads in zip(images, ranges, strict=True)
+        )
+        peak = float(delivered_range(parts, size).magnitude.max())
+        return Fit(scale=scale, images=images, peak=peak)
+
+    def _round(self, piece: Piece, scale: float) -> Image:
+        """Mantissas and exponent of one piece; one exponent less, with clipping, is tried too."""
+        wanted = piece.per_unit * scale
+        largest = float(np.abs(wanted).max(initial=0.0))
+        low, high = (self.numeric.weight_exponent_min.value, self.numeric.weight_exponent_max.value)
+        exact = ceil(log2(largest / self.top)) if largest else 0
+        exact = min(max(exact, low), high)
+        accumulator = 2 ** (self.numeric.accumulator_bits.value - 1) - 1
+        reach = piece.source.reach.packet.magnitude
+        bound = 2 ** (self.weight_bits - 1)
+        images: list[Image] = []
+        for exponent in range(max(exact - 1, low), high + 1):
+            unit = self.unit * 2.0**exponent
+            mantissas = np.clip(np.rint(wanted / unit), -bound, bound - 1)
+            miss = (mantissas * unit - wanted) / scale * reach
+            image = Image(exponent=exponent, mantissas=mantissas, error=float((miss**2).sum()))
+            peak_sum = float((np.abs(mantissas) @ reach).max()) * self.unit
+            if peak_sum <= accumulator or exponent == high:
+                images.append(image)
+            if images and exponent >= exact:
+                break
+        return min(images, key=lambda image: image.error)
+
+
+def worst_input(pieces: list[Piece], ranges: list[PayloadRange], size: int) -> float:
+    """Largest magnitude that the pieces can add up to in any of ``size`` targets [float units]."""
+    parts = ((p.per_unit, None, payloads) for p, payloads in zip(pieces, ranges, strict=True))
+    total = delivered_range(parts, size)
+    return float(total.magnitude.max())
+
+
+def fidelity(
+    name: str, weight: FloatArray, mantissas: FloatArray, unit: float, weight_bits: int
+) -> WeightFidelity:
+    """How well ``mantissas * unit`` stand for ``weight``."""
+    norm = float(np.linalg.norm(weight))
+    beyond = (weight / unit > 2 ** (weight_bits - 1) - 0.5) | (
+        weight / unit < -(2 ** (weight_bits - 1)) - 0.5
+    )
+    return WeightFidelity(
+        projection=name,
+        relative_error=float(np.linalg.norm(mantissas * unit - weight)) / norm if norm else 0.0,
+        clipped=float(beyond.mean()),
+        zeroed=float(((mantissas == 0) & (weight != 0)).mean()),
+    )
