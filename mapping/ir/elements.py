@@ -210,9 +210,10 @@ class Dense:
         part: what it is of that layer.
         port: which input of the target it feeds.
         source_start, source_stop: the source compartments that it reads; to the last if None.
-        gate: a gate population that reports to the host, or nothing. The host then sends to a
-            block of the target, a relay, only while the first ``gates_needed`` of the gates were
-            all on in the step before.
+        gate: a gate population that reports to the host, or nothing. A block of the target, a
+            relay, is then open while the first ``gates_needed`` of the gates were all on in the
+            step before, and the host sends to open blocks only. If the input is coded by changes,
+            it sends the sum so far to a block that opens, and takes it back when it closes.
         gates_needed: one number per block of the target, with ``gate`` only.
         fused_rank: rank of the factor pair whose product the weights are, 0 if of none.
     """

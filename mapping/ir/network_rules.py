@@ -236,12 +236,10 @@ def _dense_rules(dense: Dense, populations: Mapping[str, Population]) -> Iterato
         yield (
             isinstance(populations.get(dense.gate), Gate)
             and isinstance(source, Input)
-            and not source.delta
             and isinstance(target, Relay)
             and len(dense.gates_needed) == len(target.block_bounds) - 1,
             f"cannot be held back at the host by {dense.gate!r}",
-            "read the input population as values, target relays, name a gate and give one count "
-            "per block",
+            "read the input population, target relays, name a gate and give one count per block",
         )
 
 
@@ -283,14 +281,14 @@ def _rank_gate_rules(pair: LowRank, populations: Mapping[str, Population]) -> It
     assert gate is not None
     yield len(pair.levels) > 1, "has a gate, but only one level", "drop the gate or add levels"
     yield (
-        gate.at == "relay" or (isinstance(source, Input) and not source.delta),
-        "cannot be gated at its source, which must be the input population, coded by values",
+        gate.at == "relay" or isinstance(source, Input),
+        "cannot be gated at its source, which is not the input population",
         'gate it at the relay: at="relay"',
     )
     yield (
-        pair.sigma or not (isinstance(source, Input) and source.delta),
+        gate.at == "source" or pair.sigma or not (isinstance(source, Input) and source.delta),
         "would lose the changes that arrive while a gate is closed",
-        "let its relays sum them: sigma=True",
+        'let its relays sum them, sigma=True, or gate it at the source, at="source"',
     )
     yield (
         gate.at == "source" or not pair.sigma or (isinstance(source, Input) and source.delta),

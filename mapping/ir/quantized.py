@@ -149,8 +149,8 @@ class ProjectionSpec:
             the complete fan-in sum.
         graded: spikes carry a payload, else only their presence counts.
         port: which input of the target it feeds.
-        gate, gates_needed: with a gate population, the host sends only while the first
-            ``gates_needed`` of its gates were all on in the step before.
+        gate, gates_needed: the condition under which the host sends, if any; see
+            :class:`mapping.ir.elements.Dense`.
         fused_rank: rank of the factor pair whose product the weights are, 0 if of none.
     """
 

@@ -9,6 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mapping.ir.network import FloatArray, Input
+from mapping.semantics.fixedpoint import DECAY_UNIT
+
+LONGEST_SAMPLE = 2**12
+"""Steps after which bounds on sums of rounded changes hold no more: each step may lose a unit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -99,16 +103,18 @@ class Reach:
 
         Relays that sum values and send changes send what has piled up since they last sent, which
         is a step's input and what stayed below ``threshold`` before. A gate would make them take
-        the whole sum back, which has no bound.
+        the whole sum back, which has no bound. Changes stay changes only where none gets lost, by
+        a gate or below a threshold.
         """
+        shift, rest = (np.asarray(values, dtype=np.float64) for values in (bias, threshold))
+        if sigma and shift.any():
+            return None
         if sigma and not received.delta:
             if gated or not delta:
                 return None
-            rest = np.asarray(threshold, dtype=np.float64)
             piled = PayloadRange(low=received.packet.low - rest, high=received.packet.high + rest)
             return cls(packet=piled, signal=piled)
         z = received.signal if sigma else received.packet
-        shift = np.asarray(bias, dtype=np.float64)
         floor = 0.0 if rectified else -np.inf
         z = PayloadRange(
             low=np.minimum(np.maximum(z.low + shift, floor), 0.0),
@@ -116,7 +122,8 @@ class Reach:
         )
         if delta:
             return cls(packet=z.change, signal=z, delta=True)
-        passes_changes = received.delta and not (sigma or rectified or shift.any())
+        alters = sigma or rectified or gated or shift.any() or rest.any()
+        passes_changes = received.delta and not alters
         return cls(packet=z, signal=received.signal if passes_changes else z, delta=passes_changes)
 
     def part(self, start: int, stop: int) -> Reach:
@@ -133,7 +140,7 @@ class Reach:
         Values add up to a geometric series. Changes add up to the signal less a mean of its past,
         in which the weights of the past steps sum to 1 at most.
         """
-        return self.signal.change if self.delta else self.packet.times(4096 / decay_parts)
+        return self.signal.change if self.delta else self.packet.times(DECAY_UNIT / decay_parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -148,10 +155,12 @@ class Received:
     def of(cls, parts: Iterable[tuple[npt.ArrayLike, int | None, Reach]], size: int) -> Received:
         """Bounds per target compartment; ``parts`` as in :func:`delivered_range`."""
         known = list(parts)
+        delta = bool(known) and all(r.delta for _, _, r in known)
+        times = LONGEST_SAMPLE if delta else 1
         return cls(
             packet=delivered_range(((w, e, r.packet) for w, e, r in known), size),
-            signal=delivered_range(((w, e, r.signal) for w, e, r in known), size),
-            delta=bool(known) and all(r.delta for _, _, r in known),
+            signal=delivered_range(((w, e, r.signal) for w, e, r in known), size, rounded=times),
+            delta=delta,
         )
 
 
@@ -163,7 +172,10 @@ def sum_range(weights: npt.ArrayLike, payloads: PayloadRange) -> tuple[FloatArra
 
 
 def delivered_range(
-    parts: Iterable[tuple[npt.ArrayLike, int | None, PayloadRange]], size: int
+    parts: Iterable[tuple[npt.ArrayLike, int | None, PayloadRange]],
+    size: int,
+    *,
+    rounded: float = 1,
 ) -> PayloadRange:
     """Bounds of the dendritic input that several projections deliver together.
 
@@ -171,11 +183,33 @@ def delivered_range(
         parts: ``(weights, exponent, range of the source)`` of each projection, all ``size`` rows
             high; without an exponent nothing is shifted or rounded.
         size: number of target compartments.
+        rounded: how many sums, each rounded down on its own, the range of a source adds up.
     """
     low, high = np.zeros(size), np.zeros(size)
     for weights, exponent, source in parts:
         below, above = sum_range(weights, source)
         if exponent is not None:
             below, above = np.floor(below * 2.0**exponent), np.floor(above * 2.0**exponent)
+            inexact = exponent < 0 and bool((np.asarray(weights) % 2.0**-exponent).any())
+            below -= rounded * (inexact and rounded > 1)
         low, high = low + below, high + above
     return PayloadRange(low=np.minimum(low, 0.0), high=np.maximum(high, 0.0))
+
+
+def held_range(
+    parts: Iterable[tuple[npt.ArrayLike, int, Reach]], size: int, *, decay_parts: int
+) -> PayloadRange:
+    """Bounds of a current that loses ``decay_parts`` of 4096 per step, in dendritic units.
+
+    That a current is rounded towards zero whenever it decays never takes it beyond them.
+
+    Args:
+        parts: as in :func:`delivered_range`, but with all that the sources can send.
+        size: number of target compartments.
+        decay_parts: what the current loses.
+    """
+    return delivered_range(
+        ((w, e, r.held_by(decay_parts)) for w, e, r in parts),
+        size,
+        rounded=DECAY_UNIT / decay_parts,
+    )

@@ -80,8 +80,8 @@ class TrafficProfile:
     Attributes:
         rates: by population, ``(size,)`` expected spikes per compartment and step.
         updates: by population but the input, ``(size,)`` expected updates.
-        held_back: by gate population and number of gates needed, ``(inputs,)`` expected input
-            spikes that the host sends on, since so many gates are on.
+        held_back: by gate population and number of gates needed, ``(inputs,)`` expected spikes
+            that the host sends under that condition.
         steps: number of steps of a sample, the pipeline's latency included; 0 if assumed.
         status: ``"measured"`` on calibration data or ``"assumed"``.
     """
@@ -127,14 +127,12 @@ class TrafficProfile:
         inputs = payloads.reshape(*payloads.shape[:2], -1) != 0
         rates = {name: (s != 0).mean(axis=(0, 1)) for name, s in trace.spikes.items()}
         rates[network.input.name] = inputs.mean(axis=(0, 1))
-        conditions = {(p.spec.gate, p.spec.gates_needed) for p in network.projections}
         return cls(
             rates=rates,
             updates={name: flags.mean(axis=(0, 1)) for name, flags in trace.updated.items()},
             held_back={
-                (gate, needed): (inputs & (trace.leading[gate] >= needed)[..., None]).mean((0, 1))
-                for gate, needed in conditions
-                if gate
+                condition: (sent != 0).mean(axis=(0, 1))
+                for condition, sent in trace.held_back.items()
             },
             steps=payloads.shape[1],
             status="measured",

@@ -160,7 +160,14 @@ class _Quantization:
         finest = min(2**self.numeric.threshold_bits.value - 1, _FINEST_THRESHOLD)
         from_threshold = finest / lif.threshold
         from_bias = bias_limit / (bias * 2**STATE_SHIFT) if bias else inf
-        fit = self.grid.fit(pieces, held, lif.size, min(from_threshold, from_bias), input_limit)
+        fit = self.grid.fit(
+            pieces,
+            held,
+            lif.size,
+            min(from_threshold, from_bias),
+            input_limit,
+            rounded=DECAY_UNIT / (du + 1),
+        )
         threshold = round(fit.scale * lif.threshold)
         if threshold < 1:
             packets = [piece.source.reach.packet for piece in pieces]

@@ -93,6 +93,8 @@ class WeightGrid:
         size: int,
         ceiling: float,
         largest_input: float,
+        *,
+        rounded: float = 1,
     ) -> Fit:
         """Scale, mantissas and exponents with the smallest weighted rounding error.
 
@@ -102,6 +104,7 @@ class WeightGrid:
             size: number of target compartments.
             ceiling: largest scale that thresholds and biases allow.
             largest_input: bound on the magnitude of the integer input.
+            rounded: as in :func:`mapping.ir.ranges.delivered_range`.
         """
         peak = worst_input(pieces, ranges, size)
         if peak:
@@ -113,21 +116,28 @@ class WeightGrid:
             ceiling = 1.0
         while True:
             scales = np.geomspace(ceiling, ceiling / 2, _SCALES_TRIED)
-            fits = [self._round_all(pieces, ranges, size, float(scale)) for scale in scales]
+            fits = [
+                self._round_all(pieces, ranges, size, float(scale), rounded) for scale in scales
+            ]
             best = min(fits, key=lambda fit: sum(image.error for image in fit.images))
             if best.peak <= largest_input:
                 return best
             ceiling *= 0.95
 
     def _round_all(
-        self, pieces: list[Piece], ranges: list[PayloadRange], size: int, scale: float
+        self,
+        pieces: list[Piece],
+        ranges: list[PayloadRange],
+        size: int,
+        scale: float,
+        rounded: float,
     ) -> Fit:
         images = [self._round(piece, scale) for piece in pieces]
         parts = (
             (image.mantissas * self.unit, image.exponent, payloads)
             for image, payloads in zip(images, ranges, strict=True)
         )
-        peak = float(delivered_range(parts, size).magnitude.max())
+        peak = float(delivered_range(parts, size, rounded=rounded).magnitude.max())
         return Fit(scale=scale, images=images, peak=peak)
 
     def _round(self, piece: Piece, scale: float) -> Image:

@@ -15,7 +15,7 @@ from mapping.ir.quantized import (
     IntegerProjection,
     IntegerRelay,
 )
-from mapping.ir.ranges import PayloadRange, Reach, Received, delivered_range, sum_range
+from mapping.ir.ranges import PayloadRange, Reach, Received, delivered_range, held_range, sum_range
 from mapping.rules.base import Finding, rule
 from mapping.semantics.fixedpoint import DECAY_UNIT
 
@@ -85,9 +85,7 @@ def activation(artifact: Artifact) -> Iterator[Finding]:
             continue
         parts = _rows(artifact, ranges, population)
         packets = delivered_range(((w, e, r.packet) for w, e, r in parts), population.size)
-        current = delivered_range(
-            ((w, e, r.held_by(population.du + 1)) for w, e, r in parts), population.size
-        )
+        current = held_range(parts, population.size, decay_parts=population.du + 1)
         peak, held = float(packets.magnitude.max()), float(current.magnitude.max())
         if held > limit:
             yield (

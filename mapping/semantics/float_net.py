@@ -36,9 +36,12 @@ def run_float_network(
     u, v, z, held, counted, gain, trace, seen, on = (zeros() for _ in range(9))
     reported = {name: on[name] for name in gates}
     signal, control = zeros(), zeros()
+    so_far = np.zeros((samples, network.input.size))
+    told: dict[str, FloatArray] = {}
 
     for step in range(steps):
         now = {network.input.name: stimulus[:, step]}
+        so_far = so_far * network.input.delta + stimulus[:, step]
         for population in inner:
             name = population.name
             a, c = signal[name], control[name]
@@ -70,13 +73,17 @@ def run_float_network(
         for projection in network.projections:
             assert isinstance(projection, Dense), "factor pairs are spelt out"
             columns = projection.columns(network.population(projection.source))
-            arriving = now[projection.source][:, columns] @ projection.weight.T
             if projection.gate:
                 target = network.population(projection.target)
                 assert isinstance(target, Relay)
                 needed = np.repeat(projection.gates_needed, np.diff(target.block_bounds))
                 first_on = np.cumprod(reported[projection.gate], axis=1).sum(axis=1)
-                arriving = np.where(first_on[:, None] >= needed, arriving, 0.0)
+                telling = so_far[:, columns] @ projection.weight.T
+                telling = np.where(first_on[:, None] >= needed, telling, 0.0)
+                arriving = telling - told.get(projection.name, 0.0)
+                told[projection.name] = telling * network.input.delta
+            else:
+                arriving = now[projection.source][:, columns] @ projection.weight.T
             port = signal if projection.port == "signal" else control
             port[projection.target] += arriving
         reported = {name: on[name] for name in gates}

@@ -21,15 +21,15 @@ class IntegerTrace:
         spikes: payloads sent (0 or 1 for LIF).
         u, v: synaptic current and membrane voltage of LIF populations after the step.
         updated: whether a compartment had input, state, bias or something to send.
-        leading: by gate population, ``(samples, steps)`` how many gates from the first on were on
-            in the step before, which is what the host goes by.
+        held_back: by gate population and number of gates needed, ``(samples, steps, inputs)``
+            payloads that the host sent under that condition.
     """
 
     spikes: dict[str, Int64Array]
     u: dict[str, Int64Array]
     v: dict[str, Int64Array]
     updated: dict[str, npt.NDArray[np.bool_]]
-    leading: dict[str, Int64Array]
+    held_back: dict[tuple[str, int], Int64Array]
 
 
 def run_integer_network(
@@ -46,7 +46,6 @@ def run_integer_network(
     stimulus = payloads.reshape(samples, steps, -1).astype(np.int64)
     inner = [p for p in network.populations if not isinstance(p, Input)]
     lifs = [p.name for p in inner if isinstance(p, IntegerLif)]
-    gates = [p.name for p in inner if isinstance(p, IntegerGate)]
 
     def zeros() -> dict[str, Int64Array]:
         return {p.name: np.zeros((samples, p.size), np.int64) for p in inner}
@@ -54,14 +53,21 @@ def run_integer_network(
     spikes = {p.name: np.zeros((samples, steps, p.size), np.int64) for p in inner}
     updated = {p.name: np.zeros((samples, steps, p.size), np.bool_) for p in inner}
     u_trace, v_trace = ({n: np.zeros_like(spikes[n]) for n in lifs} for _ in range(2))
-    leading = {n: np.zeros((samples, steps), np.int64) for n in gates}
+    conditions = {(p.spec.gate, p.spec.gates_needed) for p in network.projections if p.spec.gate}
+    held_back = {condition: np.zeros_like(stimulus) for condition in conditions}
+    so_far = np.zeros_like(stimulus[:, 0])
+    told = {condition: np.zeros_like(so_far) for condition in conditions}
     u, v, z, counted, held, gain, trace, seen, on = (zeros() for _ in range(9))
     signal, control = zeros(), zeros()
 
     for step in range(steps):
         sent = {network.input.name: stimulus[:, step]}
-        for name in gates:
-            leading[name][:, step] = np.cumprod(on[name], axis=1).sum(axis=1)
+        so_far = fx.wrap32(so_far * network.input.delta + stimulus[:, step])
+        for gate, needed in conditions:
+            is_open = on[gate][:, :needed].all(axis=1, keepdims=True)
+            wanted = so_far * is_open
+            held_back[gate, needed][:, step] = fx.wrap32(wanted - told[gate, needed])
+            told[gate, needed] = wanted * network.input.delta
         for population in inner:
             name = population.name
             a, c = signal[name], control[name]
@@ -116,14 +122,13 @@ def run_integer_network(
         signal, control = zeros(), zeros()
         for projection in network.projections:
             spec = projection.spec
-            arriving = sent[spec.source][:, spec.source_start : spec.source_stop]
-            if spec.gate:
-                open_to = leading[spec.gate][:, step] >= spec.gates_needed
-                arriving = arriving * open_to[:, None]
+            arriving = (
+                held_back[spec.gate, spec.gates_needed][:, step] if spec.gate else sent[spec.source]
+            )[:, spec.source_start : spec.source_stop]
             port = signal if spec.port == "signal" else control
             port[spec.target][:, spec.target_start : spec.target_stop] += fx.synaptic_sum(
                 projection.weights.astype(np.int64), arriving, spec.exponent, graded=spec.graded
             )
         signal = {name: fx.wrap32(total) for name, total in signal.items()}
         control = {name: fx.wrap32(total) for name, total in control.items()}
-    return IntegerTrace(spikes=spikes, u=u_trace, v=v_trace, updated=updated, leading=leading)
+    return IntegerTrace(spikes=spikes, u=u_trace, v=v_trace, updated=updated, held_back=held_back)

@@ -48,8 +48,7 @@ class Compartments(NamedTuple):
 class Tiles(NamedTuple):
     """One entry per synapse tile; ``weights[start + column * rows + row]`` is a mantissa.
 
-    ``gate`` is the number of the gate population whose first ``gates_needed`` gates must be on for
-    the host to send, or -1.
+    ``condition`` is the number of the one under which the host sends, or -1.
     """
 
     core: Int32Array
@@ -62,23 +61,21 @@ class Tiles(NamedTuple):
     exponent: Int32Array
     graded: npt.NDArray[np.bool_]
     control: npt.NDArray[np.bool_]
-    gate: Int32Array
-    gates_needed: Int32Array
+    condition: Int32Array
     weights: npt.NDArray[np.int8]
 
 
 class Fanout(NamedTuple):
     """Per source: the tiles that read it and the flows that carry its packets, as CSR lists.
 
-    ``gate`` and ``gates_needed`` go with ``flows``; they are those of :class:`Tiles`.
+    ``condition`` goes with ``flows``; it is that of :class:`Tiles`.
     """
 
     tile_start: Int32Array
     tiles: Int32Array
     flow_start: Int32Array
     flows: Int32Array
-    gate: Int32Array
-    gates_needed: Int32Array
+    condition: Int32Array
 
 
 class Flows(NamedTuple):
@@ -95,20 +92,24 @@ class Flows(NamedTuple):
     local: npt.NDArray[np.bool_]
 
 
-class Gates(NamedTuple):
-    """One entry per gate population: its compartments ``start:stop``."""
+class Conditions(NamedTuple):
+    """One entry per condition of the host: compartments ``start:stop``, gates that must be on."""
 
     start: Int32Array
     stop: Int32Array
 
 
 class ChipProgram(NamedTuple):
-    """A whole program; ``inputs`` sources precede the compartments."""
+    """A whole program; ``inputs`` sources precede the compartments.
+
+    ``delta`` says that the input is coded by changes.
+    """
 
     inputs: int
     cores: int
     sums: int
-    gates: Gates
+    delta: bool
+    conditions: Conditions
     compartments: Compartments
     tiles: Tiles
     fanout: Fanout
@@ -121,21 +122,23 @@ def chip_program(artifact: Artifact, price: float) -> ChipProgram:
     first = compartment_numbers(partitioned)
     sources = {name: start + partitioned.input.size for name, start in first.items()}
     sources[partitioned.input.name] = 0
-    gates = [p for p in partitioned.populations if isinstance(p, IntegerGate)]
-    gate_numbers = {"": -1} | {p.name: number for number, p in enumerate(gates)}
-    tiles = _tiles(partitioned, first, sources, gate_numbers)
+    found = {(spec.gate, spec.gates_needed) for spec in partitioned.projections if spec.gate}
+    conditions = sorted(found)
+    numbers = {("", 0): -1} | {condition: number for number, condition in enumerate(conditions)}
+    tiles = _tiles(partitioned, first, sources, numbers)
     flows = _flows(artifact)
     return ChipProgram(
         inputs=partitioned.input.size,
         cores=len(partitioned.cores),
         sums=int(tiles.rows.sum()),
-        gates=Gates(
-            start=np.array([first[p.name] for p in gates], np.int32),
-            stop=np.array([first[p.name] + p.size for p in gates], np.int32),
+        delta=partitioned.input.delta,
+        conditions=Conditions(
+            start=np.array([first[gate] for gate, _ in conditions], np.int32),
+            stop=np.array([first[gate] + needed for gate, needed in conditions], np.int32),
         ),
         compartments=_compartments(partitioned, first, price),
         tiles=tiles,
-        fanout=_fanout(artifact, tiles, sources, gate_numbers),
+        fanout=_fanout(artifact, tiles, sources, numbers),
         flows=flows,
     )
 
@@ -196,7 +199,7 @@ def _tiles(
     partitioned: PartitionedNetwork,
     first: dict[str, int],
     sources: dict[str, int],
-    gate_numbers: dict[str, int],
+    conditions: dict[tuple[str, int], int],
 ) -> Tiles:
     placed = [(c, t) for c, program in enumerate(partitioned.cores) for t in program.tiles]
     specs = [partitioned.projections[tile.projection] for _, tile in placed]
@@ -217,8 +220,7 @@ def _tiles(
         exponent=np.array([s.exponent for s in specs], np.int32),
         graded=np.array([s.graded for s in specs], np.bool_),
         control=np.array([s.port == "control" for s in specs], np.bool_),
-        gate=np.array([gate_numbers[s.gate] for s in specs], np.int32),
-        gates_needed=np.array([s.gates_needed for s in specs], np.int32),
+        condition=np.array([conditions[s.gate, s.gates_needed] for s in specs], np.int32),
         weights=np.concatenate([np.zeros(0, np.int8), *weights]),
     )
 
@@ -238,7 +240,10 @@ def _flows(artifact: Artifact) -> Flows:
 
 
 def _fanout(
-    artifact: Artifact, tiles: Tiles, sources: dict[str, int], gate_numbers: dict[str, int]
+    artifact: Artifact,
+    tiles: Tiles,
+    sources: dict[str, int],
+    conditions: dict[tuple[str, int], int],
 ) -> Fanout:
     partitioned = artifact.partitioned
     total = sum(population.size for population in partitioned.populations)
@@ -250,16 +255,18 @@ def _fanout(
             read_by[source].append(number)
     number_of = {pair: flow for flow, pair in enumerate(artifact.routing.pairs())}
     homes = partitioned.homes()
-    carried: list[list[tuple[int, int, int]]] = [[] for _ in range(total)]
+    carried: list[list[tuple[int, int]]] = [[] for _ in range(total)]
     for name, destinations in partitioned.destinations().items():
         for begin, end, sender in homes[name]:
             for d in destinations:
                 for source in range(max(begin, d.start), min(end, d.stop)):
-                    entry = (number_of[sender, d.core], gate_numbers[d.gate], d.gates_needed)
+                    entry = (number_of[sender, d.core], conditions[d.gate, d.gates_needed])
                     carried[sources[name] + source].append(entry)
-    columns_of = np.array([e for entries in carried for e in entries], np.int32).reshape(-1, 3).T
-    starts, _ = _csr([[flow for flow, _, _ in entries] for entries in carried])
-    return Fanout(*_csr(read_by), starts, *(np.ascontiguousarray(c) for c in columns_of))
+    return Fanout(
+        *_csr(read_by),
+        *_csr([[flow for flow, _ in entries] for entries in carried]),
+        np.array([condition for entries in carried for _, condition in entries], np.int32),
+    )
 
 
 def _csr(lists: list[list[int]]) -> tuple[Int32Array, Int32Array]:

@@ -98,13 +98,18 @@ def run_samples(
     inputs = np.zeros((2, size), np.int64)
     sums = np.zeros(program.sums, np.int64)
     reached = np.zeros(program.tiles.core.shape[0], np.bool_)
-    leading = np.zeros(program.gates.start.shape[0], np.int64)
+    conditions = program.conditions.start.shape[0]
+    so_far = np.zeros(program.inputs, np.int64)
+    told = np.zeros((conditions, program.inputs), np.int64)
+    is_open = np.zeros(conditions, np.bool_)
     for sample in range(first, last):
         memory[:] = 0
         sums[:] = 0
         reached[:] = False
+        so_far[:] = 0
+        told[:] = 0
         for step in range(steps):
-            _count_leading(program, memory, leading)
+            _check_conditions(program, memory, is_open)
             _deliver(program, inputs, sums, reached)
             here = counts[:, sample, step]
             for c in range(size):
@@ -130,11 +135,24 @@ def run_samples(
                 if sent != 0:
                     here[_SPIKE, core] += 1
                     source = program.inputs + c
-                    _send(program, source, sent, leading, sums, reached, here, flow_packets)
+                    _send(program, source, sent, -1, sums, reached, here, flow_packets)
             for source in range(program.inputs):
                 payload = payloads[sample, step, source]
                 if payload != 0:
-                    _send(program, source, payload, leading, sums, reached, here, flow_packets)
+                    _send(program, source, payload, -1, sums, reached, here, flow_packets)
+                if program.delta:
+                    so_far[source] = _wrap32(so_far[source] + payload)
+                else:
+                    so_far[source] = payload
+                for condition in range(conditions):
+                    wanted = so_far[source] if is_open[condition] else np.int64(0)
+                    payload = _wrap32(wanted - told[condition, source])
+                    if payload != 0:
+                        _send(
+                            program, source, payload, condition, sums, reached, here, flow_packets
+                        )
+                    if program.delta:
+                        told[condition, source] = wanted
 
 
 @numba.njit(cache=True, nogil=True)
@@ -193,13 +211,14 @@ def _gate(compartments: Compartments, memory: Int64Array, c: int, a: int, b: int
 
 
 @numba.njit(cache=True, nogil=True)
-def _count_leading(program: ChipProgram, memory: Int64Array, leading: Int64Array) -> None:
-    """How many gates of each population, from its first on, were on in the step before."""
-    for gate in range(leading.shape[0]):
-        c = program.gates.start[gate]
-        while c < program.gates.stop[gate] and memory[3, c] != 0:
-            c += 1
-        leading[gate] = c - program.gates.start[gate]
+def _check_conditions(
+    program: ChipProgram, memory: Int64Array, is_open: npt.NDArray[np.bool_]
+) -> None:
+    """Which conditions hold: all their gates were on in the step before."""
+    for condition in range(is_open.shape[0]):
+        is_open[condition] = True
+        for c in range(program.conditions.start[condition], program.conditions.stop[condition]):
+            is_open[condition] = is_open[condition] and memory[3, c] != 0
 
 
 @numba.njit(cache=True, nogil=True)
@@ -225,17 +244,17 @@ def _send(
     program: ChipProgram,
     source: int,
     payload: int,
-    leading: Int64Array,
+    condition: int,
     sums: Int64Array,
     reached: npt.NDArray[np.bool_],
     here: Int64Array,
     flow_packets: Int64Array,
 ) -> None:
-    """Carry one spike to every tile that reads it, and count what that takes."""
+    """Carry one spike to every tile that reads it under ``condition``, and count what it takes."""
     tiles, fanout, flows = program.tiles, program.fanout, program.flows
     for entry in range(fanout.tile_start[source], fanout.tile_start[source + 1]):
         tile = fanout.tiles[entry]
-        if tiles.gate[tile] >= 0 and leading[tiles.gate[tile]] < tiles.gates_needed[tile]:
+        if tiles.condition[tile] != condition:
             continue
         rows = tiles.rows[tile]
         weight = (payload if tiles.graded[tile] else 1) << tiles.weight_shift[tile]
@@ -246,7 +265,7 @@ def _send(
         reached[tile] = True
         here[_SYNAPTIC_OP, tiles.core[tile]] += rows
     for entry in range(fanout.flow_start[source], fanout.flow_start[source + 1]):
-        if fanout.gate[entry] >= 0 and leading[fanout.gate[entry]] < fanout.gates_needed[entry]:
+        if fanout.condition[entry] != condition:
             continue
         flow = fanout.flows[entry]
         charged = flows.charged[flow]

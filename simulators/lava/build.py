@@ -30,7 +30,7 @@ _STATES: dict[type, tuple[str, ...]] = {
     Relay: ("z", "gates_on", "held"),
     Gate: ("gain", "trace", "seen", "on"),
     Dense: ("a_buff",),
-    Valve: ("on",),
+    Valve: ("on", "total", "told"),
 }
 """Vars of each Process that hold something from one step to the next."""
 
@@ -97,7 +97,7 @@ def build_network(artifact: Artifact, payloads: IntArray, *, price: float) -> La
             if key not in gathered:
                 ports = _gather(network.segments[spec.source], *key[1:3])
                 if spec.gate:
-                    network.valves[key] = _valve(network, spec, ports)
+                    network.valves[key] = _valve(network, spec, ports, delta=own.delta)
                     ports = [network.valves[key].s_out]
                 gathered[key] = ports
             weights = tile.mantissas.astype(np.int32) << spec.weight_shift
@@ -135,10 +135,10 @@ def _cut(
     ]
 
 
-def _valve(network: LavaNetwork, spec: ProjectionSpec, ports: list[Any]) -> Any:
+def _valve(network: LavaNetwork, spec: ProjectionSpec, ports: list[Any], *, delta: bool) -> Any:
     gates = network.segments[spec.gate]
     size = gates[-1].group.stop
-    valve = Valve(size=spec.columns, gates=size, needed=spec.gates_needed)
+    valve = Valve(size=spec.columns, gates=size, needed=spec.gates_needed, delta=delta)
     for port in ports:
         port.connect(valve.s_in)
     for port in _gather(gates, 0, size):

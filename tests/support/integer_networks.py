@@ -22,10 +22,12 @@ from mapping.ir.quantized import (
 from mapping.passes.partition import Partition
 from mapping.passes.place import Place
 from mapping.passes.route import Route
+from mapping.semantics.int_net import IntegerTrace
 from mapping.targets.load import load_target
 from mapping.targets.spec import ChipSpec, Limit
 from simulators.backend import Run
 
+_CORES = 40
 EDGES = (0, 1, 2**22, 2**23 - 1, 2**23, 2**23 + 1, 2**24, 2**30)
 """Magnitudes around which the chip's arithmetic wraps or saturates."""
 
@@ -53,7 +55,9 @@ class Case:
 def cases(draw: st.DrawFn, *, steps: int = 8) -> Case:
     """Random graphs (recurrence included) × tiny chips × inputs, with values at the edges.
 
-    Relays come with every option, gates listen to anything, and the host holds input back.
+    Relays come with every option, gates listen to anything, and the host holds input back. Chance
+    alone hardly ever makes a gate change its mind, so most cases also hold a gate and the rank
+    blocks that it switches, wired as the compiler wires them, beside the random rest.
     """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     graded = draw(st.booleans())
@@ -64,31 +68,99 @@ def cases(draw: st.DrawFn, *, steps: int = 8) -> Case:
             shape=(inputs,),
             payload_min=-(2**30) if graded else 0,
             payload_max=2**30 if graded else 1,
+            delta=graded and draw(st.booleans()),
         )
     ]
     for number in range(draw(st.integers(1, 3))):
         populations.append(_population(draw, rng, f"p{number}"))
     populations.append(_lif(draw, rng, "out", draw(st.integers(1, 4))))
+    projections = _projections(draw, rng, populations, graded=graded)
+    if draw(st.sampled_from([True, True, False])):
+        switched, wires = _switched_blocks(draw, rng, populations[0], populations[-1], graded)
+        populations[-1:-1] = switched
+        projections += wires
     network = QuantizedNetwork(
         name="random",
         dt_s=1e-3,
         populations=tuple(populations),
-        projections=tuple(_projections(draw, rng, populations, graded=graded)),
+        projections=tuple(projections),
         output="out",
     )
     chip = _chip(draw)
     partition = Partition(neurons_per_core=draw(st.integers(1, 3)))
     samples = draw(st.integers(1, 3))
-    if graded:
+    if graded and draw(st.booleans()):
         edges = np.array([*EDGES, *(-e for e in EDGES)])
         payloads = rng.choice(edges, (samples, steps, inputs))
+    elif graded:
+        payloads = rng.integers(-9, 9, (samples, steps, inputs), endpoint=True)
+        payloads *= rng.integers(0, 2, payloads.shape)
     else:
         payloads = rng.integers(0, 2, (samples, steps, inputs))
     return Case(
         artifact=compiled(network, chip, partition),
         payloads=payloads.astype(np.int64),
-        price=draw(st.sampled_from([0.0, 0.3, 1.0, 1e12])),
+        price=draw(st.sampled_from([0.0, 0.1, 0.3, 1.0, 1e12])),
     )
+
+
+def happenings(case: Case, ran: IntegerTrace) -> set[str]:
+    """What the gates and relays of ``case`` were seen to do in ``ran``."""
+    network = case.artifact.network
+    seen = set()
+    for population in network.populations:
+        if isinstance(population, IntegerGate):
+            changes = ran.spikes[population.name]
+            seen |= {"a gate goes on"} if (changes > 0).any() else set()
+            seen |= {"a gate goes off"} if (changes < 0).any() else set()
+            triggered = population.trace_threshold > 0 and changes.any()
+            seen |= {"a trace lets a gate change"} if triggered else set()
+        elif isinstance(population, IntegerRelay):
+            sent = ran.spikes[population.name].any()
+            for option in ("sigma", "delta", "rectified"):
+                seen |= {f"{option} relays send"} if sent and getattr(population, option) else set()
+            is_open = _gates_on(case, ran, population) >= population.needed
+            moves = (is_open[:, 1:] != is_open[:, :-1]).any()
+            seen |= {"a relay that sends opens or closes"} if sent and moves else set()
+            if population.sigma and np.abs(_unwrapped_sum(case, ran, population)).max() >= 2**31:
+                seen.add("a sum wraps")
+    for sent in ran.held_back.values():
+        seen |= {"the host lets through"} if sent.any() else set()
+        kept = (case.payloads != 0) & (sent == 0)
+        seen |= {"the host holds back"} if kept.any() else set()
+        moved = (sent != 0) & (case.payloads == 0)
+        seen |= {"the host moves a sum"} if moved.any() else set()
+    return seen
+
+
+def delivered(case: Case, ran: IntegerTrace, population: str, port: str) -> np.ndarray:
+    """``(samples, steps, size)`` what reaches one port of ``population``."""
+    network = case.artifact.network
+    samples, steps = case.payloads.shape[:2]
+    total = np.zeros((samples, steps, network.population(population).size), np.int64)
+    for projection in network.projections:
+        spec = projection.spec
+        if (spec.target, spec.port) != (population, port):
+            continue
+        if spec.gate:
+            sent = ran.held_back[spec.gate, spec.gates_needed]
+        else:
+            sent = case.payloads if spec.source == network.input.name else ran.spikes[spec.source]
+        sent = sent[..., spec.source_start : spec.source_stop].astype(np.int64)
+        sent = sent if spec.graded else (sent != 0).astype(np.int64)
+        sums = (sent @ projection.weights.T.astype(np.int64)).astype(np.int32).astype(np.int64)
+        e = spec.exponent
+        sums = (sums << e if e > 0 else sums >> -e).astype(np.int32)
+        total[:, 1:, spec.target_start : spec.target_stop] += sums[:, :-1]
+    return total
+
+
+def _gates_on(case: Case, ran: IntegerTrace, relay: IntegerRelay) -> np.ndarray:
+    return np.cumsum(delivered(case, ran, relay.name, "control"), axis=1).astype(np.int32)
+
+
+def _unwrapped_sum(case: Case, ran: IntegerTrace, relay: IntegerRelay) -> np.ndarray:
+    return np.cumsum(delivered(case, ran, relay.name, "signal") + relay.bias, axis=1)
 
 
 def compiled(network: QuantizedNetwork, chip: ChipSpec, partition: Partition) -> Artifact:
@@ -117,13 +189,13 @@ def _chip(draw: st.DrawFn) -> ChipSpec:
     chip = load_target("loihi2")
     cores_per_tile = draw(st.integers(1, 4))
     width = draw(st.integers(1, 4))
-    height = -(-24 // (width * cores_per_tile))
+    height = -(-_CORES // (width * cores_per_tile))
     mesh = replace(
         chip.mesh,
         width=width,
         height=height,
         cores_per_tile=cores_per_tile,
-        usable_cores=Limit(value=24, status="assumed", source="test"),
+        usable_cores=Limit(value=_CORES, status="assumed", source="test"),
         host_tile=(draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))),
     )
     return replace(chip, mesh=mesh)
@@ -149,6 +221,78 @@ def _population(draw: st.DrawFn, rng: np.random.Generator, name: str) -> Integer
         sigma=draw(st.booleans()),
         delta=draw(st.booleans()),
     )
+
+
+def _switched_blocks(
+    draw: st.DrawFn,
+    rng: np.random.Generator,
+    source: IntegerPopulation,
+    target: IntegerPopulation,
+    graded: bool,
+) -> tuple[list[IntegerPopulation], list[IntegerProjection]]:
+    """A gate that reads ``source``, and the rank blocks between both that it switches.
+
+    The gate's thresholds lie among the sums that it gets, so that it goes on and off.
+    """
+    gates = draw(st.integers(1, 3))
+    sizes = [draw(st.integers(1, 2)) for _ in range(gates + 1)]
+    bounds = tuple(int(b) for b in np.cumsum([0, *sizes]))
+    at_host = draw(st.booleans())
+    needed = tuple(range(gates + 1))
+    gate = IntegerGate(
+        name="gate",
+        bias=rng.normal(0.2, 1, gates),
+        cost=rng.uniform(0.1, 2, gates),
+        scale=draw(st.sampled_from([50.0, 300.0])),
+        gain_decay=draw(st.sampled_from([1024, 4095, 4096])),
+        trace_decay=draw(st.sampled_from([0, 2048, 4096])),
+        trace_threshold=draw(st.sampled_from([0, 0, 1, 300])),
+    )
+    blocks = IntegerRelay(
+        name="blocks",
+        threshold=rng.choice([0, 0, 1, 100], bounds[-1]),
+        block_bounds=bounds,
+        block_scales=(1.0,) * len(sizes),
+        gates_needed=() if at_host else needed,
+        bias=rng.choice([0, 0, 40], bounds[-1]),
+        rectified=draw(st.booleans()),
+        sigma=draw(st.booleans()),
+        delta=draw(st.booleans()),
+    )
+
+    def wire(name: str, ends: tuple[IntegerPopulation, IntegerPopulation], **changes: object):
+        one, other = ends
+        spec = ProjectionSpec(
+            name=name,
+            layer="switched",
+            part="gate",
+            source=one.name,
+            source_start=0,
+            source_stop=one.size,
+            target=other.name,
+            target_start=0,
+            target_stop=other.size,
+            weight_bits=8,
+            exponent=draw(st.sampled_from([-3, 0])),
+            graded=graded or one is not source,
+        )
+        spec = replace(spec, **changes)
+        if "weight_bits" in changes:
+            mantissas = np.arange(gates) < blocks.needed[:, None]
+        else:
+            mantissas = rng.integers(-128, 127, (spec.rows, spec.columns), endpoint=True)
+        return IntegerProjection(spec=spec, mantissas=mantissas)
+
+    wires = [wire("gains", (source, gate)), wire("U", (blocks, target))]
+    if gate.trace_threshold:
+        wires.append(wire("trigger", (source, gate), port="control"))
+    if not at_host:
+        wires.append(wire("switch", (gate, blocks), port="control", weight_bits=2, exponent=-7))
+    for block, (start, stop) in enumerate(pairwise(bounds)):
+        held = {"gate": gate.name, "gates_needed": block} if at_host and block else {}
+        ends = {"target_start": start, "target_stop": stop}
+        wires.append(wire(f"V.{block}", (source, blocks), **ends, **held))
+    return [blocks, gate], wires
 
 
 def _gate(draw: st.DrawFn, rng: np.random.Generator, name: str, size: int) -> IntegerGate:

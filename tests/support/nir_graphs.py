@@ -151,6 +151,7 @@ def _pair(
     levels = (*sorted(draw(st.sets(st.integers(1, rank), max_size=2)) - {rank}), rank)
     steps, hidden = len(levels) - 1, draw(st.integers(0, 2))
     coded = not static and draw(st.booleans())
+    gated = steps > 0 and not static and draw(st.booleans())
     gate = RankGate(
         weight=rng.normal(0, 1, (steps, hidden or levels[0])),
         bias=rng.normal(0, 1, steps),
@@ -167,9 +168,9 @@ def _pair(
         V=rng.normal(0, 1, (shape[1], rank)),
         levels=levels,
         relay_threshold=np.zeros(rank) if static else rng.uniform(0, 0.1, rank),
-        sigma=coded,
+        sigma=coded and not gated,
         delta=coded,
         level_bias=rng.normal(0, 1, (steps if biases and not coded else 0, shape[0])),
-        gate=gate if steps and not static and draw(st.booleans()) else None,
+        gate=gate if gated else None,
         **ends,
     )

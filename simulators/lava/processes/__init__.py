@@ -87,14 +87,18 @@ class Valve(AbstractProcess):
         size: number of spike sources.
         gates: number of gates that report.
         needed: how many of them, from the first on, must all be on.
+        delta: spikes are changes; an opening valve passes on what they add up to, and a closing
+            one takes it back.
     """
 
-    def __init__(self, *, size: int, gates: int, needed: int) -> None:
-        super().__init__(needed=needed)
+    def __init__(self, *, size: int, gates: int, needed: int, delta: bool) -> None:
+        super().__init__(needed=needed, delta=delta)
         self.s_in = InPort(shape=(size,))
         self.control_in = InPort(shape=(gates,))
         self.s_out = OutPort(shape=(size,))
         self.on = Var(shape=(gates,), init=0)
+        self.total = Var(shape=(size,), init=0)
+        self.told = Var(shape=(size,), init=0)
 
 
 class Scatter(AbstractProcess):
@@ -207,12 +211,18 @@ class PyValve(PyLoihiProcessModel):
     control_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
     on: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=1)
+    total: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=32)
+    told: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=32)
 
     def run_spk(self) -> None:
         """One step."""
-        spikes = self.s_in.recv()
+        spikes = self.s_in.recv().astype(np.int32)
+        self.total = self.total + spikes if self.proc_params["delta"] else spikes
         let_through = self.on[: self.proc_params["needed"]].all()
-        self.s_out.send(spikes if let_through else np.zeros_like(spikes))
+        wanted = self.total if let_through else np.zeros_like(spikes)
+        self.s_out.send(wanted - self.told)
+        if self.proc_params["delta"]:
+            self.told = wanted
         self.on = self.on + self.control_in.recv().astype(np.int32)
 
 
