@@ -120,7 +120,8 @@ def expressible_networks(draw: st.DrawFn, *, biases: bool = True, static: bool =
             weight = rng.normal(0, gain, shape)
             projections.append(Dense(name=f"w{number}", weight=weight, **ends))
         else:
-            pair = _pair(draw, rng, f"w{number}", shape, ends, biases=biases, static=static)
+            options = {"from_input": number == 0, "biases": biases, "static": static}
+            pair = _pair(draw, rng, f"w{number}", shape, ends, **options)
             projections.append(replace(pair, U=pair.U * gain))
         if draw(st.booleans()):
             weight = rng.normal(0, lif.threshold / 2, (size, size))
@@ -144,14 +145,16 @@ def _pair(
     shape: tuple[int, int],
     ends: dict[str, str],
     *,
+    from_input: bool,
     biases: bool,
     static: bool,
 ) -> LowRank:
     rank = draw(st.integers(1, 4))
     levels = (*sorted(draw(st.sets(st.integers(1, rank), max_size=2)) - {rank}), rank)
     steps, hidden = len(levels) - 1, draw(st.integers(0, 2))
-    coded = not static and draw(st.booleans())
     gated = steps > 0 and not static and draw(st.booleans())
+    at_source = from_input and draw(st.booleans())
+    coded = not static and (at_source or not gated) and draw(st.booleans())
     gate = RankGate(
         weight=rng.normal(0, 1, (steps, hidden or levels[0])),
         bias=rng.normal(0, 1, steps),
@@ -161,6 +164,7 @@ def _pair(
         trace_threshold=draw(st.sampled_from([0.0, 0.7])),
         hidden_weight=rng.normal(0, 1, (hidden, levels[0])),
         hidden_bias=rng.normal(0, 1, hidden),
+        at="source" if at_source else "relay",
     )
     return LowRank(
         name=name,
@@ -168,7 +172,7 @@ def _pair(
         V=rng.normal(0, 1, (shape[1], rank)),
         levels=levels,
         relay_threshold=np.zeros(rank) if static else rng.uniform(0, 0.1, rank),
-        sigma=coded and not gated,
+        sigma=coded,
         delta=coded,
         level_bias=rng.normal(0, 1, (steps if biases and not coded else 0, shape[0])),
         gate=gate if gated else None,
