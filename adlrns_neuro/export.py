@@ -7,21 +7,25 @@ from torch import Tensor, nn
 
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
 from adlrns_neuro.layers.spiking import SpikingPopulation
-from adlrns_neuro.models.snn import DenseSNN, LowRankSNN
+from adlrns_neuro.models.snn import DenseSNN, LowRankSNN, SnnConfig
 from mapping.errors import UnsupportedModelError
-from mapping.ir.network import Dense, FloatArray, Input, Lif, LowRank, Network, Projection
+from mapping.ir.network import Dense, FloatArray, Input, Lif, LowRank, Network
 
 INPUT, HIDDEN, READOUT = "pixels", "hidden", "readout"
 ENCODER, DECODER = "encoder", "decoder"
 
 
-def export_network(model: LowRankSNN | DenseSNN, *, name: str, dt_s: float) -> Network:
+def export_network(
+    model: LowRankSNN | DenseSNN, *, name: str, dt_s: float, gated: bool = False
+) -> Network:
     """Snapshot ``model`` as a float network; later training does not change it.
 
     Args:
         model: the trained classifier.
         name: what reports call the network.
         dt_s: duration that one step stands for [s].
+        gated: let the gate of a low-rank model choose the level at run time; else the largest, or
+            the one given to the compiler, runs.
 
     Raises:
         ConfigError: ADL-NET-05, a weight is NaN or infinite.
@@ -37,13 +41,16 @@ def export_network(model: LowRankSNN | DenseSNN, *, name: str, dt_s: float) -> N
                 shape=(config.inputs,),
                 payload_max=config.payload_max,
                 payload_scale=config.payload_scale,
+                delta=config.delta,
             ),
             _lif(HIDDEN, model.hidden),
             _lif(READOUT, model.readout),
         ),
         projections=(
-            _projection(ENCODER, INPUT, HIDDEN, model.input_projection),
-            _projection(DECODER, HIDDEN, READOUT, model.output_projection),
+            _factors(model.input_projection, config, gated)
+            if isinstance(model, LowRankSNN)
+            else _dense(ENCODER, INPUT, HIDDEN, model.input_projection),
+            _dense(DECODER, HIDDEN, READOUT, model.output_projection),
         ),
         output=READOUT,
     )
@@ -59,25 +66,35 @@ def _lif(name: str, population: SpikingPopulation) -> Lif:
     )
 
 
-def _projection(
-    name: str, source: str, target: str, layer: DynamicLowRankLayer | nn.Linear
-) -> Projection:
-    if isinstance(layer, DynamicLowRankLayer):
-        if layer.level_bias is not None:
-            raise UnsupportedModelError(
-                "a low-rank layer with level biases cannot be exported yet",
-                where=name,
-                remedy="train it with level_bias=False",
-                code="ADL-EXP-01",
-            )
-        return LowRank(
-            name=name,
-            source=source,
-            target=target,
-            U=_array(layer.U),
-            V=_array(layer.V),
-            levels=layer.levels,
+def _factors(layer: DynamicLowRankLayer, config: SnnConfig, gated: bool) -> LowRank:
+    if layer.level_bias is not None:
+        raise UnsupportedModelError(
+            "a low-rank layer with level biases cannot be exported yet",
+            where=ENCODER,
+            remedy="train it with level_bias=False",
+            code="ADL-EXP-01",
         )
+    gate = layer.gate.to_rank_gate(
+        decay=config.gate_decay,
+        trace_decay=config.trace_decay,
+        trace_threshold=config.trace_threshold,
+        at="source",
+    )
+    return LowRank(
+        name=ENCODER,
+        source=INPUT,
+        target=HIDDEN,
+        U=_array(layer.U),
+        V=_array(layer.V),
+        levels=layer.levels,
+        relay_threshold=np.full(layer.levels[-1], config.relay_threshold),
+        sigma=config.relay_threshold > 0,
+        delta=config.relay_threshold > 0,
+        gate=gate if gated else None,
+    )
+
+
+def _dense(name: str, source: str, target: str, layer: nn.Linear) -> Dense:
     return Dense(name=name, source=source, target=target, weight=_array(layer.weight))
 
 

@@ -44,6 +44,9 @@ class TrainingConfig:
         distillation_share: weight of the teacher's loss term, the labels get the rest.
         temperature: softens both distributions in the teacher's term (Hinton et al., 2015).
         activity_penalty: loss per unit of mean hidden firing rate (spikes per neuron and step).
+        relay_penalty: loss per unit of mean magnitude that a relay sends in a step.
+        open_at: step from which on nested training feeds the rank blocks above the first; as late
+            as a gate would open them, or 0 for networks that run at one rank.
 
     Raises:
         ConfigError: ``ADL-TRN-01`` when a field other than the seed is out of its range.
@@ -59,6 +62,8 @@ class TrainingConfig:
     distillation_share: float = 0.7
     temperature: float = 2.0
     activity_penalty: float = 0.3
+    relay_penalty: float = 0.0
+    open_at: int = 0
 
     def __post_init__(self) -> None:
         ranges = {
@@ -71,6 +76,8 @@ class TrainingConfig:
             "distillation_share": (0 <= self.distillation_share <= 1, "from 0 to 1"),
             "temperature": (self.temperature > 0, "above 0"),
             "activity_penalty": (self.activity_penalty >= 0, "of 0 or more"),
+            "relay_penalty": (self.relay_penalty >= 0, "of 0 or more"),
+            "open_at": (self.open_at >= 0, "of 0 or more"),
         }
         for name, (legal, allowed) in ranges.items():
             if not legal:
@@ -186,7 +193,7 @@ def train_snn(
         return TrainedSnn(
             model=model,
             teacher=teacher,
-            calibration_accuracy=accuracy_by_rank(model, calibration),
+            calibration_accuracy=accuracy_by_rank(model, calibration, open_at=training.open_at),
             teacher_calibration_accuracy=teacher_accuracy,
         )
 
@@ -199,10 +206,19 @@ def encode(images: LabelledImages, steps: int, coding: Coding = "direct") -> Exa
     )
 
 
-def accuracy_by_rank(model: LowRankSNN, examples: Examples) -> dict[int, float]:
-    """Share of the examples that each level classifies rightly, 0 to 1, by rank."""
+def accuracy_by_rank(
+    model: LowRankSNN, examples: Examples, *, open_at: int = 0
+) -> dict[int, float]:
+    """Share of the examples that each level classifies rightly, 0 to 1, by rank.
+
+    Args:
+        model: the network for every rank.
+        examples: what it classifies.
+        open_at: as in :meth:`LowRankSNN.forward`.
+    """
     with torch.no_grad():
-        hits = model.forward_levels(examples.payloads).predictions == examples.labels
+        trains = model.forward_levels(examples.payloads, open_at=open_at)
+        hits = trains.predictions == examples.labels
     shares = hits.float().mean(dim=1).tolist()
     return dict(zip(model.config.levels, shares, strict=True))
 
@@ -266,7 +282,8 @@ def _fit_nested(
     targets = F.softmax(teacher_logits / temperature, dim=-1)
 
     def loss(batch: Tensor) -> Tensor:
-        trains = model.forward_levels(train.payloads[:, batch])
+        trains = model.forward_levels(train.payloads[:, batch], open_at=training.open_at)
+        assert trains.relayed is not None
         logits = trains.counts * training.logit_scale
         levels = logits.shape[0]
         label_loss = F.cross_entropy(logits.flatten(0, 1), train.labels[batch].repeat(levels))
@@ -280,10 +297,11 @@ def _fit_nested(
             (1.0 - share) * label_loss
             + share * teacher_loss
             + training.activity_penalty * trains.hidden.mean()
+            + training.relay_penalty * trains.relayed.abs().mean()
         )
 
     def score() -> float:
-        accuracies = accuracy_by_rank(model, calibration)
+        accuracies = accuracy_by_rank(model, calibration, open_at=training.open_at)
         return sum(accuracies.values()) / len(accuracies)
 
     _fit(

@@ -1,4 +1,4 @@
-"""The low-rank linear map as pure tensor functions: at one rank, and at a rank per sample."""
+"""The low-rank linear map at a rank per sample, as pure tensor functions."""
 
 from __future__ import annotations
 
@@ -7,22 +7,6 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-
-
-def low_rank_linear(x: Tensor, U: Tensor, V: Tensor, rank: int) -> Tensor:
-    """Multiply by the first ``rank`` columns of a factor pair: y = (x V[:, :r]) U[:, :r]ᵀ.
-
-    Args:
-        x: inputs, shape (..., in).
-        U: output factor, shape (out, r_max).
-        V: input factor, shape (in, r_max).
-        rank: r, 1 to r_max.
-
-    Returns:
-        Outputs, shape (..., out), in the units of x times those of ``U Vᵀ``. The cost per row is
-        r (in + out) multiply-accumulates instead of in * out.
-    """
-    return (x @ V[:, :rank]) @ U[:, :rank].T
 
 
 def grouped_low_rank(

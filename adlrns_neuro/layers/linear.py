@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from adlrns_neuro.functional.cost import expected_rank, relative_cost
-from adlrns_neuro.functional.lowrank import grouped_low_rank, low_rank_linear, weighted_low_rank
+from adlrns_neuro.functional.lowrank import grouped_low_rank, weighted_low_rank
 from adlrns_neuro.gates.network import GateNetwork
 from adlrns_neuro.layers.levels import checked_levels
 from adlrns_neuro.perf import PerfEstimator
@@ -163,17 +163,8 @@ class DynamicLowRankLayer(nn.Module):
             ConfigError: ``ADL-LAY-02`` when ``rank`` is not a level, ``ADL-LAY-03`` when x has
                 another width.
         """
-        if rank not in self.levels:
-            raise ConfigError(
-                f"rank {rank} is not a level of this layer",
-                where="DynamicLowRankLayer.rank",
-                remedy=f"choose one of {self.levels}",
-                code="ADL-LAY-02",
-            )
-        outputs = low_rank_linear(self._checked(x), self.U, self.V, rank)
-        if self.level_bias is None:
-            return outputs
-        return outputs + self.level_bias[: self.levels.index(rank) + 1].sum(dim=0).to(outputs)
+        self._level(rank)
+        return self.decode(self._checked(x) @ self.V[:, :rank], rank)
 
     def forward_levels(self, x: Tensor) -> Tensor:
         """Outputs at every level, from one z = x V that is computed once and sliced.
@@ -187,12 +178,41 @@ class DynamicLowRankLayer(nn.Module):
         Raises:
             ConfigError: ``ADL-LAY-03`` when x has another width.
         """
-        z = self._checked(x) @ self.V
+        return self.decode_levels(self._checked(x) @ self.V)
+
+    def decode(self, z: Tensor, rank: int) -> Tensor:
+        """Outputs at one level from what lies between the factors.
+
+        Args:
+            z: x V or what was made of it, shape (..., rank or more).
+            rank: one of ``levels``.
+
+        Returns:
+            Outputs, shape (..., out_features).
+
+        Raises:
+            ConfigError: ``ADL-LAY-02`` when ``rank`` is not a level.
+        """
+        level = self._level(rank)
+        outputs = z[..., :rank] @ self.U[:, :rank].T
+        if self.level_bias is None:
+            return outputs
+        return outputs + self.level_bias[: level + 1].sum(dim=0).to(outputs)
+
+    def decode_levels(self, z: Tensor) -> Tensor:
+        """Outputs at every level from what lies between the factors.
+
+        Args:
+            z: x V or what was made of it, shape (..., r_max).
+
+        Returns:
+            Outputs, shape (levels, ..., out_features), in the order of ``levels``.
+        """
         outputs = torch.stack([z[..., :rank] @ self.U[:, :rank].T for rank in self.levels])
         if self.level_bias is None:
             return outputs
         biases = self.level_bias.cumsum(dim=0).to(outputs)
-        return outputs + biases.reshape(len(biases), *[1] * (x.ndim - 1), -1)
+        return outputs + biases.reshape(len(biases), *[1] * (z.ndim - 1), -1)
 
     def features(self, x: Tensor) -> Tensor:
         """What the gate reads: the first rank block, shape (..., levels[0]).
@@ -269,6 +289,16 @@ class DynamicLowRankLayer(nn.Module):
             bias = self.level_bias[0] + reach @ self.level_bias[1 : top + 1]
             outputs = outputs + bias.to(outputs)
         return outputs, chosen
+
+    def _level(self, rank: int) -> int:
+        if rank not in self.levels:
+            raise ConfigError(
+                f"rank {rank} is not a level of this layer",
+                where="DynamicLowRankLayer.rank",
+                remedy=f"choose one of {self.levels}",
+                code="ADL-LAY-02",
+            )
+        return self.levels.index(rank)
 
     def _checked(self, x: Tensor) -> Tensor:
         if x.shape[-1:] != (self.in_features,):

@@ -7,12 +7,16 @@ without input until the last of them has reached the readout. All state is zero 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import inf
 
 import torch
 from torch import Tensor, nn
 
 from adlrns_neuro.data.coding import Coding, is_binary
+from adlrns_neuro.functional.gate import gate_states, leading_gates
+from adlrns_neuro.functional.relay import host_payloads, relay_payloads
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
 from adlrns_neuro.layers.spiking import SpikingPopulation
 from mapping.errors import ConfigError
@@ -37,10 +41,15 @@ class SnnConfig:
         payload_max: largest integer payload.
         payload_scale: value of one payload unit in the units of the weights.
         coding: how images become payloads; ``rate`` and ``latency`` send 0 and 1 alone.
+        relay_threshold: magnitude up to which relays pile their input up before they send it, in
+            units of the weights times the payload scale; 0 sends in every step.
+        gate_decay, trace_decay, trace_threshold: how the gate of the input projection behaves over
+            time, see :class:`mapping.ir.network.RankGate`.
 
     Raises:
-        ConfigError: ``ADL-SNN-03`` when a binary coding comes with graded payloads, ``ADL-COD-01``
-            when there is no such coding.
+        ConfigError: ``ADL-SNN-03`` when a binary coding comes with graded payloads, ``ADL-SNN-04``
+            when a relay's or gate's constant is out of its range, ``ADL-COD-01`` when there is no
+            such coding.
     """
 
     inputs: int = 64
@@ -57,6 +66,10 @@ class SnnConfig:
     payload_max: int = 16
     payload_scale: float = 1 / 16
     coding: Coding = "direct"
+    relay_threshold: float = 0.0
+    gate_decay: float = 1.0
+    trace_decay: float = 1.0
+    trace_threshold: float = 0.0
 
     def __post_init__(self) -> None:
         if is_binary(self.coding) and self.payload_max != 1:
@@ -66,6 +79,21 @@ class SnnConfig:
                 remedy="choose payload_max=1 and payload_scale=1.0",
                 code="ADL-SNN-03",
             )
+        for name in ("relay_threshold", "gate_decay", "trace_decay", "trace_threshold"):
+            value = getattr(self, name)
+            highest = 1.0 if name.endswith("decay") else inf
+            if not 0.0 <= value <= highest:
+                raise ConfigError(
+                    f"{value} is out of range",
+                    where=f"SnnConfig.{name}",
+                    remedy=f"choose a number from 0 to {highest:g}",
+                    code="ADL-SNN-04",
+                )
+
+    @property
+    def delta(self) -> bool:
+        """Whether payloads are changes."""
+        return self.coding == "delta"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +103,12 @@ class SpikeTrains:
     Attributes:
         hidden: shape (..., steps, batch, hidden).
         readout: shape (..., steps, batch, classes).
+        relayed: payloads of the relays, shape (T, batch, r_max); None without relays.
     """
 
     hidden: Tensor
     readout: Tensor
+    relayed: Tensor | None = None
 
     @property
     def counts(self) -> Tensor:
@@ -124,19 +154,21 @@ class _SpikingClassifier(nn.Module):
                 remedy=f"pass (steps, batch, inputs) = ({config.steps}, n, {config.inputs})",
                 code="ADL-SNN-01",
             )
-        legal = (payloads >= 0) & (payloads <= config.payload_max) & (payloads == payloads.round())
+        lowest = -config.payload_max if config.delta else 0
+        legal = (payloads >= lowest) & (payloads <= config.payload_max)
+        legal &= payloads == payloads.round()
         if not legal.all():
             raise ConfigError(
-                f"{int((~legal).sum())} payloads are not integers from 0 to {config.payload_max}",
+                f"{int((~legal).sum())} payloads are not integers from {lowest} to "
+                f"{config.payload_max}",
                 where="payloads",
                 remedy="send integers and put their scale into payload_scale",
                 code="ADL-SNN-02",
             )
         return payloads * config.payload_scale
 
-    def _run(self, hidden_currents: Tensor, *, delay: int) -> SpikeTrains:
-        """Both populations; the currents, shape (T, batch, hidden), arrive ``delay`` steps late."""
-        currents = nn.functional.pad(hidden_currents, (0, 0, 0, 0, delay, DENSE_DELAY))
+    def _run(self, currents: Tensor) -> SpikeTrains:
+        """Both populations over all steps; ``currents``, (steps, batch, hidden), as they arrive."""
         hidden = self.hidden(currents)
         delayed = nn.functional.pad(hidden, (0, 0, 0, 0, DENSE_DELAY, 0))[:-DENSE_DELAY]
         return SpikeTrains(hidden=hidden, readout=self.readout(self.output_projection(delayed)))
@@ -164,12 +196,16 @@ class LowRankSNN(_SpikingClassifier):
             config.inputs, config.hidden, levels=config.levels
         )
 
-    def forward(self, payloads: Tensor, rank: int | None = None) -> SpikeTrains:
+    def forward(
+        self, payloads: Tensor, rank: int | None = None, *, open_at: int = 0
+    ) -> SpikeTrains:
         """Run at one level.
 
         Args:
-            payloads: integers 0 to ``payload_max`` as floats, shape (T, batch, inputs).
+            payloads: integers 0 to ``payload_max`` as floats, or their changes with delta coding,
+                shape (T, batch, inputs).
             rank: one of ``config.levels``; the largest when None.
+            open_at: step from which on the host sends to the blocks above the first.
 
         Returns:
             Spikes over T + 3 steps.
@@ -179,30 +215,109 @@ class LowRankSNN(_SpikingClassifier):
                 such an integer, ``ADL-LAY-02`` when ``rank`` is not a level.
         """
         rank = self.config.levels[-1] if rank is None else rank
-        currents = self.input_projection.at_rank(self._inputs(payloads), rank)
-        return self._run(currents, delay=LOW_RANK_DELAY)
+        relayed = self._relayed_from(self._inputs(payloads), open_at)
+        currents = self.input_projection.decode(relayed, rank)
+        return replace(self._run(_arriving(currents, LOW_RANK_DELAY)), relayed=relayed)
 
-    def forward_levels(self, payloads: Tensor) -> SpikeTrains:
+    def forward_levels(self, payloads: Tensor, *, open_at: int = 0) -> SpikeTrains:
         """Run at every level in one pass; the levels ride along the batch axis.
+
+        Args:
+            payloads, open_at: as in :meth:`forward`.
+
+        Returns:
+            Spikes with a leading axis of the levels, in the order of ``config.levels``; the relays
+            are those of the largest.
+
+        Raises:
+            ConfigError: ``ADL-SNN-01``, ``ADL-SNN-02`` as in :meth:`forward`.
+        """
+        relayed = self._relayed_from(self._inputs(payloads), open_at)
+        currents = self.input_projection.decode_levels(relayed)
+        levels, steps, batch, hidden = currents.shape
+        merged = currents.transpose(0, 1).reshape(steps, levels * batch, hidden)
+        trains = self._run(_arriving(merged, LOW_RANK_DELAY))
+
+        def split(spikes: Tensor) -> Tensor:
+            return spikes.reshape(len(spikes), levels, batch, -1).transpose(0, 1)
+
+        return SpikeTrains(
+            hidden=split(trains.hidden), readout=split(trains.readout), relayed=relayed
+        )
+
+    def forward_gated(self, payloads: Tensor, price: float) -> tuple[SpikeTrains, Tensor]:
+        """Run as the chip does with the gate of the input projection, held back at the host.
+
+        Args:
+            payloads: as in :meth:`forward`.
+            price: of a level's cost, see :class:`mapping.ir.network.Gate`.
+
+        Returns:
+            Spikes over T + 3 steps, and the level that the host serves in each, shape
+            (T + 3, batch), int64, without a gradient.
+
+        Raises:
+            ConfigError: ``ADL-SNN-01``, ``ADL-SNN-02`` as in :meth:`forward`.
+        """
+        config, gate = self.config, self.input_projection.gate
+        inputs = nn.functional.pad(self._inputs(payloads), (0, 0, 0, 0, 0, self.latency))
+        features, trace = self.gate_inputs(payloads)
+        on = gate_states(
+            features,
+            gate.weight,
+            gate.bias,
+            gate.cost,
+            price,
+            decay=config.gate_decay,
+            hidden_weight=gate.hidden_weight,
+            hidden_bias=gate.hidden_bias,
+            trace_input=trace,
+            trace_decay=config.trace_decay,
+            trace_threshold=config.trace_threshold,
+        )
+        levels = leading_gates(nn.functional.pad(on[:-1], (0, 0, 0, 0, 1, 0)))
+        steps = torch.arange(1, len(config.levels), device=levels.device)
+        relayed = self._relayed(inputs, levels[..., None] >= steps)
+        currents = self.input_projection.decode(relayed, config.levels[-1])
+        run = _arriving(currents, LOW_RANK_DELAY)[: config.steps + self.latency]
+        return replace(self._run(run), relayed=relayed), levels
+
+    def gate_inputs(self, payloads: Tensor) -> tuple[Tensor, Tensor]:
+        """What reaches the gate in every step of a run.
 
         Args:
             payloads: as in :meth:`forward`.
 
         Returns:
-            Spikes with a leading axis of the levels, in the order of ``config.levels``.
+            Payloads of the first rank block, shape (T + 3, batch, ``levels[0]``), and the layer's
+            summed input, shape (T + 3, batch).
 
         Raises:
             ConfigError: ``ADL-SNN-01``, ``ADL-SNN-02`` as in :meth:`forward`.
         """
-        currents = self.input_projection.forward_levels(self._inputs(payloads))
-        levels, steps, batch, hidden = currents.shape
-        merged = currents.transpose(0, 1).reshape(steps, levels * batch, hidden)
-        trains = self._run(merged, delay=LOW_RANK_DELAY)
+        inputs = self._inputs(payloads)
+        first = relay_payloads(self.input_projection.features(inputs), self.config.relay_threshold)
+        late = (LOW_RANK_DELAY, self.latency - LOW_RANK_DELAY)
+        return (
+            nn.functional.pad(first, (0, 0, 0, 0, *late)),
+            nn.functional.pad(inputs.sum(dim=-1), (0, 0, *late)),
+        )
 
-        def split(spikes: Tensor) -> Tensor:
-            return spikes.reshape(len(spikes), levels, batch, -1).transpose(0, 1)
+    def _relayed_from(self, inputs: Tensor, open_at: int) -> Tensor:
+        """Payloads of all relays when every gate opens at one step."""
+        steps, batch, _ = inputs.shape
+        is_open = torch.arange(steps, device=inputs.device) >= open_at
+        gates = len(self.config.levels) - 1
+        return self._relayed(inputs, is_open[:, None, None].expand(steps, batch, gates))
 
-        return SpikeTrains(hidden=split(trains.hidden), readout=split(trains.readout))
+    def _relayed(self, inputs: Tensor, is_open: Tensor) -> Tensor:
+        """Payloads of all relays, a step early; ``is_open`` is (steps, batch, K - 1)."""
+        layer, config = self.input_projection, self.config
+        blocks = [layer.features(inputs)]
+        for block, (low, high) in enumerate(pairwise(config.levels)):
+            sent = host_payloads(inputs, is_open[..., block], delta=config.delta)
+            blocks.append(sent @ layer.V[:, low:high])
+        return relay_payloads(torch.cat(blocks, dim=-1), config.relay_threshold)
 
     def predict(self, payloads: Tensor, rank: int | None = None) -> Tensor:
         """Classes, shape (batch,): most readout spikes over all steps, ties to the lowest index.
@@ -230,9 +345,15 @@ class DenseSNN(_SpikingClassifier):
 
     def forward(self, payloads: Tensor) -> SpikeTrains:
         """Spikes over T + 2 steps; arguments and errors are those of :meth:`LowRankSNN.forward`."""
-        return self._run(self.input_projection(self._inputs(payloads)), delay=DENSE_DELAY)
+        currents = self.input_projection(self._inputs(payloads))
+        return self._run(_arriving(currents, DENSE_DELAY))
 
     def predict(self, payloads: Tensor) -> Tensor:
         """Classes, shape (batch,), as those of :meth:`LowRankSNN.predict`."""
         with torch.no_grad():
             return self.forward(payloads).predictions
+
+
+def _arriving(currents: Tensor, delay: int) -> Tensor:
+    """Currents of the steps with input, when they reach the hidden population, to the run's end."""
+    return nn.functional.pad(currents, (0, 0, 0, 0, delay, DENSE_DELAY))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support.errors import refused
 
-from adlrns_neuro.functional import low_rank_linear, snap_current_decay, snap_voltage_decay
+from adlrns_neuro.functional import snap_current_decay, snap_voltage_decay
 from adlrns_neuro.layers import DynamicLowRankLayer, SpikingPopulation
 from mapping.errors import ConfigError
 
@@ -121,12 +121,6 @@ def test_a_threshold_that_fires_at_rest_is_refused(threshold: float) -> None:
         ConfigError, "ADL-LIF-02", where="SpikingPopulation.threshold", remedy="above zero"
     ):
         SpikingPopulation(1, current_decay=0.5, voltage_decay=0.5, threshold=threshold)
-
-
-def test_low_rank_linear_multiplies_by_the_leading_columns() -> None:
-    x, U, V = torch.randn(2, 3, 5), torch.randn(6, 4), torch.randn(5, 4)
-    expected = x @ (U[:, :2] @ V[:, :2].T).T
-    torch.testing.assert_close(low_rank_linear(x, U, V, 2), expected)
 
 
 def test_all_levels_at_once_equal_each_level_alone() -> None:

@@ -1,0 +1,32 @@
+"""Fit the gate of a spiking network, whose features arrive over the steps of a run."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+from adlrns_neuro.gates.fit import fit_gate
+from adlrns_neuro.models.snn import LowRankSNN
+from adlrns_neuro.trainer import Examples, TrainingConfig
+
+
+def fit_spiking_gate(model: LowRankSNN, held_out: Examples, training: TrainingConfig) -> None:
+    """Regress what each level gains on what has reached the gate by the end of the input, in place.
+
+    The gain of a linear gate is a leaky sum over the steps, so it is fitted to leaky sums of
+    features.
+
+    Args:
+        model: a trained network; only its gate changes.
+        held_out: samples that the factors were not fitted to: there every level is always right.
+        training: gives the scale of the logits and the step at which blocks open.
+    """
+    with torch.no_grad():
+        trains = model.forward_levels(held_out.payloads, open_at=training.open_at)
+        logits = trains.counts * training.logit_scale
+        losses = [F.cross_entropy(level, held_out.labels, reduction="none") for level in logits]
+        arriving, _ = model.gate_inputs(held_out.payloads)
+        features = torch.zeros_like(arriving[0])
+        for step in arriving[: model.config.steps + 2]:
+            features = model.config.gate_decay * features + step
+    fit_gate(model.input_projection.gate, features, torch.stack(losses, dim=1))
