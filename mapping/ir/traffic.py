@@ -27,7 +27,8 @@ def check_payloads(
     """``payloads`` as int64 if they suit ``population``.
 
     Args:
-        payloads: ``(samples, steps, *population.shape)`` integers within the payload range.
+        payloads: ``(samples, steps, *population.shape)`` integers within the payload range; of an
+            input that is coded by changes, their sums.
         population: the input population.
         where: file or argument, for the error.
 
@@ -51,9 +52,14 @@ def check_payloads(
             code="ADL-INP-02",
         )
     low, high = int(payloads.min()), int(payloads.max())
+    span = population.payload_max - population.payload_min
+    if population.delta and -span <= low and high <= span:
+        signal = np.cumsum(payloads, axis=1, dtype=np.int64)
+        low, high = int(signal.min()), int(signal.max())
     if low < population.payload_min or high > population.payload_max:
         raise ConfigError(
-            f"payloads span {low}..{high}, but {population.name} was compiled for "
+            f"payloads {'add up to' if population.delta else 'span'} {low}..{high}, but "
+            f"{population.name} was compiled for "
             f"{population.payload_min}..{population.payload_max}",
             where=where,
             remedy="scale the input, or widen the payload range and compile again",

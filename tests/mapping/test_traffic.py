@@ -211,6 +211,28 @@ def test_payloads_beyond_int64_are_refused_with_their_own_value() -> None:
         check_payloads(payloads, SOURCE, where="x.npz")
 
 
+def _changes(*values: int) -> np.ndarray:
+    return np.array(values, np.int64).reshape(1, -1, 1)
+
+
+CODED = Input(name="in", shape=(1,), payload_min=-1, payload_max=4, delta=True)
+
+
+@pytest.mark.parametrize("values", [(4, -5, 5), (-1, 5, -4), (1, 1, 1, 1, -5)])
+def test_changes_may_exceed_the_range_of_the_signal_that_they_code(values: tuple[int, ...]) -> None:
+    checked = check_payloads(_changes(*values), CODED, where="x.npz")
+    assert checked.ravel().tolist() == list(values)
+
+
+@pytest.mark.parametrize("values", [(1, 1, 1, 1, 1), (4, -3, -3), (6, -6), (-(2**63), 1)])
+def test_changes_that_add_up_beyond_the_range_are_refused(values: tuple[int, ...]) -> None:
+    """Bounds on what sums and currents can hold rest on the range of the signal."""
+    with refused(
+        ConfigError, "ADL-INP-03", where="x.npz", message="add up to", remedy="scale the input"
+    ):
+        check_payloads(_changes(*values), CODED, where="x.npz")
+
+
 @pytest.mark.parametrize(
     ("payloads", "code"),
     [

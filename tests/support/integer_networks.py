@@ -62,13 +62,15 @@ def cases(draw: st.DrawFn, *, steps: int = 8) -> Case:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     graded = draw(st.booleans())
     inputs = draw(st.integers(1, 5))
+    delta = graded and draw(st.booleans())
+    largest = (2**40 if delta else 2**30) if graded else 1
     populations: list[IntegerPopulation] = [
         Input(
             name="in",
             shape=(inputs,),
-            payload_min=-(2**30) if graded else 0,
-            payload_max=2**30 if graded else 1,
-            delta=graded and draw(st.booleans()),
+            payload_min=-largest if graded else 0,
+            payload_max=largest,
+            delta=delta,
         )
     ]
     for number in range(draw(st.integers(1, 3))):
