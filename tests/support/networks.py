@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from mapping.ir.network import Dense, Input, Lif, LowRank, Network, Relay
@@ -157,3 +159,12 @@ def random_payloads(
     return np.random.default_rng(seed).integers(
         source.payload_min, source.payload_max, (samples, steps, *source.shape), endpoint=True
     )
+
+
+def changed(network: Network, name: str, /, **changes: object) -> Network:
+    """``network`` with fields of the population or projection called ``name`` replaced."""
+    populations, projections = (
+        tuple(replace(e, **changes) if e.name == name else e for e in elements)
+        for elements in (network.populations, network.projections)
+    )
+    return replace(network, populations=populations, projections=projections)
