@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 from support.errors import refused
+from support.gate_options import optioned_network
 from support.networks import (
+    changed,
     dense_network,
     digits_like_network,
     recurrent_network,
@@ -28,8 +30,9 @@ from mapping.ir.checkpoint import (
     load_network,
     save_network,
 )
-from mapping.ir.network import Network
+from mapping.ir.network import LowRank, Network, RankGate
 from mapping.passes.fuse_factors import FuseFactors
+from mapping.passes.realise_factors import realise_factors
 from mapping.targets.load import load_target
 
 NETWORKS = {
@@ -38,6 +41,11 @@ NETWORKS = {
     "with relay thresholds": digits_like_network(relay_threshold=0.03),
     "recurrent": recurrent_network(),
     "relay by hand": relay_network(),
+    "gate at the relays": optioned_network(at="relay", hidden=3, changes=True),
+    "gate at the host": optioned_network(at="source", biased=True, changes=True),
+    "linear gate without trace": optioned_network(at="relay", traced=False, biased=True),
+    "gate by hand": realise_factors(optioned_network(at="relay", hidden=3, biased=True)),
+    "gate at the host by hand": realise_factors(optioned_network(at="source", changes=True)),
     "fused": FuseFactors().run(digits_like_network(payload_max=1), load_target("loihi1")),
 }
 
@@ -49,19 +57,25 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
+def _assert_same_fields(one: Any, other: Any) -> None:
+    assert type(one) is type(other)
+    for field in fields(one):
+        before, after = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(before, np.ndarray):
+            assert before.dtype == after.dtype
+            assert before.shape == after.shape
+            assert before.tobytes() == after.tobytes()
+        elif isinstance(before, RankGate):
+            _assert_same_fields(before, after)
+        else:
+            assert before == after
+            assert type(before) is type(after)
+
+
 def _assert_same(a: Network, b: Network) -> None:
     for group in ("populations", "projections"):
         for one, other in zip(getattr(a, group), getattr(b, group), strict=True):
-            assert type(one) is type(other)
-            for field in fields(one):
-                before, after = getattr(one, field.name), getattr(other, field.name)
-                if isinstance(before, np.ndarray):
-                    assert before.dtype == after.dtype
-                    assert before.shape == after.shape
-                    assert before.tobytes() == after.tobytes()
-                else:
-                    assert before == after
-                    assert type(before) is type(after)
+            _assert_same_fields(one, other)
     assert (a.name, a.dt_s, a.output) == (b.name, b.dt_s, b.output)
 
 
@@ -131,6 +145,27 @@ def test_a_fingerprint_sees_every_change() -> None:
     ]
     assert len({fingerprint(n) for n in [network, *others]}) == 1 + len(others)
     assert fingerprint(small_network()) == fingerprint(network)
+
+
+def test_a_fingerprint_sees_every_option_of_a_gate_and_its_pair() -> None:
+    network = optioned_network(hidden=3, changes=True)
+    pair = network.projections[0]
+    assert isinstance(pair, LowRank)
+    assert pair.gate is not None
+    nudged: dict[str, object] = {
+        name: getattr(pair.gate, name) * 1.5
+        for name in ("weight", "bias", "cost", "hidden_weight", "hidden_bias")
+    }
+    nudged |= {"decay": 0.7, "trace_decay": 0.7, "trace_threshold": 3.0, "at": "relay"}
+    gates = [replace(pair.gate, **{name: value}) for name, value in nudged.items()]
+    others = [
+        *(changed(network, "enc", gate=gate) for gate in [*gates, None]),
+        changed(network, "enc", sigma=False),
+        changed(network, "enc", delta=False),
+        changed(network, "enc", level_bias=np.ones((2, 8))),
+        changed(network, "in", delta=False),
+    ]
+    assert len({fingerprint(n) for n in [network, *others]}) == 1 + len(others)
 
 
 def test_saving_again_replaces_a_checkpoint(folder: Path) -> None:
@@ -260,3 +295,72 @@ def test_single_precision_tensors_are_widened_exactly(folder: Path) -> None:
     weight = load_network(folder).projections[1].weight
     assert weight.dtype == np.float64
     np.testing.assert_array_equal(weight, tensors["dec/weight"])
+
+
+@pytest.fixture
+def gated_folder(tmp_path: Path) -> Path:
+    """A good checkpoint of a pair with a gate and all that it can have."""
+    save_network(optioned_network(hidden=3, biased=True), tmp_path / "gated")
+    return tmp_path / "gated"
+
+
+GATE_TENSORS = {
+    "weight": (2, 3),
+    "bias": (2,),
+    "cost": (2,),
+    "hidden_weight": (3, 2),
+    "hidden_bias": (3,),
+}
+
+
+def _replace_tensor(folder: Path, key: str, value: np.ndarray | None) -> None:
+    tensors = load_file(folder / TENSOR_FILE)
+    assert key in tensors
+    if value is None:
+        del tensors[key]
+    else:
+        tensors[key] = value
+    save_file(tensors, folder / TENSOR_FILE)
+
+
+@pytest.mark.parametrize("name", GATE_TENSORS)
+def test_a_missing_array_of_a_gate_is_named(gated_folder: Path, name: str) -> None:
+    _replace_tensor(gated_folder, f"enc/gate/{name}", None)
+    with refused(ArtifactError, "ADL-CKP-03", where=TENSOR_FILE, message=f"'enc/gate/{name}'"):
+        load_network(gated_folder)
+
+
+@pytest.mark.parametrize("name", GATE_TENSORS)
+def test_an_array_of_a_gate_that_is_not_finite_is_refused(gated_folder: Path, name: str) -> None:
+    _replace_tensor(gated_folder, f"enc/gate/{name}", np.full(GATE_TENSORS[name], np.nan))
+    with refused(ConfigError, "ADL-NET-05", where="enc", message=f"gate.{name} holds"):
+        load_network(gated_folder)
+
+
+@pytest.mark.parametrize("name", [n for n in GATE_TENSORS if n != "hidden_bias"])
+def test_an_array_of_a_gate_of_another_shape_is_refused(gated_folder: Path, name: str) -> None:
+    _replace_tensor(gated_folder, f"enc/gate/{name}", np.ones((*GATE_TENSORS[name], 2)))
+    with refused(ConfigError, "ADL-NET-04", where="enc", message=f"gate.{name} has shape"):
+        load_network(gated_folder)
+
+
+def test_complex_weights_of_a_gate_are_refused(gated_folder: Path) -> None:
+    _replace_tensor(gated_folder, "enc/gate/weight", np.ones((2, 3), np.complex64))
+    with refused(ArtifactError, "ADL-CKP-03", message="'enc/gate/weight' holds complex64"):
+        load_network(gated_folder)
+
+
+GATE_SCHEMA_ERRORS: dict[str, tuple[dict[str, Any], str]] = {
+    "held back elsewhere": ({"at": "target"}, "projections.0.low_rank.gate.at"),
+    "text for a number": ({"decay": "0.75"}, "projections.0.low_rank.gate.decay"),
+    "NaN": ({"trace_threshold": float("nan")}, "projections.0.low_rank.gate.trace_threshold"),
+    "unknown field": ({"price": 1.0}, "projections.0.low_rank.gate.price"),
+}
+
+
+@pytest.mark.parametrize("case", GATE_SCHEMA_ERRORS)
+def test_a_gate_off_the_schema_names_the_entry(gated_folder: Path, case: str) -> None:
+    changes, entry = GATE_SCHEMA_ERRORS[case]
+    _edit(gated_folder, lambda content: content["projections"][0]["gate"].update(changes))
+    with refused(ArtifactError, "ADL-CKP-03", where=DESCRIPTION_FILE, message=entry):
+        load_network(gated_folder)
