@@ -9,6 +9,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from support.chips import tiny_chip
 from support.errors import refused
+from support.gate_options import optioned_networks
 from support.networks import (
     dense_network,
     digits_like_network,
@@ -19,7 +20,7 @@ from support.networks import (
 
 from mapping.errors import CapacityError, ConfigError
 from mapping.ir.network import Dense, Input, Network
-from mapping.ir.partitioned import PartitionedNetwork, merged, reassemble
+from mapping.ir.partitioned import HOST, PartitionedNetwork, merged, reassemble
 from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.verify import verify_partition
 from mapping.passes.partition import Partition
@@ -58,8 +59,11 @@ def recount(partitioned: PartitionedNetwork, chip: ChipSpec) -> list[dict[str, i
                     block = tile.mantissas[start : start + chip.core.block_synapses.value]
                     bits = len(block) * per_synapse + chip.core.block_header_bits.value
                     used[core]["synapse_words"] += int(np.ceil(bits / chip.core.word_bits.value))
+    for gate in {spec.gate for spec in partitioned.projections if spec.gate}:
+        for number in range(partitioned.population(gate).size):
+            listeners[gate, number].add(HOST)
     for compartment, cores in listeners.items():
-        for core in cores:
+        for core in cores - {HOST}:
             used[core]["input_axons"] += 1
         if compartment in home:
             used[home[compartment]]["output_axons"] += len(cores)
@@ -101,9 +105,12 @@ def assert_legal(
 
 @st.composite
 def float_networks(draw: st.DrawFn) -> Network:
-    """Chains, loops and factor pairs of a few neurons."""
+    """Chains, loops and factor pairs of a few neurons, with and without gates."""
     seed = draw(st.integers(0, 2**32 - 1))
-    if draw(st.booleans()):
+    kind = draw(st.sampled_from(["pair", "gated pair", "chain"]))
+    if kind == "gated pair":
+        return draw(optioned_networks())
+    if kind == "pair":
         rank = draw(st.integers(1, 5))
         return digits_like_network(
             rank=rank,
@@ -211,6 +218,35 @@ def test_rank_blocks_are_cut_before_anything_else() -> None:
         if partitioned.projections[tile.projection].part == "V"
     ]
     assert v_tiles == [("enc/V.0", 0, 3), ("enc/V.1", 3, 5), ("enc/V.1", 5, 8)]
+
+
+@settings(max_examples=30)
+@given(network=optioned_networks(), cap=st.integers(1, 40), data=st.data())
+def test_what_the_host_holds_back_shares_no_core_with_anything_else(
+    network: Network, cap: int, data: st.DataObject
+) -> None:
+    """Else the core would not be dark while the gate is off."""
+    if data.draw(st.booleans(), "a second pair"):
+        first = network.projections[0]
+        twin = replace(first, name="twin")
+        network = replace(network, projections=(first, twin, *network.projections[1:]))
+    image = quantised(network)
+    partitioned = Partition(neurons_per_core=cap).run(image, LOIHI2)
+    assert_legal(image, partitioned, LOIHI2)
+    conditions = []
+    for program in partitioned.cores:
+        specs = [partitioned.projections[tile.projection] for tile in program.tiles]
+        tenants = {(s.gate, s.gates_needed) for s in specs}
+        if any(gate for gate, _ in tenants):
+            assert len(tenants) == 1
+            (start, stop), *others = {(s.target_start, s.target_stop) for s in specs}
+            assert not others
+            for group in program.groups:
+                assert start <= group.start < group.stop <= stop
+        conditions += tenants
+    held_back = {(p.spec.gate, p.spec.gates_needed) for p in image.projections if p.spec.gate}
+    assert held_back <= set(conditions)
+    event(f"{len(held_back)} conditions")
 
 
 def test_a_core_pays_once_for_an_axon_that_two_projections_share() -> None:

@@ -118,7 +118,8 @@ def test_decays_and_the_trace_threshold_are_rounded_to_the_chips_units(
     assert abs(gate.gain_decay / 4096 - (1 - decay)) <= 0.5 / 4096
     assert abs(gate.trace_decay / 4096 - (1 - trace_decay)) <= 0.5 / 4096
     assert gate.trace_threshold >= 1, "0 would evaluate every step"
-    assert 0 <= gate.trace_threshold - threshold * trace.block_scales[0] < 1
+    rounded_up = gate.trace_threshold - threshold * trace.block_scales[0]
+    assert -1e-6 < rounded_up < 1 + 1e-6
 
 
 @settings(max_examples=20)

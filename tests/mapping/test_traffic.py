@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.chips import tiny_chip
 from support.errors import refused
+from support.gate_options import input_for, optioned_network, optioned_networks
 from support.networks import (
     dense_network,
     digits_like_network,
@@ -23,6 +24,8 @@ from mapping.ir.partitioned import HOST
 from mapping.ir.traffic import ASSUMED_ACTIVITY, Calibration, TrafficProfile, check_payloads
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.semantics.int_net import run_integer_network
+from simulators.backend import simulate
+from simulators.trace import Stimulus
 
 CASES = [
     (small_network(), 3),
@@ -141,6 +144,57 @@ def test_expected_counts_are_linear_in_the_rates(seed: int, factor: float) -> No
     once, scaled = counts(1.0), counts(factor)
     for name in once:
         np.testing.assert_allclose(scaled[name], factor * once[name], atol=1e-12)
+
+
+@settings(max_examples=12)
+@given(
+    network=optioned_networks(),
+    price=st.sampled_from([0.0, 1.0, 1e9]),
+    per_core=st.integers(3, 8),
+    seed=st.integers(0, 99),
+)
+def test_expected_counts_of_a_gated_network_are_the_mean_of_what_the_chip_counts(
+    network: Network, price: float, per_core: int, seed: int
+) -> None:
+    """Packets that the host holds back included, at the price that the profile is for."""
+    artifact = compiled(network, per_core)
+    payloads = input_for(network, samples=5, seed=seed)
+    profile = TrafficProfile.measured(artifact.network, Calibration(payloads=payloads), price=price)
+    expected = profile.expected_counts(artifact.partitioned, artifact.placement, artifact.routing)
+    trace = simulate(artifact, Stimulus(payloads=payloads), price=price)
+    assert trace.counts is not None
+    for name, values in trace.counts.items():
+        np.testing.assert_allclose(
+            getattr(expected, name)[0, 0], values.mean(axis=(0, 1)), atol=1e-12, err_msg=name
+        )
+
+
+@pytest.mark.parametrize("changes", [False, True])
+@pytest.mark.parametrize("price", [0.0, 1.0, 1e9])
+def test_what_the_host_holds_back_is_what_does_not_reach_the_cores(
+    price: float, changes: bool
+) -> None:
+    network = optioned_network(changes=changes)
+    artifact = compiled(network, 6)
+    payloads = input_for(network, samples=20)
+    image = artifact.network
+    profile = TrafficProfile.measured(image, Calibration(payloads=payloads), price=price)
+    assert set(profile.held_back) == {("enc/gate", 1), ("enc/gate", 2)}
+    counts = simulate(artifact, Stimulus(payloads=payloads), price=price).counts
+    assert counts is not None
+    arriving = counts.host_packet.mean(axis=(0, 1))
+    for core, program in enumerate(artifact.partitioned.cores):
+        specs = {artifact.partitioned.projections[tile.projection] for tile in program.tiles}
+        if any(spec.gate for spec in specs):
+            (spec,) = specs
+            sent = profile.held_back[spec.gate, spec.gates_needed].sum()
+            assert arriving[core] == pytest.approx(sent)
+            assert (sent > 0) == (price < 1e9)
+    sent = {needed: profile.held_back["enc/gate", needed].sum() for needed in (1, 2)}
+    if price == 1e9:
+        assert sent == {1: 0.0, 2: 0.0}
+    elif not changes:
+        assert sent[2] <= sent[1] < profile.rates["in"].sum()
 
 
 def test_nothing_known_means_ten_percent_and_busy_relays() -> None:
