@@ -6,10 +6,15 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from support.chips import tiny_chip
+from support.gated import rate_gated_network, spikes
 from support.integer_networks import Case, cases
 
+from mapping.artifact.schema import Artifact
 from mapping.cost import COMPONENTS, ActionCounts
 from mapping.errors import ConfigError
+from mapping.pipeline import CompileOptions, compile_network
+from simulators.backend import simulate
 from simulators.chip.run import run_chip
 from simulators.energy.estimate import estimate_energy
 from simulators.oracle import run_oracle
@@ -132,3 +137,49 @@ def test_a_trace_without_counts_or_of_another_program_is_refused(case: Case) -> 
     foreign = replace(_trace(case), program="another")
     with pytest.raises(ConfigError, match="ADL-ENG-02 · trace"):
         estimate_energy(case.artifact, foreign)
+
+
+def _dark_cores(artifact: Artifact) -> dict[int, int]:
+    """Cores to which the host sends only while gates are on: how many of them."""
+    projections = artifact.partitioned.projections
+    specs = {
+        core: projections[program.tiles[0].projection]
+        for core, program in enumerate(artifact.partitioned.cores)
+    }
+    return {core: spec.gates_needed for core, spec in specs.items() if spec.gate}
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("price", [0.0, 1e9])
+def test_a_dark_core_costs_nothing_where_idle_cores_are_skipped(skip: bool, price: float) -> None:
+    """Static power aside, which is the chip's. While its gates are on, it is charged as ever."""
+    chip = tiny_chip(width=3, height=2, cores_per_tile=2, skip_idle_cores=skip)
+    artifact = compile_network(
+        rate_gated_network(), chip, CompileOptions(neurons_per_core=6)
+    ).artifact
+    dark = _dark_cores(artifact)
+    assert sorted(dark.values()) == [1, 2]
+    trace = simulate(artifact, spikes(), price=price)
+    report = estimate_energy(artifact, trace)
+    energy = report.core_dynamic_j()
+    assert trace.counts is not None
+    accesses = trace.counts.compartment_access.sum(axis=1).mean(axis=0)
+    per_access = chip.energy_j.compartment_access.value
+    for core in range(report.cores):
+        if core not in dark:
+            assert energy[core] > 0
+        elif price == 0.0:
+            worked = ~trace.counts.idle[..., core]
+            assert 0 < worked.mean() < 1
+            charged = worked if skip else np.ones_like(worked)
+            charged_j = report.core_step_j["compartment_access"][:, core]
+            compartments = artifact.partitioned.cores[core].compartments
+            np.testing.assert_allclose(
+                charged_j, charged.mean(axis=0) * compartments * per_access, rtol=1e-12
+            )
+            assert report.core_step_j["synapse"][:, core].sum() > 0
+        elif skip:
+            assert energy[core] == 0.0
+            assert report.core_j()[core] == report.static_core_j > 0
+        else:
+            assert energy[core] == pytest.approx(accesses[core] * per_access, rel=1e-12)
