@@ -156,6 +156,12 @@ def _gate_rules(gate: Gate | RankGate) -> Iterator[_Rule]:
         f"trace_threshold {gate.trace_threshold}",
         "make it finite and ≥ 0",
     )
+    if isinstance(gate, RankGate):
+        yield (
+            gate.at in ("relay", "source"),
+            f"is gated at {gate.at!r}",
+            'choose at="relay" or at="source"',
+        )
 
 
 def check_projection(projection: Projection, populations: Mapping[str, Population]) -> None:

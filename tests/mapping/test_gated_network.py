@@ -78,6 +78,13 @@ RELAYS: dict[str, Rule] = {
     ),
 }
 GATES: dict[str, Rule] = {
+    "no gate at all": (
+        "enc/gate",
+        {"bias": np.zeros(0), "cost": np.zeros(0)},
+        "ADL-NET-03",
+        "shape (0,) holds no compartment",
+        "positive extents",
+    ),
     "a cost too few": (
         "enc/gate",
         {"cost": np.ones(1)},
@@ -319,6 +326,13 @@ PAIRS: dict[str, Rule] = {
         "ADL-NET-03",
         "trace_threshold nan",
         "finite",
+    ),
+    "a place that holds nothing back": (
+        "enc",
+        {"at": "target"},
+        "ADL-NET-03",
+        "is gated at 'target'",
+        'at="relay" or at="source"',
     ),
 }
 
