@@ -9,7 +9,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from support.chips import tiny_chip
 from support.errors import refused
-from support.gate_options import optioned_networks
+from support.gate_options import optioned_network, optioned_networks
 from support.networks import (
     dense_network,
     digits_like_network,
@@ -247,6 +247,18 @@ def test_what_the_host_holds_back_shares_no_core_with_anything_else(
     held_back = {(p.spec.gate, p.spec.gates_needed) for p in image.projections if p.spec.gate}
     assert held_back <= set(conditions)
     event(f"{len(held_back)} conditions")
+
+
+def test_a_gate_pays_an_output_axon_to_report_to_the_host() -> None:
+    """Two relays reach the gates, which reach the level biases, and the host: 2 + 2 + 2."""
+    image = quantised(optioned_network(at="source", biased=True))
+    with refused(
+        CapacityError,
+        "ADL-CAP-04",
+        where="enc/gate[0:1]",
+        message="to reach enc/gate[1] it needs 6 output axons",
+    ):
+        Partition().run(image, tiny_chip(output_axons=5))
 
 
 def test_a_core_pays_once_for_an_axon_that_two_projections_share() -> None:
