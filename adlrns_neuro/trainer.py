@@ -22,8 +22,8 @@ from rich.progress import Progress
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from adlrns_neuro.data.coding import Coding, code
-from adlrns_neuro.data.digits import DigitsSplits, LabelledImages
+from adlrns_neuro.data.digits import DigitsSplits
+from adlrns_neuro.evaluation import Examples, accuracy_by_rank, encode
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
 from adlrns_neuro.models.snn import DenseSNN, LowRankSNN, SnnConfig, SpikeTrains
 from mapping.errors import ConfigError
@@ -90,33 +90,6 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Examples:
-    """Stimuli with their classes.
-
-    Attributes:
-        payloads: integers as floats, shape (steps, n, inputs), float32.
-        labels: classes, shape (n,), int64.
-
-    Raises:
-        ConfigError: ``ADL-TRN-02`` unless there is one label for each of at least one sample.
-    """
-
-    payloads: Tensor
-    labels: Tensor
-
-    def __post_init__(self) -> None:
-        paired = self.payloads.ndim == 3 and self.labels.shape == self.payloads.shape[1:2]
-        if not paired or len(self.labels) == 0:
-            raise ConfigError(
-                f"labels of shape {tuple(self.labels.shape)} do not fit payloads of shape "
-                f"{tuple(self.payloads.shape)}",
-                where="Examples.labels",
-                remedy="pass payloads (steps, n, inputs) and labels (n,) with n at least 1",
-                code="ADL-TRN-02",
-            )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainedSnn:
     """The outcome of training.
 
@@ -175,19 +148,12 @@ def train_snn(
         ConfigError: ``ADL-TRN-03`` when a label is no class of the network, ``ADL-SNN-01`` or
             ``ADL-SNN-02`` when the payloads do not fit it.
     """
-    for name, examples in (("train", train), ("calibration", calibration)):
-        if not ((examples.labels >= 0) & (examples.labels < snn.classes)).all():
-            raise ConfigError(
-                f"labels run from {int(examples.labels.min())} to {int(examples.labels.max())}, "
-                f"the network has {snn.classes} classes",
-                where=f"{name}.labels",
-                remedy="number the classes from 0 and set SnnConfig.classes",
-                code="ADL-TRN-03",
-            )
-    with torch.random.fork_rng(devices=[]), _one_thread():
-        torch.manual_seed(training.seed)
+    _check_labels(snn, train=train, calibration=calibration)
+    with _reproducibly(training.seed):
         teacher = DenseSNN(snn)
-        teacher_accuracy = _fit_teacher(teacher, train, calibration, training, progress)
+        teacher_accuracy = _fit_dense(
+            teacher, train, calibration, training, training.teacher_epochs, "teacher", progress
+        )
         model = _factored(teacher, train)
         _fit_nested(model, teacher, train, calibration, training, progress)
         return TrainedSnn(
@@ -198,57 +164,66 @@ def train_snn(
         )
 
 
-def encode(images: LabelledImages, steps: int, coding: Coding = "direct") -> Examples:
-    """Labelled images as payloads; errors are those of :func:`adlrns_neuro.data.coding.code`."""
-    payloads = torch.tensor(code(images.images, steps, coding), dtype=torch.float32)
-    return Examples(
-        payloads=payloads.transpose(0, 1).contiguous(), labels=torch.tensor(images.labels)
-    )
+def train_dense_snn(
+    train: Examples,
+    calibration: Examples,
+    snn: SnnConfig,
+    training: TrainingConfig,
+    *,
+    progress: bool = True,
+) -> DenseSNN:
+    """Train a dense network to compare with, for as many epochs as :func:`train_snn` takes in all.
 
-
-def accuracy_by_rank(
-    model: LowRankSNN, examples: Examples, *, open_at: int = 0
-) -> dict[int, float]:
-    """Share of the examples that each level classifies rightly, 0 to 1, by rank.
-
-    Args:
-        model: the network for every rank.
-        examples: what it classifies.
-        open_at: as in :meth:`LowRankSNN.forward`.
+    Arguments and errors are those of :func:`train_snn`.
     """
-    with torch.no_grad():
-        trains = model.forward_levels(examples.payloads, open_at=open_at)
-        hits = trains.predictions == examples.labels
-    shares = hits.float().mean(dim=1).tolist()
-    return dict(zip(model.config.levels, shares, strict=True))
+    _check_labels(snn, train=train, calibration=calibration)
+    with _reproducibly(training.seed):
+        dense = DenseSNN(snn)
+        epochs = training.teacher_epochs + training.nested_epochs
+        _fit_dense(dense, train, calibration, training, epochs, "dense", progress)
+        return dense
 
 
-def _fit_teacher(
-    teacher: DenseSNN,
+def _check_labels(snn: SnnConfig, **splits: Examples) -> None:
+    for name, examples in splits.items():
+        if not ((examples.labels >= 0) & (examples.labels < snn.classes)).all():
+            raise ConfigError(
+                f"labels run from {int(examples.labels.min())} to {int(examples.labels.max())}, "
+                f"the network has {snn.classes} classes",
+                where=f"{name}.labels",
+                remedy="number the classes from 0 and set SnnConfig.classes",
+                code="ADL-TRN-03",
+            )
+
+
+def _fit_dense(
+    dense: DenseSNN,
     train: Examples,
     calibration: Examples,
     training: TrainingConfig,
+    epochs: int,
+    caption: str,
     progress: bool,
 ) -> float:
-    """Fit the teacher in place; its accuracy on the calibration split."""
+    """Fit a dense network in place; its accuracy on the calibration split."""
 
     def loss(batch: Tensor) -> Tensor:
-        trains: SpikeTrains = teacher(train.payloads[:, batch])
+        trains: SpikeTrains = dense(train.payloads[:, batch])
         label_loss = F.cross_entropy(trains.counts * training.logit_scale, train.labels[batch])
         return label_loss + training.activity_penalty * trains.hidden.mean()
 
     def score() -> float:
-        hits = teacher.predict(calibration.payloads) == calibration.labels
+        hits = dense.predict(calibration.payloads) == calibration.labels
         return float(hits.float().mean())
 
     return _fit(
-        teacher,
+        dense,
         loss,
         score,
         samples=len(train.labels),
-        epochs=training.teacher_epochs,
+        epochs=epochs,
         training=training,
-        caption="teacher",
+        caption=caption,
         progress=progress,
     )
 
@@ -366,10 +341,13 @@ def _fit(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def _reproducibly(seed: int) -> Iterator[None]:
+    """One thread and a random stream of its own."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
     finally:
         torch.set_num_threads(threads)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F  # noqa: N812
 
+from adlrns_neuro.evaluation import Examples
 from adlrns_neuro.gates.fit import fit_gate
 from adlrns_neuro.models.snn import LowRankSNN
-from adlrns_neuro.trainer import Examples, TrainingConfig
+from adlrns_neuro.trainer import TrainingConfig
 
 
 def fit_spiking_gate(model: LowRankSNN, held_out: Examples, training: TrainingConfig) -> None:

@@ -11,10 +11,11 @@ import torch
 from support.errors import refused
 from torch import Tensor
 
+from adlrns_neuro.evaluation import Examples
 from adlrns_neuro.export import export_network
 from adlrns_neuro.gates.spiking import fit_spiking_gate
 from adlrns_neuro.models import LowRankSNN, SnnConfig
-from adlrns_neuro.trainer import Examples, TrainingConfig
+from adlrns_neuro.trainer import TrainingConfig
 from mapping.errors import ConfigError
 from mapping.ir.network import LowRank
 from mapping.semantics.float_net import run_float_network

@@ -9,15 +9,9 @@ from support.errors import refused
 from torch import Tensor
 
 from adlrns_neuro.data import Coding, DigitsSplits, LabelledImages, load_digits_splits
+from adlrns_neuro.evaluation import Examples, accuracy_by_rank, encode
 from adlrns_neuro.models import SnnConfig
-from adlrns_neuro.trainer import (
-    Examples,
-    TrainedSnn,
-    TrainingConfig,
-    accuracy_by_rank,
-    encode,
-    train_digits_snn,
-)
+from adlrns_neuro.trainer import TrainedSnn, TrainingConfig, train_digits_snn
 from mapping.errors import ConfigError
 
 SHORT = SnnConfig(steps=4)

@@ -1,0 +1,78 @@
+"""Stimuli with their classes, and how many of them a network gets right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from adlrns_neuro.data.coding import Coding, code
+from adlrns_neuro.data.digits import LabelledImages
+from adlrns_neuro.models.snn import LowRankSNN
+from mapping.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Examples:
+    """Stimuli with their classes.
+
+    Attributes:
+        payloads: integers as floats, shape (steps, n, inputs), float32.
+        labels: classes, shape (n,), int64.
+
+    Raises:
+        ConfigError: ``ADL-TRN-02`` unless there is one label for each of at least one sample.
+    """
+
+    payloads: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        paired = self.payloads.ndim == 3 and self.labels.shape == self.payloads.shape[1:2]
+        if not paired or len(self.labels) == 0:
+            raise ConfigError(
+                f"labels of shape {tuple(self.labels.shape)} do not fit payloads of shape "
+                f"{tuple(self.payloads.shape)}",
+                where="Examples.labels",
+                remedy="pass payloads (steps, n, inputs) and labels (n,) with n at least 1",
+                code="ADL-TRN-02",
+            )
+
+
+def encode(images: LabelledImages, steps: int, coding: Coding = "direct") -> Examples:
+    """Labelled images as payloads; errors are those of :func:`adlrns_neuro.data.coding.code`."""
+    payloads = torch.tensor(code(images.images, steps, coding), dtype=torch.float32)
+    return Examples(
+        payloads=payloads.transpose(0, 1).contiguous(), labels=torch.tensor(images.labels)
+    )
+
+
+def accuracy_by_rank(
+    model: LowRankSNN, examples: Examples, *, open_at: int = 0
+) -> dict[int, float]:
+    """Share of the examples that each level classifies rightly, 0 to 1, by rank.
+
+    Args:
+        model: the network for every rank.
+        examples: what it classifies.
+        open_at: as in :meth:`LowRankSNN.forward`.
+    """
+    with torch.no_grad():
+        trains = model.forward_levels(examples.payloads, open_at=open_at)
+        hits = trains.predictions == examples.labels
+    shares = hits.float().mean(dim=1).tolist()
+    return dict(zip(model.config.levels, shares, strict=True))
+
+
+def accuracy_at_price(model: LowRankSNN, examples: Examples, price: float) -> float:
+    """Share of the examples classified rightly when the gate chooses the ranks, 0 to 1.
+
+    Args:
+        model: a network with a fitted gate.
+        examples: what it classifies.
+        price: as in :meth:`LowRankSNN.forward_gated`.
+    """
+    with torch.no_grad():
+        trains, _ = model.forward_gated(examples.payloads, price)
+    return float((trains.predictions == examples.labels).float().mean())
