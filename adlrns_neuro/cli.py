@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mapping.cli import JsonFlag, out, print_json, say
-from mapping.units import with_prefix
 
 
 def demo_command(
@@ -18,33 +16,25 @@ def demo_command(
         Path, typer.Option("--output", "-o", help="Folder for everything the demo makes.")
     ] = Path("out/demo"),
     seed: Annotated[int, typer.Option(help="Seed of data split and training.")] = 0,
-    lava_samples: Annotated[
-        int, typer.Option(min=1, help="Test samples to run in Lava for its accuracy.")
-    ] = 120,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Test digits to run in all backends, at three budgets.")
+    ] = 50,
     as_json: JsonFlag = False,
 ) -> None:
-    """Train on digits, compile three ranks, run them in three backends, estimate their energy."""
-    from adlrns_neuro.demo import EXACT_SAMPLES, results_table, run_demo
-    from adlrns_neuro.trainer import TrainingConfig
+    """Train on digits, compile one program for every energy budget, compare it, show it."""
+    from adlrns_neuro.demo import demo_lines, run_demo
+    from adlrns_neuro.recipe import digits_recipe
+    from simulators.energy.sweep import curve_table
 
     start = time.perf_counter()
-    training = TrainingConfig(seed=seed)
-    results = run_demo(output, training, lava_samples=lava_samples, progress=not as_json)
+    recipe = digits_recipe(seed=seed)
+    result = run_demo(output, recipe, compared_samples=samples, progress=not as_json)
     if as_json:
-        print_json([asdict(result) for result in results])
+        print_json(result.as_dict())
         return
-    out.print(results_table(results))
-    if results[0].lava_accuracy is None:
-        say("Lava is not installed, so its column is empty; `make setup` installs it.")
-    else:
-        say(
-            f"Lava ran the first {results[0].lava_samples} test digits: every payload and spike "
-            "equals the chip simulator's,\n"
-            f"and every u and v, too, on the first {EXACT_SAMPLES} in all three backends."
-        )
-    whole = ", ".join(with_prefix(result.static_chip_j, "J") for result in results)
-    say(f"The chip's unused cores left on would bring its static energy to {whole}.")
-    say(f"Artifacts: {', '.join(result.artifact for result in results)}")
-    say(f"Pictures: {', '.join(f'{result.artifact}.png' for result in results)}")
-    say(f"Network, input and traces: {output}")
+    out.print(curve_table(result.curve))
+    for line in demo_lines(result):
+        say(line)
+    say(f"Report to open in a browser: {output / 'report.html'}")
+    say(f"Networks, input, programs, curve, trace and picture: {output}")
     say(f"Whole demo: {time.perf_counter() - start:.0f} s")

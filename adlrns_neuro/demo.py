@@ -1,4 +1,4 @@
-"""The whole way in one run: train on digits, compile every level, run it, count its energy.
+"""The whole way in one run: train on digits, compile one gated program, turn its energy dial.
 
 This is the composition root: the only module that sees training, compiler and simulators.
 """
@@ -9,18 +9,20 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-import torch
-from rich.box import SIMPLE
 from rich.progress import track
-from rich.table import Table
 
 from adlrns_neuro.data.coding import code
 from adlrns_neuro.data.digits import LabelledImages, load_digits_splits
+from adlrns_neuro.evaluation import accuracy_at_price, encode
 from adlrns_neuro.export import export_network
-from adlrns_neuro.models.snn import LowRankSNN, SnnConfig
-from adlrns_neuro.trainer import TrainingConfig, train_digits_snn
+from adlrns_neuro.gates.spiking import fit_spiking_gate
+from adlrns_neuro.models.snn import SnnConfig
+from adlrns_neuro.recipe import Recipe
+from adlrns_neuro.trainer import train_dense_snn, train_snn
+from mapping.artifact.read import load_report
+from mapping.artifact.schema import Artifact
 from mapping.artifact.write import write_artifact
+from mapping.budget import price_for
 from mapping.cli import err
 from mapping.ir.checkpoint import load_network, save_network
 from mapping.ir.traffic import Calibration
@@ -29,75 +31,150 @@ from mapping.targets.load import load_target
 from mapping.units import with_prefix
 from simulators.backend import simulate
 from simulators.compare import require_equal
-from simulators.energy.estimate import estimate_energy
+from simulators.curve import Curve
+from simulators.energy.estimate import EnergyReport, estimate_energy
+from simulators.energy.sweep import measure_curve
 from simulators.plots.overview import draw_overview
+from simulators.report.page import write_page
 from simulators.trace import Stimulus
 
 TARGET = "loihi2"
 NEURONS_PER_CORE = 16
-EXACT_SAMPLES = 20
-"""Test samples whose every u and v is compared between Lava, oracle and chip simulator."""
+POINTS = 7
+"""Budgets of the curve."""
 LAVA_DEADLINE_S = 600.0
+NETWORK, DENSE, ADAPTIVE = "network", "dense-network", "adaptive"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LevelResult:
-    """What the demo found for one rank level; accuracies are shares of the test split.
+class DemoResult:
+    """What the demo found on the test digits.
 
     Attributes:
-        rank, cores: size of the factor pair and of the mapping.
-        float_accuracy: of the trained torch module.
-        integer_accuracy: of the chip simulator on the compiled program.
-        lava_accuracy: of Lava on the first ``lava_samples`` samples; None without Lava.
-        energy_j, latency_s: means per inference; energy_low_j, energy_high_j: its interval.
-        dynamic_j: part of ``energy_j``, the rest is static energy of the used cores;
-            static_chip_j: static energy of the whole chip in that time.
-        artifact: folder of the compiled program.
+        curve: the gated program over its budgets, and its baselines.
+        energy: of the gated program at the middle budget.
+        float_accuracy: of the torch network at the price of each budget, 0 to 1.
+        backends: which agree in every u, v, payload and spike.
+        compared_samples, compared_budgets_j: on how many digits, at which budgets [J].
+        artifacts: folders of the compiled programs, the gated one first.
     """
 
-    rank: int
-    cores: int
-    float_accuracy: float
-    integer_accuracy: float
-    lava_accuracy: float | None
-    test_samples: int
-    lava_samples: int
-    energy_j: float
-    dynamic_j: float
-    static_chip_j: float
-    energy_low_j: float
-    energy_high_j: float
-    latency_s: float
-    status: str
-    artifact: str
+    curve: Curve
+    energy: EnergyReport
+    float_accuracy: tuple[float, ...]
+    backends: tuple[str, ...]
+    compared_samples: int
+    compared_budgets_j: tuple[float, ...]
+    artifacts: tuple[Path, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {
+            "curve": self.curve.model_dump(by_alias=True),
+            "energy": self.energy.as_dict(),
+            "float_accuracy": self.float_accuracy,
+            "backends": self.backends,
+            "compared_samples": self.compared_samples,
+            "compared_budgets_j": self.compared_budgets_j,
+            "artifacts": [str(path) for path in self.artifacts],
+        }
 
 
-def run_demo(
-    output: Path, training: TrainingConfig, *, lava_samples: int, progress: bool
-) -> list[LevelResult]:
-    """Do everything and write it to ``output``; one result per rank level.
+def run_demo(output: Path, recipe: Recipe, *, compared_samples: int, progress: bool) -> DemoResult:
+    """Do everything and write it to ``output``.
 
     Args:
-        output: folder for network, input files, artifacts, traces and pictures.
-        training: how to train; its seed also splits the data.
-        lava_samples: test samples from which Lava's accuracy is taken.
+        output: folder for networks, input files, artifacts, curve, trace, picture and report.
+        recipe: how to train; its seed also splits the data.
+        compared_samples: test digits that run in all backends.
         progress: show progress bars.
 
     Raises:
         SimulationError: ADL-SIM-10, two backends disagree.
     """
-    splits = load_digits_splits(training.seed)
-    trained = train_digits_snn(splits, SnnConfig(), training, progress=progress)
-    save_network(export_network(trained.model, name="digits", dt_s=1e-3), output / "network")
-    config = trained.model.config
-    stimulus = as_stimulus(splits.test, config)
-    calibration = as_stimulus(splits.calibration, config)
+    splits = load_digits_splits(recipe.training.seed)
+    train, held_out, test = (
+        encode(part, recipe.snn.steps, recipe.snn.coding)
+        for part in (splits.train, splits.calibration, splits.test)
+    )
+    trained = train_snn(train, held_out, recipe.snn, recipe.training, progress=progress)
+    fit_spiking_gate(trained.model, held_out, recipe.training)
+    dense = train_dense_snn(train, held_out, recipe.snn, recipe.training, progress=progress)
+    adaptive = export_network(trained.model, name="digits", dt_s=1e-3, gated=True)
+    save_network(adaptive, output / NETWORK)
+    save_network(export_network(dense, name="digits-dense", dt_s=1e-3), output / DENSE)
+    stimulus, calibration = (
+        as_stimulus(part, recipe.snn) for part in (splits.test, splits.calibration)
+    )
     stimulus.save(output / "test.npz")
     calibration.save(output / "calibration.npz")
-    return [
-        run_level(trained.model, rank, stimulus, calibration, output, lava_samples)
-        for rank in track(config.levels, "compile and run", console=err, disable=not progress)
+    wanted = {
+        ADAPTIVE: (NETWORK, None),
+        **{f"rank-{rank}": (NETWORK, rank) for rank in recipe.snn.levels},
+        "dense": (DENSE, None),
+    }
+    artifacts = {
+        name: _compiled(output, name, network, rank, calibration)
+        for name, (network, rank) in track(
+            wanted.items(), "compile", console=err, disable=not progress
+        )
+    }
+    program = artifacts.pop(ADAPTIVE)
+    curve = measure_curve(
+        program,
+        stimulus,
+        baselines=artifacts,
+        points=POINTS,
+        split="test",
+    )
+    curve.save(output / "curve.json")
+    falling = curve.adaptive.falling()
+    few = (falling[0], falling[POINTS // 2], falling[-1])
+    backends = ("chip", "oracle", "lava") if find_spec("lava") else ("chip", "oracle")
+    for point in track(few, "compare backends", console=err, disable=not progress):
+        _compare(program, stimulus.first(compared_samples), point.price, backends)
+    trace = simulate(program, stimulus, price=price_for(program, few[1].budget_j))
+    trace.save(output / "trace.npz")
+    energy = estimate_energy(program, trace)
+    draw_overview(program, trace, energy, output / "adaptive.png")
+    write_page(
+        output / "report.html",
+        program,
+        load_report(output / ADAPTIVE),
+        trace=trace,
+        curve=curve,
+    )
+    return DemoResult(
+        curve=curve,
+        energy=energy,
+        float_accuracy=tuple(
+            accuracy_at_price(trained.model, test, point.price) for point in falling
+        ),
+        backends=backends,
+        compared_samples=min(compared_samples, stimulus.samples),
+        compared_budgets_j=tuple(point.budget_j for point in few),
+        artifacts=tuple(output / name for name in wanted),
+    )
+
+
+def demo_lines(result: DemoResult) -> list[str]:
+    """What the table of the curve does not say."""
+    floating = ", ".join(f"{accuracy:.2%}" for accuracy in result.float_accuracy)
+    budgets = ", ".join(with_prefix(budget_j, "J") for budget_j in result.compared_budgets_j)
+    lines = [
+        f"The torch network at the same prices: {floating}",
+        f"{', '.join(result.backends)}: every u, v, payload and spike of "
+        f"{result.compared_samples} digits is the same, at {budgets} each",
     ]
+    if "lava" not in result.backends:
+        lines.append("Lava is not installed and took no part; `make setup` installs it")
+    low, high = (with_prefix(energy_j, "J", digits=2) for energy_j in result.energy.interval_j())
+    lines.append(
+        f"At {budgets.split(', ')[1]} an inference takes "
+        f"{with_prefix(result.energy.total_j, 'J')} with the used cores' static energy; constants "
+        f"are {result.energy.status}, within their factors {low} … {high}"
+    )
+    return lines
 
 
 def as_stimulus(part: LabelledImages, config: SnnConfig) -> Stimulus:
@@ -106,94 +183,32 @@ def as_stimulus(part: LabelledImages, config: SnnConfig) -> Stimulus:
     return Stimulus(payloads=payloads, labels=part.labels)
 
 
-def run_level(
-    model: LowRankSNN,
-    rank: int,
-    stimulus: Stimulus,
-    calibration: Stimulus,
-    output: Path,
-    lava_samples: int,
-) -> LevelResult:
-    """Compile one level from the checkpoint in ``output`` and run it everywhere.
-
-    Raises:
-        SimulationError: ADL-SIM-10, two backends disagree.
-    """
-    folder = output / f"rank-{rank}"
+def _compiled(
+    output: Path, name: str, network: str, rank: int | None, calibration: Stimulus
+) -> Artifact:
+    """One program, compiled from a checkpoint and written beside it."""
     result = compile_network(
-        load_network(output / "network"),
+        load_network(output / network),
         load_target(TARGET),
         CompileOptions(rank=rank, neurons_per_core=NEURONS_PER_CORE),
         calibration=Calibration(payloads=calibration.payloads),
     )
-    artifact = result.artifact
-    write_artifact(artifact, result.report, folder)
-    trace = simulate(artifact, stimulus)
-    trace.save(output / f"rank-{rank}-trace.npz")
-    energy = estimate_energy(artifact, trace)
-    draw_overview(artifact, trace, energy, output / f"rank-{rank}.png")
-    low, high = energy.interval_j()
-    lava_accuracy = None
-    if find_spec("lava"):
-        exact, some = stimulus.first(EXACT_SAMPLES), stimulus.first(lava_samples)
-        probed = (
-            simulate(artifact, exact, name, probe=("u", "v"), deadline_s=LAVA_DEADLINE_S)
-            for name in ("chip", "oracle", "lava")
+    write_artifact(result.artifact, result.report, output / name)
+    return result.artifact
+
+
+def _compare(
+    program: Artifact, stimulus: Stimulus, price: float, backends: tuple[str, ...]
+) -> None:
+    traces = (
+        simulate(
+            program,
+            stimulus,
+            backend,
+            probe=("u", "v"),
+            price=price,
+            deadline_s=LAVA_DEADLINE_S,
         )
-        require_equal(*probed, where=f"rank {rank}")
-        lava = simulate(artifact, some, "lava", deadline_s=LAVA_DEADLINE_S)
-        require_equal(simulate(artifact, some), lava, where=f"rank {rank}")
-        lava_accuracy = lava.accuracy()
-    return LevelResult(
-        rank=rank,
-        cores=energy.cores,
-        float_accuracy=_float_accuracy(model, rank, stimulus),
-        integer_accuracy=trace.accuracy() or 0.0,
-        lava_accuracy=lava_accuracy,
-        test_samples=stimulus.samples,
-        lava_samples=min(lava_samples, stimulus.samples),
-        energy_j=energy.total_j,
-        dynamic_j=energy.dynamic_j,
-        static_chip_j=energy.static_chip_j,
-        energy_low_j=low,
-        energy_high_j=high,
-        latency_s=energy.latency_s,
-        status=energy.status,
-        artifact=str(folder),
+        for backend in backends
     )
-
-
-def results_table(results: list[LevelResult]) -> Table:
-    """One row per level."""
-    test_samples, lava_samples = results[0].test_samples, results[0].lava_samples
-    table = Table(
-        "rank",
-        "cores",
-        f"float\nof {test_samples}",
-        f"integer\nof {test_samples}",
-        f"Lava\nof {lava_samples}",
-        "energy of\nused cores",
-        "latency",
-        title=f"Digits on {TARGET}: test accuracy, estimates per inference ({results[0].status})",
-        box=SIMPLE,
-        collapse_padding=True,
-        pad_edge=False,
-    )
-    for row in results:
-        low, high = (with_prefix(e, "J", digits=2) for e in (row.energy_low_j, row.energy_high_j))
-        table.add_row(
-            str(row.rank),
-            str(row.cores),
-            f"{row.float_accuracy:.2%}",
-            f"{row.integer_accuracy:.2%}",
-            "–" if row.lava_accuracy is None else f"{row.lava_accuracy:.2%}",
-            f"{with_prefix(row.energy_j, 'J')} ({low} … {high})",
-            with_prefix(row.latency_s, "s"),
-        )
-    return table
-
-
-def _float_accuracy(model: LowRankSNN, rank: int, stimulus: Stimulus) -> float:
-    payloads = torch.from_numpy(stimulus.payloads.swapaxes(0, 1).astype(np.float32))
-    answers = model.predict(payloads, rank).numpy()
-    return float((answers == stimulus.labels).mean())
+    require_equal(*traces, where=f"price {price:.3g}")

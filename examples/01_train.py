@@ -1,4 +1,4 @@
-"""Train one low-rank spiking network for three ranks on scikit-learn's digits.
+"""Train one low-rank spiking network for three ranks on scikit-learn's digits, and its gate.
 
 python examples/01_train.py [OUT]
 """
@@ -6,23 +6,32 @@ python examples/01_train.py [OUT]
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from adlrns_neuro.data import direct_code, load_digits_splits
+from adlrns_neuro.data import code, load_digits_splits
+from adlrns_neuro.evaluation import encode
 from adlrns_neuro.export import export_network
-from adlrns_neuro.models.snn import SnnConfig
-from adlrns_neuro.trainer import TrainingConfig, train_digits_snn
+from adlrns_neuro.gates.spiking import fit_spiking_gate
+from adlrns_neuro.recipe import digits_recipe
+from adlrns_neuro.trainer import train_digits_snn
 from mapping import save_network
 from simulators import Stimulus
 
 
 def main(output: Path) -> None:
     splits = load_digits_splits(seed=0)
-    trained = train_digits_snn(splits, SnnConfig(), TrainingConfig(seed=0))
-    save_network(export_network(trained.model, name="digits", dt_s=1e-3), output / "network")
+    recipe = digits_recipe()
+    snn = recipe.snn
+    training = replace(recipe.training, teacher_epochs=25, nested_epochs=50)
+    trained = train_digits_snn(splits, snn, training)
+    held_out = encode(splits.calibration, snn.steps, snn.coding)
+    fit_spiking_gate(trained.model, held_out, training)
+    network = export_network(trained.model, name="digits", dt_s=1e-3, gated=True)
+    save_network(network, output / "network")
     for name in ("calibration", "test"):
         part = getattr(splits, name)
-        payloads = direct_code(part.images, trained.model.config.steps)
+        payloads = code(part.images, snn.steps, snn.coding)
         Stimulus(payloads=payloads, labels=part.labels).save(output / f"{name}.npz")
     for rank, accuracy in trained.calibration_accuracy.items():
         print(f"rank {rank:2}: {accuracy:.1%} of the calibration digits")

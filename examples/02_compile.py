@@ -1,4 +1,4 @@
-"""Compile the trained network for Loihi 2 at every rank and compare what it takes.
+"""Compile the trained network for Loihi 2, with its gate and at every fixed rank.
 
 python examples/02_compile.py [OUT]        (after 01_train.py)
 """
@@ -23,17 +23,20 @@ from simulators import load_stimulus
 def main(output: Path) -> None:
     network = load_network(output / "network")
     calibration = Calibration(payloads=load_stimulus(output / "calibration.npz").payloads)
-    for rank in (4, 8, 16):
+    for rank in (None, 4, 8, 12):
+        name = "adaptive" if rank is None else f"rank-{rank}"
         options = CompileOptions(rank=rank, neurons_per_core=16)
         result = compile_network(network, load_target("loihi2"), options, calibration=calibration)
-        write_artifact(result.artifact, result.report, output / f"rank-{rank}")
+        write_artifact(result.artifact, result.report, output / name)
         cores, noc = result.report["cores"], result.report["noc"]
         estimate = result.report["estimate"]
         print(
-            f"rank {rank:2}: {cores['used']} cores, "
-            f"{noc['packets_per_step']:.1f} packets per step, "
+            f"{name}: {cores['used']} cores, {noc['packets_per_step']:.1f} packets per step, "
             f"{with_prefix(estimate['energy_j_per_step'], 'J')} per step ({estimate['status']})"
         )
+        if budgets := result.artifact.budgets:
+            most, least = (with_prefix(budgets[i].energy_j, "J") for i in (0, -1))
+            print(f"  budgets from {least} to {most} of dynamic energy per inference")
 
 
 if __name__ == "__main__":

@@ -111,7 +111,8 @@ def curve_table(curve: Curve) -> Table:
         "latency",
         "rank",
         "dark\ncores",
-        title=f"{curve.dataset} on {curve.target}, {curve.samples} samples: means per inference",
+        title=f"{curve.dataset} on {curve.target}, {curve.samples} samples, {curve.adaptive.name}: "
+        "means per inference",
         box=SIMPLE,
         collapse_padding=True,
         pad_edge=False,
@@ -119,7 +120,7 @@ def curve_table(curve: Curve) -> Table:
     for point in curve.adaptive.falling():
         dark = sum(share == 1.0 for share in point.core_dark_share)
         table.add_row(
-            curve.adaptive.name,
+            "adaptive",
             with_prefix(point.budget_j, "J"),
             *_figures(point),
             ", ".join(f"{mean:.1f}" for mean in point.mean_rank.values()),

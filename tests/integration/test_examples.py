@@ -15,7 +15,8 @@ from mapping.passes.prune_ranks import PruneRanks
 from mapping.semantics.float_net import run_float_network
 from simulators import load_stimulus, simulate
 
-RANKS = (4, 8, 16)
+RANKS = (4, 8, 12)
+LOIHI1_RANKS = (4, 8, 16)
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -56,7 +57,12 @@ def test_three_backends_agree_on_twenty_digits(
     assert "oracle: first difference from the chip simulator: None" in printed
     assert "lava: first difference from the chip simulator: None" in printed
     assert "Energy per inference" in printed
-    assert (compiled / "rank-8.png").read_bytes().startswith(b"\x89PNG")
+    found = re.findall(r"budget .*: ([\d.]+)% of 360 .* rank ([\d.]+) on average", printed)
+    ranks = [float(rank) for _, rank in found]
+    assert len(ranks) == 3
+    assert ranks == sorted(ranks, reverse=True)
+    assert all(float(share) > 80 for share, _ in found)
+    assert (compiled / "adaptive.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_rate_coded_twin_runs_fused_on_loihi1_at_every_rank(
@@ -64,13 +70,13 @@ def test_the_rate_coded_twin_runs_fused_on_loihi1_at_every_rank(
 ) -> None:
     printed = run_example("04_loihi1.py")
     rows = re.findall(r"rank +(\d+): ([\d.]+)% float, ([\d.]+)% integer, .*\(assumed\)", printed)
-    assert [int(rank) for rank, _, _ in rows] == list(RANKS)
+    assert [int(rank) for rank, _, _ in rows] == list(LOIHI1_RANKS)
     for _, floating, integer in rows:
         assert abs(float(floating) - float(integer)) <= 2.0
     assert float(rows[-1][2]) > 90
     assert "are identical on 20 digits" in printed
     folder = run_example.folder  # type: ignore[attr-defined]
-    for rank in RANKS:
+    for rank in LOIHI1_RANKS:
         report = load_report(folder / f"loihi1-rank-{rank}")
         layer = report["network"]["layers"][0]  # type: ignore[index]
         assert (layer["realisation"], layer["rank"]) == ("fused", rank)
@@ -78,11 +84,11 @@ def test_the_rate_coded_twin_runs_fused_on_loihi1_at_every_rank(
 
 
 def test_compile_is_reproducible(compiled: Path, tmp_path: Path) -> None:
-    command = ["compile", str(compiled / "network"), "-o", str(tmp_path / "again"), "--rank", "8"]
+    command = ["compile", str(compiled / "network"), "-o", str(tmp_path / "again")]
     command += ["--neurons-per-core", "16", "--calibration", str(compiled / "calibration.npz")]
     assert adlrns_map(command) == 0
     for name in ("manifest.json", "cores.npz", "routes.npz"):
-        first = (compiled / "rank-8" / name).read_bytes()
+        first = (compiled / "adaptive" / name).read_bytes()
         assert (tmp_path / "again" / name).read_bytes() == first, name
 
 

@@ -1,0 +1,79 @@
+"""The settings that train the digits well, in one place for demo, examples and benchmarks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from adlrns_neuro.data.coding import Coding
+from adlrns_neuro.models.snn import SnnConfig
+from adlrns_neuro.trainer import TrainingConfig
+from mapping.errors import ConfigError
+
+_LEVELS = (4, 8, 12)
+_HOLDS = 1 - 2**-12
+"""Decay of a current that holds a change until the next one; the slowest on the chip."""
+_TRAINING = TrainingConfig(teacher_epochs=75, nested_epochs=150, activity_penalty=0.5)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """A network and how to train it.
+
+    Attributes:
+        snn: sizes and constants of the network.
+        training: how to train it.
+    """
+
+    snn: SnnConfig
+    training: TrainingConfig
+
+
+_RECIPES: dict[Coding, Recipe] = {
+    "rate": Recipe(
+        snn=SnnConfig(
+            coding="rate",
+            payload_max=1,
+            payload_scale=1.0,
+            steps=16,
+            levels=_LEVELS,
+            relay_threshold=2.0,
+            hidden_current_decay=0.5,
+        ),
+        training=replace(_TRAINING, relay_penalty=0.05, open_at=1),
+    ),
+    "delta": Recipe(
+        snn=SnnConfig(
+            coding="delta",
+            steps=6,
+            levels=_LEVELS,
+            hidden_current_decay=_HOLDS,
+            trace_threshold=1.0,
+        ),
+        training=replace(_TRAINING, open_at=3),
+    ),
+}
+
+
+def digits_recipe(coding: Coding = "rate", *, hidden: int = 64, seed: int = 0) -> Recipe:
+    """What :mod:`adlrns_neuro.demo` trains.
+
+    Args:
+        coding: ``rate``, with relays that pile spikes up and a gate that is evaluated in every
+            step, or ``delta``, with a gate that is evaluated when the input changes.
+        hidden: neurons of the hidden population.
+        seed: of the initial weights and the order of the samples.
+
+    Raises:
+        ConfigError: ADL-COD-01, there is no recipe for the coding.
+    """
+    if coding not in _RECIPES:
+        raise ConfigError(
+            f"there is no recipe for {coding!r} coding",
+            where="digits_recipe.coding",
+            remedy=f"choose one of {', '.join(_RECIPES)}",
+            code="ADL-COD-01",
+        )
+    recipe = _RECIPES[coding]
+    return Recipe(
+        snn=replace(recipe.snn, hidden=hidden), training=replace(recipe.training, seed=seed)
+    )
