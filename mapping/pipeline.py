@@ -23,7 +23,7 @@ from mapping.passes.partition import Partition
 from mapping.passes.place import Place
 from mapping.passes.prune_ranks import PruneRanks
 from mapping.passes.quantize import Quantize
-from mapping.passes.realise_factors import RealiseFactors
+from mapping.passes.realise_factors import realise_factors
 from mapping.passes.route import Route
 from mapping.report import Report, compile_report
 from mapping.rules import check_rules
@@ -100,7 +100,7 @@ def compile_network(
     stages = _Stages(observer)
     pruned = stages.run("prune_ranks", PruneRanks(rank=options.rank).run, network)
     fused = stages.run("fuse_factors", FuseFactors().run, pruned, chip)
-    factored = stages.run("realise_factors", RealiseFactors().run, fused, chip)
+    factored = stages.run("realise_factors", realise_factors, fused)
     quantize = Quantize(weight_bits=options.weight_bits)
     quantized = stages.run("quantize", quantize.run, factored, chip)
     partition = Partition(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from mapping.errors import UnsupportedModelError
 from mapping.ir.network import (
     Dense,
     Gate,
@@ -17,36 +16,14 @@ from mapping.ir.network import (
     RankGate,
     Relay,
 )
-from mapping.targets.spec import ChipSpec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RealiseFactors:
-    """Replace each :class:`LowRank` by a :class:`Relay` between two :class:`Dense` projections.
+def realise_factors(network: Network) -> Network:
+    """``network`` with a :class:`Relay` between two :class:`Dense` in place of every factor pair.
 
     A gate becomes a population of threshold compartments with its projections. Timing is
     unchanged: a factor pair takes two steps by definition.
     """
-
-    def run(self, network: Network, chip: ChipSpec) -> Network:
-        """The network without :class:`LowRank` projections.
-
-        Raises:
-            UnsupportedModelError: ADL-MDL-01, the chip cannot send graded spikes between cores.
-        """
-        pair = next((p for p in network.projections if isinstance(p, LowRank)), None)
-        if pair is not None and not chip.capabilities.graded_spikes.value:
-            raise UnsupportedModelError(
-                f"a factor pair needs graded spikes, which {chip.name} lacks",
-                where=pair.name,
-                remedy="compile for loihi2 or train the layer as a full matrix",
-                code="ADL-MDL-01",
-            )
-        return realise_factors(network)
-
-
-def realise_factors(network: Network) -> Network:
-    """``network`` with every factor pair spelt out."""
     populations: list[Population] = list(network.populations)
     projections: list[Projection] = []
     for projection in network.projections:

@@ -16,7 +16,7 @@ def run_float_network(
 
     Args:
         network: what to run; factor pairs run with their relays and gates, under the names that
-            :class:`mapping.passes.realise_factors.RealiseFactors` gives them.
+            :func:`mapping.passes.realise_factors.realise_factors` gives them.
         payloads: ``(samples, steps, *input shape)`` integers; as many steps are run.
         price: of a level's cost, see :class:`mapping.ir.network.Gate`.
 

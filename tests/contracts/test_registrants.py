@@ -19,7 +19,7 @@ from mapping.ir.verify import verify_partition, verify_placement, verify_routing
 from mapping.passes.partition import PARTITIONERS, Partition
 from mapping.passes.place import PLACERS, Place
 from mapping.passes.quantize import Quantize
-from mapping.passes.realise_factors import RealiseFactors
+from mapping.passes.realise_factors import realise_factors
 from mapping.passes.route import Route
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.rules import check_rules
@@ -35,7 +35,7 @@ MESHES = {
 
 def quantised(network: Network, chip: ChipSpec) -> QuantizedNetwork:
     """``network`` on the grid of ``chip``."""
-    return Quantize().run(RealiseFactors().run(network, chip), chip)
+    return Quantize().run(realise_factors(network), chip)
 
 
 def same(a: PartitionedNetwork, b: PartitionedNetwork) -> bool:

@@ -25,7 +25,7 @@ from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.verify import verify_partition
 from mapping.passes.partition import Partition
 from mapping.passes.quantize import Quantize
-from mapping.passes.realise_factors import RealiseFactors
+from mapping.passes.realise_factors import realise_factors
 from mapping.targets.load import load_target
 from mapping.targets.spec import ChipSpec
 
@@ -34,7 +34,7 @@ LOIHI2 = load_target("loihi2")
 
 def quantised(network: Network, bits: int = 8) -> QuantizedNetwork:
     """``network`` on the grid of loihi2."""
-    return Quantize(weight_bits=bits).run(RealiseFactors().run(network, LOIHI2), LOIHI2)
+    return Quantize(weight_bits=bits).run(realise_factors(network), LOIHI2)
 
 
 def recount(partitioned: PartitionedNetwork, chip: ChipSpec) -> list[dict[str, int]]:

@@ -20,7 +20,7 @@ from mapping.ir.verify import verify_placement, verify_routing
 from mapping.passes.partition import Partition
 from mapping.passes.place import PLACERS, Place
 from mapping.passes.quantize import Quantize
-from mapping.passes.realise_factors import RealiseFactors
+from mapping.passes.realise_factors import realise_factors
 from mapping.passes.route import Route, packet_flows, xy_path
 from mapping.targets.spec import ChipSpec, MeshSpec
 
@@ -30,7 +30,7 @@ TILES = [(x, y) for y in range(MESH.height) for x in range(MESH.width)]
 
 def cut(network: Network, chip: ChipSpec, per_core: int) -> PartitionedNetwork:
     """``network`` in core programs of ``per_core`` neurons."""
-    image = Quantize().run(RealiseFactors().run(network, chip), chip)
+    image = Quantize().run(realise_factors(network), chip)
     return Partition(neurons_per_core=per_core).run(image, chip)
 
 

@@ -29,7 +29,7 @@ from mapping.ir.quantized import (
     QuantizedNetwork,
 )
 from mapping.passes.quantize import Quantize
-from mapping.passes.realise_factors import RealiseFactors
+from mapping.passes.realise_factors import realise_factors
 from mapping.semantics.float_net import run_float_network
 from mapping.semantics.int_net import run_integer_network
 from mapping.targets.load import load_target
@@ -44,7 +44,7 @@ all_bits = st.integers(2, 8)
 
 def quantised(network: Network, bits: int = 8) -> tuple[Network, QuantizedNetwork]:
     """The float network as the quantiser sees it, and its image."""
-    realised = RealiseFactors().run(network, CHIP)
+    realised = realise_factors(network)
     return realised, Quantize(weight_bits=bits).run(realised, CHIP)
 
 

@@ -18,10 +18,10 @@ from support.networks import (
     small_network,
 )
 
-from mapping.errors import ConfigError, UnsupportedModelError
+from mapping.errors import ConfigError
 from mapping.ir.network import Dense, Gate, LowRank, Network, Relay
 from mapping.ir.timing import pipeline_latency
-from mapping.passes.realise_factors import RealiseFactors
+from mapping.passes.realise_factors import realise_factors
 from mapping.semantics.float_net import run_float_network
 
 CHIP = tiny_chip()
@@ -31,7 +31,7 @@ def test_a_factor_pair_becomes_v_relays_and_u() -> None:
     network = digits_like_network(relay_threshold=0.25)
     pair = network.projections[0]
     assert isinstance(pair, LowRank)
-    made = RealiseFactors().run(network, CHIP)
+    made = realise_factors(network)
     assert [p.name for p in made.populations] == ["in", "enc/relay", "hidden", "out"]
     assert [p.name for p in made.projections] == ["enc/V", "enc/U", "dec"]
     relay = made.population("enc/relay")
@@ -50,7 +50,7 @@ def test_a_factor_pair_becomes_v_relays_and_u() -> None:
 @pytest.mark.parametrize("relay_threshold", [0.0, 0.2])
 def test_the_realised_network_computes_the_same_step_by_step(relay_threshold: float) -> None:
     network = digits_like_network(relay_threshold=relay_threshold)
-    made = RealiseFactors().run(network, CHIP)
+    made = realise_factors(network)
     payloads = random_payloads(network)
     before, after = run_float_network(network, payloads), run_float_network(made, payloads)
     assert before["out"].any()
@@ -62,16 +62,9 @@ def test_the_realised_network_computes_the_same_step_by_step(relay_threshold: fl
 
 @pytest.mark.parametrize("network", [dense_network(), recurrent_network()])
 def test_a_network_without_factors_stays_as_it_is(network: Network) -> None:
-    made = RealiseFactors().run(network, tiny_chip(graded_spikes=False))
+    made = realise_factors(network)
     assert made.populations == network.populations
     assert made.projections == network.projections
-
-
-def test_a_chip_without_graded_spikes_is_refused() -> None:
-    with refused(
-        UnsupportedModelError, "ADL-MDL-01", where="enc", message="tiny", remedy="full matrix"
-    ):
-        RealiseFactors().run(small_network(), tiny_chip(graded_spikes=False))
 
 
 def test_a_population_named_as_the_relay_is_reported() -> None:
@@ -84,7 +77,7 @@ def test_a_population_named_as_the_relay_is_reported() -> None:
         projections=(replace(enc, target="enc/relay"), replace(dec, source="enc/relay")),
     )
     with refused(ConfigError, "ADL-NET-01", message="enc/relay", remedy="rename"):
-        RealiseFactors().run(renamed, CHIP)
+        realise_factors(renamed)
 
 
 OPTIONS = [
@@ -104,7 +97,7 @@ def dense(network: Network, name: str) -> Dense:
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_a_gated_pair_becomes_what_its_options_ask_for(at: At, options: dict[str, Any]) -> None:
     hidden, traced, biased = options.values()
-    made = RealiseFactors().run(optioned_network(at=at, **options), CHIP)
+    made = realise_factors(optioned_network(at=at, **options))
     populations = [
         "in",
         "enc/relay",
@@ -136,7 +129,7 @@ def test_a_gated_pair_becomes_what_its_options_ask_for(at: At, options: dict[str
 @pytest.mark.parametrize("at", ["relay", "source"])
 def test_blocks_wait_for_gates_at_the_relay_or_at_the_host(at: At) -> None:
     """Gate k is one that every higher block counts; level biases are added wherever it is."""
-    made = RealiseFactors().run(optioned_network(at=at, biased=True), CHIP)
+    made = realise_factors(optioned_network(at=at, biased=True))
     relay, bias = made.population("enc/relay"), made.population("enc/level-bias")
     assert isinstance(relay, Relay)
     assert isinstance(bias, Relay)
@@ -159,7 +152,7 @@ def test_gate_scorer_and_trace_carry_the_constants_of_the_pair(hidden: int) -> N
     pair = network.projections[0]
     assert isinstance(pair, LowRank)
     assert pair.gate is not None
-    made = RealiseFactors().run(network, CHIP)
+    made = realise_factors(network)
     gate = made.population("enc/gate")
     assert isinstance(gate, Gate)
     for name in ("bias", "cost", "decay", "trace_decay", "trace_threshold"):

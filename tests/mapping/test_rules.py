@@ -25,7 +25,7 @@ from mapping.ir.placed import Placement
 from mapping.ir.quantized import IntegerLif, IntegerRelay
 from mapping.passes.partition import PARTITIONERS, Partition
 from mapping.passes.quantize import Quantize
-from mapping.passes.realise_factors import RealiseFactors
+from mapping.passes.realise_factors import realise_factors
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.rules import RULES, check_rules
 from mapping.semantics.int_net import run_integer_network
@@ -38,7 +38,7 @@ def compiled(
 ) -> Artifact:
     """A good program: 12 inputs, 4 relays, 8 hidden neurons, 3 outputs on four cores."""
     chip = tiny_chip(width=3, height=2, cores_per_tile=2)
-    realised = RealiseFactors().run(network or small_network(), chip)
+    realised = realise_factors(network or small_network())
     image = Quantize(weight_bits=weight_bits).run(realised, chip)
     return assembled(image, chip, Partition(neurons_per_core=per_core))
 
