@@ -9,17 +9,14 @@ out starting and stopping it.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from results import Row, row, write
 from scipy.sparse import csr_array
 
 from mapping import CompileOptions, compile_network, load_target
@@ -106,7 +103,7 @@ def steps_per_second(
     return best.samples * best.steps / best.seconds, best
 
 
-def bench(*, quick: bool) -> list[dict[str, object]]:
+def bench(*, quick: bool) -> list[Row]:
     """One row per case."""
     artifact = perceptron()
     rng = np.random.default_rng(1)
@@ -130,18 +127,8 @@ def bench(*, quick: bool) -> list[dict[str, object]]:
             expected = trace.spikes[trace.output][: other.samples]
             assert np.array_equal(other.spikes[other.output], expected), f"{name} differs"
             peers[name] = speed
-        rows.append(
-            {
-                "case": f"{artifact.partitioned.name}, {ACTIVITY:.0%} activity, {case}",
-                "metric": "speed",
-                "unit": "steps per second",
-                "ours": ours,
-                "peers": peers,
-                "limit": None,
-                "ratio_to_best_peer": ours / max(peers.values()),
-                "ratio_to_limit": None,
-            }
-        )
+        case = f"{artifact.partitioned.name}, {ACTIVITY:.0%} activity, {case}"
+        rows.append(row(case, "speed", "steps per second", ours, peers))
     return rows
 
 
@@ -152,19 +139,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = bench(quick=options.quick)
-    for row in rows:
-        peers = ", ".join(f"{row['ours'] / speed:.1f} × {n}" for n, speed in row["peers"].items())
-        print(f"{row['case']}: {row['ours']:,.0f} {row['unit']} = {peers}")
-    machine = {
-        "cpus": os.cpu_count(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-    }
-    versions = {name: version(name) for name in ("numpy", "numba", "scipy")}
+    for r in rows:
+        peers = ", ".join(f"{r['ours'] / speed:.1f} × {n}" for n, speed in r["peers"].items())
+        print(f"{r['case']}: {r['ours']:,.0f} {r['unit']} = {peers}")
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        content = {"rows": rows, "machine": machine, "versions": versions}
-        options.json.write_text(json.dumps(content, indent=1) + "\n")
+        write(options.json, rows, ("numpy", "numba", "scipy"))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from torch import Tensor
 from adlrns_neuro.data import Coding, DigitsSplits, LabelledImages, load_digits_splits
 from adlrns_neuro.evaluation import Examples, accuracy_by_rank, encode
 from adlrns_neuro.models import SnnConfig
-from adlrns_neuro.trainer import TrainedSnn, TrainingConfig, train_digits_snn
+from adlrns_neuro.recipe import digits_recipe
+from adlrns_neuro.trainer import TrainedSnn, TrainingConfig, train_dense_snn, train_digits_snn
 from mapping.errors import ConfigError
 
 SHORT = SnnConfig(steps=4)
@@ -54,6 +55,57 @@ def test_a_twin_learns_in_the_coding_of_its_configuration(
     coded = encode(splits.calibration, twin.steps, coding)
     assert accuracy_by_rank(trained.model, coded) == trained.calibration_accuracy
     assert trained.calibration_accuracy[16] > 0.4
+
+
+def test_a_dense_network_trains_for_as_long_as_a_low_rank_one(
+    splits: DigitsSplits, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, held_out = (encode(part, 4) for part in (splits.train, splits.calibration))
+    training = TrainingConfig(teacher_epochs=2, nested_epochs=3)
+    dense = train_dense_snn(train, held_out, SHORT, training, progress=False)
+    longer = TrainingConfig(teacher_epochs=5, nested_epochs=1)
+    teacher = train_digits_snn(splits, SHORT, longer, progress=False).teacher
+    for one, other in zip(dense.parameters(), teacher.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_relay_penalty_makes_relays_send_less(splits: DigitsSplits) -> None:
+    recipe = digits_recipe()
+    coded = encode(splits.calibration, recipe.snn.steps, "rate")
+    sent = []
+    for penalty in (0.0, 3.0):
+        training = TrainingConfig(teacher_epochs=2, nested_epochs=3, relay_penalty=penalty)
+        model = train_digits_snn(splits, recipe.snn, training, progress=False).model
+        with torch.no_grad():
+            relayed = model(coded.payloads).relayed
+        assert relayed is not None
+        sent.append(float((relayed != 0).float().mean()))
+    assert sent[1] < 0.8 * sent[0]
+
+
+def test_blocks_learn_to_open_late(splits: DigitsSplits) -> None:
+    """What opens at a step in use must have opened there in training."""
+    delta = digits_recipe("delta").snn
+    scores = {}
+    for open_at in (0, 3):
+        training = TrainingConfig(teacher_epochs=4, nested_epochs=6, open_at=open_at)
+        trained = train_digits_snn(splits, delta, training, progress=False)
+        coded = encode(splits.calibration, delta.steps, "delta")
+        scores[open_at] = accuracy_by_rank(trained.model, coded, open_at=3)[12]
+        if open_at == 3:
+            assert trained.calibration_accuracy[12] == scores[3]
+    assert scores[3] > scores[0] - 0.02
+
+
+@pytest.mark.parametrize("coding", ["rate", "delta"])
+def test_recipes_are_of_their_coding_size_and_seed(coding: Coding) -> None:
+    recipe = digits_recipe(coding, hidden=32, seed=7)
+    assert (recipe.snn.coding, recipe.snn.hidden, recipe.training.seed) == (coding, 32, 7)
+
+
+def test_a_coding_without_a_recipe_is_refused() -> None:
+    with refused(ConfigError, "ADL-COD-01", where="digits_recipe.coding", remedy="rate, delta"):
+        digits_recipe("latency")
 
 
 def test_weights_suit_eight_bits(trained: TrainedSnn) -> None:
@@ -115,6 +167,8 @@ def test_progress_goes_to_stderr_or_nowhere(
         ("distillation_share", 1.1),
         ("temperature", 0.0),
         ("activity_penalty", -1.0),
+        ("relay_penalty", -0.1),
+        ("open_at", -1),
     ],
 )
 def test_a_recipe_out_of_range_is_refused(field: str, value: float) -> None:

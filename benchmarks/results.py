@@ -1,0 +1,40 @@
+"""The JSON that every benchmark writes: rows of one measurement beside its peers."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+Row = dict[str, object]
+
+
+def row(case: str, metric: str, unit: str, ours: float, peers: Mapping[str, float]) -> Row:
+    """One measurement; higher is better for ``best peer`` if the metric is a speed or accuracy."""
+    best = max(peers.values()) if metric in ("speed", "accuracy") else min(peers.values())
+    return {
+        "case": case,
+        "metric": metric,
+        "unit": unit,
+        "ours": ours,
+        "peers": dict(peers),
+        "limit": None,
+        "ratio_to_best_peer": ours / best,
+        "ratio_to_limit": None,
+    }
+
+
+def write(path: Path, rows: Sequence[Row], packages: Sequence[str], **extra: object) -> None:
+    """Rows, machine and versions of ``packages`` as JSON; ``extra`` comes along."""
+    machine = {
+        "cpus": os.cpu_count(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+    }
+    versions = {name: version(name) for name in packages}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"rows": rows, "machine": machine, "versions": versions, **extra}
+    path.write_text(json.dumps(content, indent=1) + "\n")
