@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -20,16 +19,6 @@ from adlrns_neuro.gates import fit_gate, price_for_energy
 from adlrns_neuro.models import LowRankSNN, SnnConfig
 from adlrns_neuro.warnings import BudgetWarning
 from mapping.errors import ConfigError, UnsupportedModelError
-
-
-@pytest.fixture(autouse=True)
-def _seeded_on_one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    torch.set_num_threads(threads)
 
 
 def gated_layer(*, level_bias: bool = False, scorer_hidden: int = 0) -> DynamicLowRankLayer:

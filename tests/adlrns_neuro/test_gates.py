@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -15,16 +13,6 @@ from mapping.errors import ConfigError
 LEVELS = (4, 8, 16)
 COST = (0.1, 0.3)
 ENERGIES = (1.0, 2.0, 4.0)
-
-
-@pytest.fixture(autouse=True)
-def _seeded_on_one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    torch.set_num_threads(threads)
 
 
 def random_gate(scorer_hidden: int) -> GateNetwork:

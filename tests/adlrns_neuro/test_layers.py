@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -16,13 +15,6 @@ from adlrns_neuro.layers import DynamicLowRankLayer, SpikingPopulation
 from mapping.errors import ConfigError
 
 Array = NDArray[np.float64]
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 def chip_rule(currents: Array, du: int, dv: int, threshold: float) -> tuple[Array, Array]:
