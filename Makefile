@@ -38,6 +38,7 @@ check: lint test
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bench_chip.py --json out/bench_chip.json
+	$(BIN)/python benchmarks/bench_digits.py --json out/bench_digits.json
 
 clean:
 	rm -rf $(VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,7 +9,6 @@ from adlrns_neuro.models.snn import SnnConfig
 from adlrns_neuro.trainer import TrainingConfig
 from mapping.errors import ConfigError
 
-_LEVELS = (4, 8, 12)
 _HOLDS = 1 - 2**-12
 """Decay of a current that holds a change until the next one; the slowest on the chip."""
 _TRAINING = TrainingConfig(teacher_epochs=75, nested_epochs=150, activity_penalty=0.5)
@@ -35,7 +34,6 @@ _RECIPES: dict[Coding, Recipe] = {
             payload_max=1,
             payload_scale=1.0,
             steps=16,
-            levels=_LEVELS,
             relay_threshold=2.0,
             hidden_current_decay=0.5,
         ),
@@ -45,7 +43,6 @@ _RECIPES: dict[Coding, Recipe] = {
         snn=SnnConfig(
             coding="delta",
             steps=6,
-            levels=_LEVELS,
             hidden_current_decay=_HOLDS,
             trace_threshold=1.0,
         ),
@@ -54,13 +51,13 @@ _RECIPES: dict[Coding, Recipe] = {
 }
 
 
-def digits_recipe(coding: Coding = "rate", *, hidden: int = 64, seed: int = 0) -> Recipe:
-    """What :mod:`adlrns_neuro.demo` trains.
+def digits_recipe(coding: Coding = "rate", *, hidden: int = 128, seed: int = 0) -> Recipe:
+    """What :mod:`adlrns_neuro.demo` trains: ranks of 1/16, 1/8 and 3/16 of the hidden neurons.
 
     Args:
         coding: ``rate``, with relays that pile spikes up and a gate that is evaluated in every
             step, or ``delta``, with a gate that is evaluated when the input changes.
-        hidden: neurons of the hidden population.
+        hidden: neurons of the hidden population, a multiple of 16 up to 320.
         seed: of the initial weights and the order of the samples.
 
     Raises:
@@ -74,6 +71,8 @@ def digits_recipe(coding: Coding = "rate", *, hidden: int = 64, seed: int = 0) -
             code="ADL-COD-01",
         )
     recipe = _RECIPES[coding]
+    levels = (hidden // 16, hidden // 8, 3 * hidden // 16)
     return Recipe(
-        snn=replace(recipe.snn, hidden=hidden), training=replace(recipe.training, seed=seed)
+        snn=replace(recipe.snn, hidden=hidden, levels=levels),
+        training=replace(recipe.training, seed=seed),
     )

@@ -23,7 +23,7 @@ from simulators import load_stimulus
 def main(output: Path) -> None:
     network = load_network(output / "network")
     calibration = Calibration(payloads=load_stimulus(output / "calibration.npz").payloads)
-    for rank in (None, 4, 8, 12):
+    for rank in (None, 8, 16, 24):
         name = "adaptive" if rank is None else f"rank-{rank}"
         options = CompileOptions(rank=rank, neurons_per_core=16)
         result = compile_network(network, load_target("loihi2"), options, calibration=calibration)

