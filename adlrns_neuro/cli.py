@@ -15,7 +15,9 @@ def demo_command(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for everything the demo makes.")
     ] = Path("out/demo"),
-    seed: Annotated[int, typer.Option(help="Seed of data split and training.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of data split and training.")
+    ] = 0,
     samples: Annotated[
         int, typer.Option(min=1, help="Test digits to run in all backends, at three budgets.")
     ] = 50,

@@ -170,7 +170,7 @@ def demo_lines(result: DemoResult) -> list[str]:
         lines.append("Lava is not installed and took no part; `make setup` installs it")
     low, high = (with_prefix(energy_j, "J", digits=2) for energy_j in result.energy.interval_j())
     lines.append(
-        f"At {budgets.split(', ')[1]} an inference takes "
+        f"At {with_prefix(result.compared_budgets_j[1], 'J')} an inference takes "
         f"{with_prefix(result.energy.total_j, 'J')} with the used cores' static energy; constants "
         f"are {result.energy.status}, within their factors {low} … {high}"
     )

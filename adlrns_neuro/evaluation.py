@@ -18,11 +18,12 @@ class Examples:
     """Stimuli with their classes.
 
     Attributes:
-        payloads: integers as floats, shape (steps, n, inputs), float32.
+        payloads: integers as floats, shape (steps, n, inputs).
         labels: classes, shape (n,), int64.
 
     Raises:
-        ConfigError: ``ADL-TRN-02`` unless there is one label for each of at least one sample.
+        ConfigError: ``ADL-TRN-02`` unless there is one label for each of at least one sample, and
+            labels are int64 and payloads of a floating type.
     """
 
     payloads: Tensor
@@ -36,6 +37,13 @@ class Examples:
                 f"{tuple(self.payloads.shape)}",
                 where="Examples.labels",
                 remedy="pass payloads (steps, n, inputs) and labels (n,) with n at least 1",
+                code="ADL-TRN-02",
+            )
+        if self.labels.dtype != torch.int64 or not self.payloads.is_floating_point():
+            raise ConfigError(
+                f"labels are {self.labels.dtype} and payloads {self.payloads.dtype}",
+                where="Examples",
+                remedy="convert them with labels.long() and payloads.float()",
                 code="ADL-TRN-02",
             )
 

@@ -28,9 +28,17 @@ def export_network(
             the one given to the compiler, runs.
 
     Raises:
-        ConfigError: ADL-NET-05, a weight is NaN or infinite.
-        UnsupportedModelError: ADL-EXP-01, a low-rank layer has a bias.
+        ConfigError: ADL-NET-05, a weight is NaN or infinite; ADL-NET-07, ``gated`` with one level.
+        UnsupportedModelError: ADL-EXP-01, a low-rank layer has a bias; ADL-EXP-02, ``gated`` with
+            a dense model.
     """
+    if gated and not isinstance(model, LowRankSNN):
+        raise UnsupportedModelError(
+            "a dense model has no gate",
+            where=name,
+            remedy="export it with gated=False, or train a low-rank model",
+            code="ADL-EXP-02",
+        )
     config = model.config
     return Network(
         name=name,
@@ -74,12 +82,14 @@ def _factors(layer: DynamicLowRankLayer, config: SnnConfig, gated: bool) -> LowR
             remedy="train it with level_bias=False",
             code="ADL-EXP-01",
         )
-    gate = layer.gate.to_rank_gate(
-        decay=config.gate_decay,
-        trace_decay=config.trace_decay,
-        trace_threshold=config.trace_threshold,
-        at="source",
-    )
+    gate = None
+    if gated:
+        gate = layer.gate.to_rank_gate(
+            decay=config.gate_decay,
+            trace_decay=config.trace_decay,
+            trace_threshold=config.trace_threshold,
+            at="source",
+        )
     return LowRank(
         name=ENCODER,
         source=INPUT,
@@ -90,7 +100,7 @@ def _factors(layer: DynamicLowRankLayer, config: SnnConfig, gated: bool) -> LowR
         relay_threshold=np.full(layer.levels[-1], config.relay_threshold),
         sigma=config.relay_threshold > 0,
         delta=config.relay_threshold > 0,
-        gate=gate if gated else None,
+        gate=gate,
     )
 
 

@@ -57,11 +57,12 @@ def digits_recipe(coding: Coding = "rate", *, hidden: int = 128, seed: int = 0) 
     Args:
         coding: ``rate``, with relays that pile spikes up and a gate that is evaluated in every
             step, or ``delta``, with a gate that is evaluated when the input changes.
-        hidden: neurons of the hidden population, a multiple of 16 up to 320.
+        hidden: neurons of the hidden population, a multiple of 16 up to 336.
         seed: of the initial weights and the order of the samples.
 
     Raises:
-        ConfigError: ADL-COD-01, there is no recipe for the coding.
+        ConfigError: ADL-COD-01, there is no recipe for the coding; ADL-SNN-04, ``hidden`` is no
+            such number; ADL-TRN-01, ``seed`` is none.
     """
     if coding not in _RECIPES:
         raise ConfigError(
@@ -69,6 +70,13 @@ def digits_recipe(coding: Coding = "rate", *, hidden: int = 128, seed: int = 0) 
             where="digits_recipe.coding",
             remedy=f"choose one of {', '.join(_RECIPES)}",
             code="ADL-COD-01",
+        )
+    if hidden not in range(16, 337, 16):
+        raise ConfigError(
+            f"ranks of 1/16, 1/8 and 3/16 of {hidden} neurons do not suit 64 inputs",
+            where="digits_recipe.hidden",
+            remedy="choose a multiple of 16 from 16 to 336",
+            code="ADL-SNN-04",
         )
     recipe = _RECIPES[coding]
     levels = (hidden // 16, hidden // 8, 3 * hidden // 16)

@@ -49,7 +49,7 @@ class TrainingConfig:
             as a gate would open them, or 0 for networks that run at one rank.
 
     Raises:
-        ConfigError: ``ADL-TRN-01`` when a field other than the seed is out of its range.
+        ConfigError: ``ADL-TRN-01`` when a field is out of its range.
     """
 
     seed: int = 0
@@ -78,6 +78,7 @@ class TrainingConfig:
             "activity_penalty": (self.activity_penalty >= 0, "of 0 or more"),
             "relay_penalty": (self.relay_penalty >= 0, "of 0 or more"),
             "open_at": (self.open_at >= 0, "of 0 or more"),
+            "seed": (0 <= self.seed < 2**32, "from 0 to 2**32 - 1"),
         }
         for name, (legal, allowed) in ranges.items():
             if not legal:
@@ -96,8 +97,9 @@ class TrainedSnn:
     Attributes:
         model: the network for every rank.
         teacher: the dense network that it learnt from.
-        calibration_accuracy: accuracy on the calibration split by rank, 0 to 1. The epoch was
-            chosen by it, so it is optimistic; report the test split.
+        calibration_accuracy: accuracy on the calibration split by rank, 0 to 1, with blocks
+            opening at ``TrainingConfig.open_at``. The epoch was chosen by it, so it is optimistic;
+            report the test split.
         teacher_calibration_accuracy: the same of the teacher.
     """
 
@@ -145,10 +147,12 @@ def train_snn(
         progress: draw a progress bar on stderr for either stage.
 
     Raises:
-        ConfigError: ``ADL-TRN-03`` when a label is no class of the network, ``ADL-SNN-01`` or
-            ``ADL-SNN-02`` when the payloads do not fit it.
+        ConfigError: ``ADL-TRN-03`` when a label is no class of the network, ``ADL-TRN-04`` when
+            blocks would open after the last step, ``ADL-SNN-01`` or ``ADL-SNN-02`` when the
+            payloads do not fit the network.
     """
-    _check_labels(snn, train=train, calibration=calibration)
+    check_examples(snn, train=train, calibration=calibration)
+    check_opening(snn, training)
     with _reproducibly(training.seed):
         teacher = DenseSNN(snn)
         teacher_accuracy = _fit_dense(
@@ -176,7 +180,7 @@ def train_dense_snn(
 
     Arguments and errors are those of :func:`train_snn`.
     """
-    _check_labels(snn, train=train, calibration=calibration)
+    check_examples(snn, train=train, calibration=calibration)
     with _reproducibly(training.seed):
         dense = DenseSNN(snn)
         epochs = training.teacher_epochs + training.nested_epochs
@@ -184,7 +188,28 @@ def train_dense_snn(
         return dense
 
 
-def _check_labels(snn: SnnConfig, **splits: Examples) -> None:
+def check_opening(snn: SnnConfig, training: TrainingConfig) -> None:
+    """Refuse blocks that open when no input is left.
+
+    Raises:
+        ConfigError: ``ADL-TRN-04``.
+    """
+    if len(snn.levels) > 1 and training.open_at >= snn.steps:
+        raise ConfigError(
+            f"the blocks above the first would open at step {training.open_at}, after the last of "
+            f"{snn.steps} steps with input",
+            where="TrainingConfig.open_at",
+            remedy=f"open them at a step from 0 to {snn.steps - 1}, or raise SnnConfig.steps",
+            code="ADL-TRN-04",
+        )
+
+
+def check_examples(snn: SnnConfig, **splits: Examples) -> None:
+    """Refuse labels that are no class of the network.
+
+    Raises:
+        ConfigError: ``ADL-TRN-03``, naming the split.
+    """
     for name, examples in splits.items():
         if not ((examples.labels >= 0) & (examples.labels < snn.classes)).all():
             raise ConfigError(

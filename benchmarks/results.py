@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from mapping.artifact.atomic import atomic_file
+
 Row = dict[str, object]
 
 
@@ -35,6 +37,6 @@ def write(path: Path, rows: Sequence[Row], packages: Sequence[str], **extra: obj
         "python": platform.python_version(),
     }
     versions = {name: version(name) for name in packages}
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {"rows": rows, "machine": machine, "versions": versions, **extra}
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    with atomic_file(path) as work:
+        work.write_text(json.dumps(content, indent=1) + "\n")

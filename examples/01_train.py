@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from adlrns_neuro.data import code, load_digits_splits
-from adlrns_neuro.evaluation import encode
+from adlrns_neuro.evaluation import accuracy_by_rank, encode
 from adlrns_neuro.export import export_network
 from adlrns_neuro.gates.spiking import fit_spiking_gate
 from adlrns_neuro.recipe import digits_recipe
@@ -33,7 +33,7 @@ def main(output: Path) -> None:
         part = getattr(splits, name)
         payloads = code(part.images, snn.steps, snn.coding)
         Stimulus(payloads=payloads, labels=part.labels).save(output / f"{name}.npz")
-    for rank, accuracy in trained.calibration_accuracy.items():
+    for rank, accuracy in accuracy_by_rank(trained.model, held_out).items():
         print(f"rank {rank:2}: {accuracy:.1%} of the calibration digits")
     print(f"written to {output}/")
 

@@ -35,7 +35,8 @@ def main(output: Path) -> None:
             f"{with_prefix(estimate['energy_j_per_step'], 'J')} per step ({estimate['status']})"
         )
         if budgets := result.artifact.budgets:
-            most, least = (with_prefix(budgets[i].energy_j, "J") for i in (0, -1))
+            energies = [entry.energy_j for entry in budgets]
+            least, most = (with_prefix(e, "J") for e in (min(energies), max(energies)))
             print(f"  budgets from {least} to {most} of dynamic energy per inference")
 
 

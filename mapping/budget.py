@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from math import sqrt
+from math import inf, sqrt
 
 from mapping.artifact.schema import Artifact, PricedEnergy
 from mapping.cost import dynamic_energy_j
@@ -70,6 +70,21 @@ def _bracket(energy_j: Callable[[float], float]) -> dict[float, float]:
             break
         high /= 2
     return table | {high: floor}
+
+
+def check_price(price: float, *, where: str) -> None:
+    """Refuse what is no price.
+
+    Raises:
+        ConfigError: ADL-BUD-03, ``price`` is negative or not finite.
+    """
+    if not 0.0 <= price < inf:
+        raise ConfigError(
+            f"a price of {price} is negative or not finite",
+            where=where,
+            remedy="give 0 or more, best what price_for finds for a budget",
+            code="ADL-BUD-03",
+        )
 
 
 def price_for(artifact: Artifact, budget_j: float) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mapping.artifact.schema import Artifact
+from mapping.budget import check_price
 from mapping.errors import ConfigError
 from mapping.registry import Registry
 from simulators.trace import ExecutionTrace, IntArray, Stimulus
@@ -62,7 +63,7 @@ def simulate(
 
     Raises:
         ConfigError: unknown backend (ADL-CFG-01), unknown probe or wrong number of steps
-            (ADL-CFG-06), unsuitable input (ADL-INP-…).
+            (ADL-CFG-06), unsuitable input (ADL-INP-…) or price (ADL-BUD-03).
         MissingDependencyError: ADL-DEP-01, Lava is not installed.
         SimulationError: ADL-SIM-…, the backend failed.
     """
@@ -76,6 +77,7 @@ def simulate(
             remedy=f"probe any of {', '.join(PROBES)}; choose 1 to {stimulus.steps} steps",
             code="ADL-CFG-06",
         )
+    check_price(price, where="simulate")
     payloads = stimulus.payloads[:, :steps].reshape(
         stimulus.samples, stimulus.steps if steps is None else steps, -1
     )

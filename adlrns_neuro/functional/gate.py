@@ -51,7 +51,7 @@ def gate_states(
         signal = _signal(features, weight, hidden_weight, hidden_bias)
         gain = torch.zeros_like(signal[0])
         on = torch.zeros_like(gain, dtype=torch.bool)
-        trace = seen = torch.zeros_like(gain[:, 0])
+        trace = seen = signal.new_zeros(signal.shape[1])
         states = []
         for step, arriving in enumerate(signal):
             gain = decay * gain + arriving

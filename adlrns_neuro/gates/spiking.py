@@ -7,8 +7,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from adlrns_neuro.evaluation import Examples
 from adlrns_neuro.gates.fit import fit_gate
-from adlrns_neuro.models.snn import LowRankSNN
-from adlrns_neuro.trainer import TrainingConfig
+from adlrns_neuro.models.snn import LOW_RANK_DELAY, LowRankSNN
+from adlrns_neuro.trainer import TrainingConfig, check_examples, check_opening
 
 
 def fit_spiking_gate(model: LowRankSNN, held_out: Examples, training: TrainingConfig) -> None:
@@ -21,13 +21,19 @@ def fit_spiking_gate(model: LowRankSNN, held_out: Examples, training: TrainingCo
         model: a trained network; only its gate changes.
         held_out: samples that the factors were not fitted to: there every level is always right.
         training: gives the scale of the logits and the step at which blocks open.
+
+    Raises:
+        ConfigError: ``ADL-TRN-03`` when a label is no class of the network, ``ADL-TRN-04`` when
+            blocks would open after the last step.
     """
+    check_examples(model.config, held_out=held_out)
+    check_opening(model.config, training)
     with torch.no_grad():
         trains = model.forward_levels(held_out.payloads, open_at=training.open_at)
         logits = trains.counts * training.logit_scale
         losses = [F.cross_entropy(level, held_out.labels, reduction="none") for level in logits]
         arriving, _ = model.gate_inputs(held_out.payloads)
         features = torch.zeros_like(arriving[0])
-        for step in arriving[: model.config.steps + 2]:
+        for step in arriving[: model.config.steps + LOW_RANK_DELAY]:
             features = model.config.gate_decay * features + step
     fit_gate(model.input_projection.gate, features, torch.stack(losses, dim=1))

@@ -19,6 +19,7 @@ from adlrns_neuro.functional.gate import gate_states, leading_gates
 from adlrns_neuro.functional.relay import host_payloads, relay_payloads
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
 from adlrns_neuro.layers.spiking import SpikingPopulation
+from mapping.budget import check_price
 from mapping.errors import ConfigError
 
 DENSE_DELAY = 1
@@ -48,8 +49,8 @@ class SnnConfig:
 
     Raises:
         ConfigError: ``ADL-SNN-03`` when a binary coding comes with graded payloads, ``ADL-SNN-04``
-            when a relay's or gate's constant is out of its range, ``ADL-COD-01`` when there is no
-            such coding.
+            when the steps, or a relay's or gate's constant, are out of their range, ``ADL-COD-01``
+            when there is no such coding.
     """
 
     inputs: int = 64
@@ -81,14 +82,21 @@ class SnnConfig:
             )
         for name in ("relay_threshold", "gate_decay", "trace_decay", "trace_threshold"):
             value = getattr(self, name)
-            highest = 1.0 if name.endswith("decay") else inf
-            if not 0.0 <= value <= highest:
+            decays = name.endswith("decay")
+            if not (0.0 <= value <= 1.0 if decays else 0.0 <= value < inf):
                 raise ConfigError(
                     f"{value} is out of range",
                     where=f"SnnConfig.{name}",
-                    remedy=f"choose a number from 0 to {highest:g}",
+                    remedy=f"choose a number {'from 0 to 1' if decays else 'of 0 or more'}",
                     code="ADL-SNN-04",
                 )
+        if self.steps < 1:
+            raise ConfigError(
+                f"{self.steps} steps bring no input",
+                where="SnnConfig.steps",
+                remedy="choose 1 or more",
+                code="ADL-SNN-04",
+            )
 
     @property
     def delta(self) -> bool:
@@ -103,7 +111,8 @@ class SpikeTrains:
     Attributes:
         hidden: shape (..., steps, batch, hidden).
         readout: shape (..., steps, batch, classes).
-        relayed: payloads of the relays, shape (T, batch, r_max); None without relays.
+        relayed: payloads of the relays of all ranks in the order of the steps with input, shape
+            (T or more, batch, r_max); None without relays.
     """
 
     hidden: Tensor
@@ -154,18 +163,17 @@ class _SpikingClassifier(nn.Module):
                 remedy=f"pass (steps, batch, inputs) = ({config.steps}, n, {config.inputs})",
                 code="ADL-SNN-01",
             )
-        lowest = -config.payload_max if config.delta else 0
-        legal = (payloads >= lowest) & (payloads <= config.payload_max)
-        legal &= payloads == payloads.round()
+        signal = payloads.cumsum(dim=0) if config.delta else payloads
+        legal = (signal >= 0) & (signal <= config.payload_max) & (payloads == payloads.round())
         if not legal.all():
             raise ConfigError(
-                f"{int((~legal).sum())} payloads are not integers from {lowest} to "
+                f"{int((~legal).sum())} payloads are not, or do not add up to, integers from 0 to "
                 f"{config.payload_max}",
                 where="payloads",
                 remedy="send integers and put their scale into payload_scale",
                 code="ADL-SNN-02",
             )
-        return payloads * config.payload_scale
+        return payloads.to(self.output_projection.weight.dtype) * config.payload_scale
 
     def _run(self, currents: Tensor) -> SpikeTrains:
         """Both populations over all steps; ``currents``, (steps, batch, hidden), as they arrive."""
@@ -239,7 +247,7 @@ class LowRankSNN(_SpikingClassifier):
         trains = self._run(_arriving(merged, LOW_RANK_DELAY))
 
         def split(spikes: Tensor) -> Tensor:
-            return spikes.reshape(len(spikes), levels, batch, -1).transpose(0, 1)
+            return spikes.reshape(len(spikes), levels, batch, spikes.shape[-1]).transpose(0, 1)
 
         return SpikeTrains(
             hidden=split(trains.hidden), readout=split(trains.readout), relayed=relayed
@@ -257,8 +265,10 @@ class LowRankSNN(_SpikingClassifier):
             (T + 3, batch), int64, without a gradient.
 
         Raises:
-            ConfigError: ``ADL-SNN-01``, ``ADL-SNN-02`` as in :meth:`forward`.
+            ConfigError: ``ADL-SNN-01``, ``ADL-SNN-02`` as in :meth:`forward`, ``ADL-BUD-03`` when
+                the price is negative or not finite.
         """
+        check_price(price, where="LowRankSNN.forward_gated")
         config, gate = self.config, self.input_projection.gate
         inputs = nn.functional.pad(self._inputs(payloads), (0, 0, 0, 0, 0, self.latency))
         features, trace = self.gate_inputs(payloads)
@@ -269,8 +279,6 @@ class LowRankSNN(_SpikingClassifier):
             gate.cost,
             price,
             decay=config.gate_decay,
-            hidden_weight=gate.hidden_weight,
-            hidden_bias=gate.hidden_bias,
             trace_input=trace,
             trace_decay=config.trace_decay,
             trace_threshold=config.trace_threshold,

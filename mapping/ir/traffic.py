@@ -13,6 +13,7 @@ from mapping.ir.network import FloatArray, Input
 from mapping.ir.partitioned import HOST, PartitionedNetwork
 from mapping.ir.placed import Placement
 from mapping.ir.quantized import Int32Array, IntegerRelay, QuantizedNetwork
+from mapping.ir.ranges import LONGEST_SAMPLE
 from mapping.ir.routed import Routing
 from mapping.semantics.fixedpoint import Int64Array
 from mapping.semantics.int_net import run_integer_network
@@ -33,8 +34,8 @@ def check_payloads(
         where: file or argument, for the error.
 
     Raises:
-        ConfigError: wrong shape (ADL-INP-01), not integers (ADL-INP-02) or out of range
-            (ADL-INP-03).
+        ConfigError: wrong shape (ADL-INP-01), not integers (ADL-INP-02), out of range or, coded
+            by changes, too long (ADL-INP-03).
     """
     if payloads.ndim < 3 or payloads.shape[2:] != population.shape or 0 in payloads.shape:
         raise ConfigError(
@@ -51,14 +52,22 @@ def check_payloads(
             remedy=f"store integer payloads; one unit stands for {population.payload_scale:g}",
             code="ADL-INP-02",
         )
-    low, high = int(payloads.min()), int(payloads.max())
+    if population.delta and payloads.shape[1] > LONGEST_SAMPLE:
+        raise ConfigError(
+            f"{payloads.shape[1]} steps of changes, but what the chip adds up is bounded for "
+            f"{LONGEST_SAMPLE}",
+            where=where,
+            remedy="present shorter samples, or code the input by values",
+            code="ADL-INP-03",
+        )
+    low, high, verb = int(payloads.min()), int(payloads.max()), "span"
     span = population.payload_max - population.payload_min
     if population.delta and -span <= low and high <= span:
         signal = np.cumsum(payloads, axis=1, dtype=np.int64)
-        low, high = int(signal.min()), int(signal.max())
+        low, high, verb = int(signal.min()), int(signal.max()), "add up to"
     if low < population.payload_min or high > population.payload_max:
         raise ConfigError(
-            f"payloads {'add up to' if population.delta else 'span'} {low}..{high}, but "
+            f"payloads {verb} {low}..{high}, but "
             f"{population.name} was compiled for "
             f"{population.payload_min}..{population.payload_max}",
             where=where,

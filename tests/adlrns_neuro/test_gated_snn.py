@@ -10,13 +10,14 @@ import pytest
 import torch
 from support.errors import refused
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from adlrns_neuro.evaluation import Examples
 from adlrns_neuro.export import export_network
 from adlrns_neuro.gates.spiking import fit_spiking_gate
-from adlrns_neuro.models import LowRankSNN, SnnConfig
+from adlrns_neuro.models import DenseSNN, LowRankSNN, SnnConfig
 from adlrns_neuro.trainer import TrainingConfig
-from mapping.errors import ConfigError
+from mapping.errors import ConfigError, UnsupportedModelError
 from mapping.ir.network import LowRank
 from mapping.semantics.float_net import run_float_network
 
@@ -34,9 +35,9 @@ CONFIGS = {
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(3)
+def _without_gradients() -> Iterator[None]:
+    torch.manual_seed(3)
+    with torch.no_grad():
         yield
 
 
@@ -145,15 +146,86 @@ def test_the_fitted_gate_opens_for_samples_that_gain_by_it() -> None:
     assert opened[differs & gains].mean() > 2 * opened[differs & ~gains].mean()
 
 
+def test_a_gate_is_fitted_to_the_gain_that_it_will_see() -> None:
+    """With a leaky sum the gain at the last feature is weight times the leaky sum of features."""
+    config = CONFIGS["rate, piling up"]
+    model, payloads = model_of(config), payloads_of(config, 60)
+    held_out = Examples(payloads=payloads, labels=torch.randint(0, 4, (60,)))
+    training = TrainingConfig(open_at=2, logit_scale=1.0)
+    fit_spiking_gate(model, held_out, training)
+    gate = model.input_projection.gate
+    counts = model.forward_levels(payloads, open_at=2).counts
+    losses = [F.cross_entropy(c, held_out.labels, reduction="none") for c in counts]
+    gains = torch.stack([losses[0] - losses[1], losses[1] - losses[2]], dim=1)
+    first = model.gate_inputs(payloads)[0]
+    last = config.steps + 1
+    ages = torch.arange(last, -1, -1, dtype=torch.float64)
+    seen = torch.einsum("t,tnf->nf", config.gate_decay**ages, first[: last + 1])
+    error = (gate.gains(seen) - gains).square().mean(dim=0)
+    assert (error < gains.var(dim=0, correction=0)).all()
+    torch.testing.assert_close(gate.gains(seen).mean(dim=0), gains.mean(dim=0))
+
+
+def test_one_level_leaves_nothing_to_choose() -> None:
+    config = replace(DELTA, levels=(6,))
+    model = LowRankSNN(config).double()
+    payloads = payloads_of(config)
+    trains, levels = model.forward_gated(payloads, 0.0)
+    assert not levels.any()
+    torch.testing.assert_close(trains.hidden, model(payloads).hidden)
+    with refused(ConfigError, "ADL-NET-07", where="encoder", remedy="drop the gate"):
+        export_network(model, name="n", dt_s=1e-3, gated=True)
+
+
+def test_no_samples_give_no_spikes() -> None:
+    model, nothing = model_of(DELTA), payloads_of(DELTA, 0)
+    assert model.forward_levels(nothing).counts.shape == (3, 0, 4)
+    assert model.forward_gated(nothing, 0.0)[1].shape == (DELTA.steps + 3, 0)
+
+
+@pytest.mark.parametrize("first", [-1.0, 17.0])
+def test_changes_that_leave_the_range_of_the_signal_are_refused(first: float) -> None:
+    payloads = torch.zeros(DELTA.steps, 1, DELTA.inputs)
+    payloads[0, 0, 0] = first
+    with refused(ConfigError, "ADL-SNN-02", where="payloads", message="add up"):
+        model_of(DELTA).forward_gated(payloads, 0.0)
+
+
+@pytest.mark.parametrize("price", [-1.0, float("nan")])
+def test_what_is_no_price_is_refused(price: float) -> None:
+    with refused(ConfigError, "ADL-BUD-03", where="forward_gated"):
+        model_of(DELTA).forward_gated(payloads_of(DELTA), price)
+
+
+def test_a_gate_is_not_fitted_to_blocks_that_open_too_late_or_unknown_classes() -> None:
+    model, payloads = model_of(DELTA), payloads_of(DELTA)
+    labels = torch.zeros(12, dtype=torch.int64)
+    with refused(ConfigError, "ADL-TRN-04", where="TrainingConfig.open_at", remedy="0 to 6"):
+        fit_spiking_gate(
+            model, Examples(payloads=payloads, labels=labels), TrainingConfig(open_at=7)
+        )
+    with refused(ConfigError, "ADL-TRN-03", where="held_out.labels"):
+        fit_spiking_gate(
+            model, Examples(payloads=payloads, labels=labels + 4), TrainingConfig(open_at=3)
+        )
+
+
+def test_a_dense_model_has_no_gate_to_export() -> None:
+    with refused(UnsupportedModelError, "ADL-EXP-02", where="n", remedy="gated=False"):
+        export_network(DenseSNN(DIRECT), name="n", dt_s=1e-3, gated=True)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("relay_threshold", -0.1),
+        ("trace_threshold", float("inf")),
+        ("steps", 0),
         ("gate_decay", 1.5),
         ("trace_decay", -1.0),
         ("trace_threshold", -1),
     ],
 )
 def test_constants_out_of_range_are_refused(name: str, value: float) -> None:
-    with refused(ConfigError, "ADL-SNN-04", where=f"SnnConfig.{name}", remedy="from 0 to"):
+    with refused(ConfigError, "ADL-SNN-04", where=f"SnnConfig.{name}", remedy="choose"):
         replace(DIRECT, **{name: value})

@@ -10,9 +10,15 @@ from torch import Tensor
 
 from adlrns_neuro.data import Coding, DigitsSplits, LabelledImages, load_digits_splits
 from adlrns_neuro.evaluation import Examples, accuracy_by_rank, encode
-from adlrns_neuro.models import SnnConfig
+from adlrns_neuro.models import LowRankSNN, SnnConfig
 from adlrns_neuro.recipe import digits_recipe
-from adlrns_neuro.trainer import TrainedSnn, TrainingConfig, train_dense_snn, train_digits_snn
+from adlrns_neuro.trainer import (
+    TrainedSnn,
+    TrainingConfig,
+    train_dense_snn,
+    train_digits_snn,
+    train_snn,
+)
 from mapping.errors import ConfigError
 
 SHORT = SnnConfig(steps=4)
@@ -83,18 +89,50 @@ def test_a_relay_penalty_makes_relays_send_less(splits: DigitsSplits) -> None:
     assert sent[1] < 0.9 * sent[0]
 
 
-def test_blocks_learn_to_open_late(splits: DigitsSplits) -> None:
-    """What opens at a step in use must have opened there in training."""
-    delta = digits_recipe("delta").snn
-    scores = {}
-    for open_at in (0, 3):
-        training = TrainingConfig(teacher_epochs=4, nested_epochs=6, open_at=open_at)
-        trained = train_digits_snn(splits, delta, training, progress=False)
-        coded = encode(splits.calibration, delta.steps, "delta")
-        scores[open_at] = accuracy_by_rank(trained.model, coded, open_at=3)[24]
-        if open_at == 3:
-            assert trained.calibration_accuracy[24] == scores[3]
-    assert scores[3] > scores[0] - 0.02
+def test_blocks_train_from_the_step_on_at_which_they_open(splits: DigitsSplits) -> None:
+    train, held_out = (encode(part, 3) for part in (splits.train, splits.calibration))
+    snn = SnnConfig(steps=3, levels=(4, 8))
+    early, late = (
+        train_snn(
+            train,
+            held_out,
+            snn,
+            TrainingConfig(teacher_epochs=1, nested_epochs=1, open_at=open_at),
+            progress=False,
+        ).model.input_projection.V
+        for open_at in (0, 2)
+    )
+    assert not torch.equal(early, late)
+    dark = train.payloads[:, :50].clone()
+    dark[:2] = 0
+    model = LowRankSNN(snn)
+    full, masked = model(train.payloads[:, :50], open_at=2).relayed, model(dark).relayed
+    assert full is not None
+    assert masked is not None
+    torch.testing.assert_close(full[..., 4:], masked[..., 4:])
+    assert not torch.equal(full[..., :4], masked[..., :4])
+
+
+def test_blocks_that_open_after_the_last_step_are_refused(splits: DigitsSplits) -> None:
+    late = TrainingConfig(teacher_epochs=1, nested_epochs=1, open_at=4)
+    with refused(ConfigError, "ADL-TRN-04", where="TrainingConfig.open_at", remedy="0 to 3"):
+        train_digits_snn(splits, SHORT, late, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("payloads", "labels"), [(torch.float32, torch.int32), (torch.int64, torch.int64)]
+)
+def test_examples_of_other_types_are_refused(payloads: torch.dtype, labels: torch.dtype) -> None:
+    with refused(ConfigError, "ADL-TRN-02", where="Examples", remedy="labels.long()"):
+        Examples(
+            payloads=torch.zeros(4, 2, 64, dtype=payloads), labels=torch.zeros(2, dtype=labels)
+        )
+
+
+@pytest.mark.parametrize("hidden", [-16, 8, 24, 352])
+def test_a_recipe_for_an_unsuitable_size_is_refused(hidden: int) -> None:
+    with refused(ConfigError, "ADL-SNN-04", where="digits_recipe.hidden", remedy="16 to 336"):
+        digits_recipe(hidden=hidden)
 
 
 @pytest.mark.parametrize("coding", ["rate", "delta"])
@@ -169,6 +207,7 @@ def test_progress_goes_to_stderr_or_nowhere(
         ("activity_penalty", -1.0),
         ("relay_penalty", -0.1),
         ("open_at", -1),
+        ("seed", -1),
     ],
 )
 def test_a_recipe_out_of_range_is_refused(field: str, value: float) -> None:

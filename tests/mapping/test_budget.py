@@ -89,3 +89,9 @@ def test_a_chosen_rank_drops_the_gate_and_its_table() -> None:
     )
     assert result.artifact.budgets == ()
     assert not result.artifact.partitioned.gated_layers()
+
+
+@pytest.mark.parametrize("price", [-1.0, float("nan"), float("inf")])
+def test_what_is_no_price_is_refused(price: float) -> None:
+    with refused(ConfigError, "ADL-BUD-03", where="simulate", remedy="price_for"):
+        simulate(program(), spikes(), price=price)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from mapping.artifact.schema import Artifact
 from mapping.errors import ConfigError
 from mapping.ir.network import Input, Network
 from mapping.ir.partitioned import HOST
+from mapping.ir.ranges import LONGEST_SAMPLE
 from mapping.ir.traffic import ASSUMED_ACTIVITY, Calibration, TrafficProfile, check_payloads
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.semantics.int_net import run_integer_network
@@ -278,13 +280,32 @@ def test_changes_may_exceed_the_range_of_the_signal_that_they_code(values: tuple
     assert checked.ravel().tolist() == list(values)
 
 
-@pytest.mark.parametrize("values", [(1, 1, 1, 1, 1), (4, -3, -3), (6, -6), (-(2**63), 1)])
-def test_changes_that_add_up_beyond_the_range_are_refused(values: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((1, 1, 1, 1, 1), "add up to 1..5"),
+        ((4, -3, -3), "add up to -2..4"),
+        ((6, -6), "span -6..6"),
+        ((-(2**63), 1), "span"),
+    ],
+)
+def test_changes_that_add_up_beyond_the_range_are_refused(
+    values: tuple[int, ...], message: str
+) -> None:
     """Bounds on what sums and currents can hold rest on the range of the signal."""
     with refused(
-        ConfigError, "ADL-INP-03", where="x.npz", message="add up to", remedy="scale the input"
+        ConfigError, "ADL-INP-03", where="x.npz", message=message, remedy="scale the input"
     ):
         check_payloads(_changes(*values), CODED, where="x.npz")
+
+
+def test_changes_over_more_steps_than_sums_are_bounded_for_are_refused() -> None:
+    longest = np.zeros((1, LONGEST_SAMPLE, 1), np.int64)
+    check_payloads(longest, CODED, where="x.npz")
+    longer = np.zeros((1, LONGEST_SAMPLE + 1, 1), np.int64)
+    with refused(ConfigError, "ADL-INP-03", where="x.npz", message="4097", remedy="shorter"):
+        check_payloads(longer, CODED, where="x.npz")
+    check_payloads(longer, replace(CODED, delta=False), where="x.npz")
 
 
 @pytest.mark.parametrize(
