@@ -88,6 +88,7 @@ def scipy_loop(artifact: Artifact, stimulus: Stimulus) -> ExecutionTrace:
         program="",
         output=network.output,
         seconds=seconds,
+        price=0.0,
         spikes={network.output: out},
         u={},
         v={},
