@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,3 +47,20 @@ def load_model(path: Path, **given: str | float | None) -> Model:
             code="ADL-NIR-10",
         )
     return Model(network=load_network(path))
+
+
+def load_compiled_model(path: Path, options: Mapping[str, str | int | float | None]) -> Network:
+    """The model in ``path``, read as it was when it was compiled.
+
+    Args:
+        path: file or folder.
+        options: of the program's :class:`mapping.artifact.schema.Origin`.
+
+    Raises:
+        AdlrnsError: as :func:`load_model` documents.
+    """
+    given: dict[str, Any] = {}
+    if path.is_file():
+        given = {name: options.get(name) for name in ("reset", "integration", "cuba_order")}
+        given["dt_s"] = options.get("dt")
+    return load_model(path, **given).network

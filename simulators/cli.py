@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -11,13 +12,16 @@ import typer
 from mapping.artifact.read import load_artifact, load_report
 from mapping.budget import price_for
 from mapping.cli import ArtifactPath, JsonFlag, out, print_json, say
+from mapping.model import load_compiled_model
 from simulators.backend import simulate
+from simulators.compare import require_equal
 from simulators.curve import load_curve
 from simulators.energy.estimate import estimate_energy
 from simulators.energy.sweep import curve_table, measure_curve
 from simulators.energy.table import core_table, energy_lines
 from simulators.ranks import rank_usage
 from simulators.trace import load_stimulus, load_trace
+from simulators.verify import verification_table, verify
 
 
 def simulate_command(
@@ -100,6 +104,41 @@ def curve_command(
         return
     out.print(curve_table(curve))
     say(f"Written to {output}")
+
+
+def verify_command(
+    artifact: ArtifactPath,
+    stimulus: Annotated[Path, typer.Option("--input", help="Input .npz, best with labels.")],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint folder or .nir that was compiled, to run it in float, too."),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Take the first N samples.")] = 20,
+    budget: Annotated[
+        float | None, typer.Option(min=0.0, help="As of `simulate`, in mJ per sample.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run float model, oracle, chip simulator and Lava side by side; the last three must agree."""
+    program = load_artifact(artifact)
+    spikes = load_stimulus(stimulus).checked(program.partitioned.input, where=str(stimulus))
+    lava = find_spec("lava") is not None
+    found = verify(
+        program,
+        spikes.first(samples),
+        ("chip", "lava") if lava else ("chip",),
+        model=None if model is None else load_compiled_model(model, program.origin.options),
+        price=0.0 if budget is None else price_for(program, budget * 1e-3),
+    )
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        out.print(verification_table(found))
+        if model is None:
+            say("The float model was left out; --model adds it")
+        if not lava:
+            say("Lava is not installed and took no part")
+    require_equal(*found.traces, where=str(artifact))
 
 
 def energy_command(

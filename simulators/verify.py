@@ -1,0 +1,169 @@
+"""The stages of a program side by side: float model, oracle, chip simulator, Lava."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from rich.box import SIMPLE
+from rich.table import Table
+
+from mapping.artifact.schema import Artifact
+from mapping.errors import ConfigError
+from mapping.ir.checkpoint import fingerprint
+from mapping.ir.network import Lif, Network
+from mapping.passes.fuse_factors import FuseFactors
+from mapping.passes.prune_ranks import PruneRanks
+from mapping.semantics.float_net import run_float_network
+from simulators.backend import simulate
+from simulators.compare import Difference, first_difference
+from simulators.trace import ExecutionTrace, Stimulus
+
+FLOAT, REFERENCE = "float", "oracle"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One way of running the same stimulus, compared with the oracle.
+
+    Attributes:
+        name: ``float`` or the backend's.
+        accuracy: share of right answers; None without labels.
+        same_answers: share of samples with the oracle's answer.
+        differing_spikes: by population that both recorded, the share of neurons, samples and steps
+            in which they sent something else.
+        first: the earliest difference in spikes, u or v; None if there is none.
+    """
+
+    name: str
+    accuracy: float | None
+    same_answers: float
+    differing_spikes: dict[str, float]
+    first: Difference | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What :func:`verify` found.
+
+    Attributes:
+        stages: float model (if given), oracle, then the other backends.
+        traces: of the backends, the oracle's first.
+    """
+
+    stages: tuple[Stage, ...]
+    traces: tuple[ExecutionTrace, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {"stages": [asdict(stage) for stage in self.stages]}
+
+
+def verify(
+    artifact: Artifact,
+    stimulus: Stimulus,
+    backends: Sequence[str],
+    *,
+    model: Network | None = None,
+    price: float = 0.0,
+    deadline_s: float = 600.0,
+) -> Verification:
+    """Run ``stimulus`` at every stage and compare each with the oracle.
+
+    The float model differs by rounding; backends must not differ at all.
+
+    Args:
+        artifact: the compiled program.
+        stimulus: its input.
+        backends: names of the backends beside the oracle.
+        model: the float network that the program was compiled from; its stage is left out if None.
+        price: of a level's cost, for the gates.
+        deadline_s: time limit for a backend that can hang [s].
+
+    Raises:
+        ConfigError: ADL-VER-01, ``model`` is not what the program was compiled from; and as
+            :func:`simulators.backend.simulate` documents.
+        SimulationError: ADL-SIM-…, a backend failed.
+    """
+    if model is not None and fingerprint(model) != artifact.origin.network_sha256:
+        raise ConfigError(
+            f"it is not the network that {artifact.partitioned.name} was compiled from",
+            where=f"model {model.name}",
+            remedy="give the model that was compiled, or compile this one",
+            code="ADL-VER-01",
+        )
+    names = [REFERENCE, *(name for name in backends if name != REFERENCE)]
+    traces = tuple(
+        simulate(artifact, stimulus, name, probe=("u", "v"), price=price, deadline_s=deadline_s)
+        for name in names
+    )
+    stages = [_stage(trace, traces[0]) for trace in traces]
+    if model is not None:
+        stages.insert(0, _stage(_float_trace(artifact, stimulus, model, price), traces[0]))
+    return Verification(stages=tuple(stages), traces=traces)
+
+
+def _float_trace(
+    artifact: Artifact, stimulus: Stimulus, model: Network, price: float
+) -> ExecutionTrace:
+    """Spikes of the LIF populations of the float network; the scale of payloads is another."""
+    rank = artifact.origin.options["rank"]
+    assert not isinstance(rank, str)
+    network = FuseFactors().run(PruneRanks(rank=rank).run(model), artifact.chip)
+    payloads = stimulus.payloads.reshape(stimulus.samples, stimulus.steps, -1)
+    late = np.pad(payloads, ((0, 0), (0, artifact.partitioned.latency_steps), (0, 0)))
+    sent = run_float_network(network, late, price=price)
+    lifs = [population.name for population in network.populations if isinstance(population, Lif)]
+    return ExecutionTrace(
+        backend=FLOAT,
+        program=artifact.origin.fingerprint(),
+        output=network.output,
+        seconds=0.0,
+        price=price,
+        spikes={name: sent[name].astype(np.int64) for name in lifs},
+        u={},
+        v={},
+        labels=stimulus.labels,
+    )
+
+
+def _stage(trace: ExecutionTrace, reference: ExecutionTrace) -> Stage:
+    return Stage(
+        name=trace.backend,
+        accuracy=trace.accuracy(),
+        same_answers=float((trace.predictions() == reference.predictions()).mean()),
+        differing_spikes={
+            name: float((spikes != reference.spikes[name]).mean())
+            for name, spikes in trace.spikes.items()
+        },
+        first=first_difference(reference, trace),
+    )
+
+
+def verification_table(verification: Verification) -> Table:
+    """One row per stage."""
+    table = Table(
+        "stage",
+        "accuracy",
+        f"answers as\nthe {REFERENCE}'s",
+        "differing\nspikes",
+        f"first difference from the {REFERENCE}",
+        box=SIMPLE,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    for stage in verification.stages:
+        first = stage.first
+        shares = ", ".join(f"{n}: {s:.2%}" for n, s in stage.differing_spikes.items() if s)
+        table.add_row(
+            stage.name,
+            "–" if stage.accuracy is None else f"{stage.accuracy:.2%}",
+            f"{stage.same_answers:.2%}",
+            shares or "none",
+            "none"
+            if first is None
+            else f"{first.quantity} of {first.population}[{first.neuron}], sample {first.sample}, "
+            f"step {first.step}: {first.values[1]} instead of {first.values[0]}",
+        )
+    return table
