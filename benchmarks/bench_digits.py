@@ -166,13 +166,12 @@ def measured(
     """What ``program`` does at ``price``."""
     trace = simulate(program, test, price=price)
     energy = estimate_energy(program, trace)
-    assert trace.counts is not None
     return Figures(
         job=job,
         calibration_accuracy=simulate(program, calibration, price=price).accuracy() or 0.0,
         hits=tuple((trace.predictions() == test.labels).tolist()),
         cores=energy.cores,
-        dark_cores=int(trace.counts.idle.all(axis=(0, 1)).sum()),
+        dark_cores=int((energy.core_dark_share == 1.0).sum()),
         dynamic_j=energy.dynamic_j,
         static_j=energy.static_j,
         static_chip_j=energy.static_chip_j,

@@ -30,6 +30,8 @@ class EnergyReport:
         static_core_j: static energy of one used core [J].
         static_chip_j: static energy of the whole chip, used or not [J].
         step_s: ``(steps,)`` duration of each step [s].
+        core_dark_share: ``(cores,)`` share of samples and steps in which a core was dark: nothing
+            reached it and it updated nothing.
         bounds: totals with every constant at its lower and at its upper bound.
         samples: number of samples that the means are over.
     """
@@ -39,6 +41,7 @@ class EnergyReport:
     static_core_j: float
     static_chip_j: float
     step_s: FloatArray
+    core_dark_share: FloatArray
     bounds: tuple[Totals, Totals]
     samples: int
 
@@ -105,6 +108,7 @@ class EnergyReport:
                 "id": core,
                 "energy_j": float(total),
                 "static_j": self.static_core_j,
+                "dark_share": float(self.core_dark_share[core]),
                 **{name: float(e[:, core].sum()) for name, e in self.core_step_j.items()},
             }
             for core, total in enumerate(self.core_j())
@@ -167,6 +171,7 @@ def estimate_energy(artifact: Artifact, trace: ExecutionTrace) -> EnergyReport:
         static_core_j=static_power_w(chip, cores) * latency_s / cores,
         static_chip_j=chip.static_power_w.value * latency_s,
         step_s=step_s,
+        core_dark_share=trace.counts.idle.mean(axis=(0, 1)),
         bounds=bounds(trace.counts, chip, used_tiles),
         samples=trace.samples,
     )

@@ -64,7 +64,6 @@ def _at_budget(artifact: Artifact, stimulus: Stimulus, budget_j: float) -> Budge
     trace = simulate(artifact, stimulus, price=price_for(artifact, budget_j))
     energy = estimate_energy(artifact, trace)
     usage = rank_usage(artifact, trace)
-    assert trace.counts is not None
     return BudgetPoint(
         **_measured(trace, energy).model_dump(),
         budget_j=budget_j,
@@ -72,7 +71,7 @@ def _at_budget(artifact: Artifact, stimulus: Stimulus, budget_j: float) -> Budge
         ranks={n: {str(r): s for r, s in used.shares.items()} for n, used in usage.items()},
         mean_rank={name: used.mean for name, used in usage.items()},
         core_dynamic_j=tuple(energy.core_dynamic_j().tolist()),
-        core_dark_share=tuple(trace.counts.idle.mean(axis=(0, 1)).tolist()),
+        core_dark_share=tuple(energy.core_dark_share.tolist()),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import floor
+
 from rich.box import SIMPLE
 from rich.table import Table
 
@@ -16,10 +18,11 @@ def core_table(artifact: Artifact, energy: EnergyReport) -> Table:
     table = Table(
         "core",
         "tile",
+        "dark",
         "static",
         *headings,
         "total",
-        title="Energy per inference and core, in nJ",
+        title="Energy per inference and core, in nJ, and share of steps without any action",
         box=SIMPLE,
         collapse_padding=True,
         pad_edge=False,
@@ -29,6 +32,7 @@ def core_table(artifact: Artifact, energy: EnergyReport) -> Table:
         table.add_row(
             str(core),
             f"{slot.x},{slot.y}",
+            f"{floor(100 * energy.core_dark_share[core])}%",
             f"{energy.static_core_j * 1e9:.1f}",
             *(f"{e[:, core].sum() * 1e9:.1f}" for e in energy.core_step_j.values()),
             f"{totals[core] * 1e9:.1f}",

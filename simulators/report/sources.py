@@ -32,8 +32,7 @@ class Run:
 
     def dark_cores(self) -> frozenset[int]:
         """Cores that were dark in at least :data:`DARK_SHARE` of all samples and steps."""
-        share = self.counts.idle.mean(axis=(0, 1))
-        return frozenset(np.flatnonzero(share >= DARK_SHARE).tolist())
+        return frozenset(np.flatnonzero(self.energy.core_dark_share >= DARK_SHARE).tolist())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

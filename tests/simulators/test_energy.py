@@ -6,8 +6,9 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from rich.console import Console
 from support.chips import tiny_chip
-from support.gated import rate_gated_network, spikes
+from support.gated import program, rate_gated_network, spikes
 from support.integer_networks import Case, cases
 
 from mapping.artifact.schema import Artifact
@@ -17,6 +18,7 @@ from mapping.pipeline import CompileOptions, compile_network
 from simulators.backend import simulate
 from simulators.chip.run import run_chip
 from simulators.energy.estimate import estimate_energy
+from simulators.energy.table import core_table
 from simulators.oracle import run_oracle
 from simulators.trace import ExecutionTrace
 
@@ -183,3 +185,21 @@ def test_a_dark_core_costs_nothing_where_idle_cores_are_skipped(skip: bool, pric
             assert report.core_j()[core] == report.static_core_j > 0
         else:
             assert energy[core] == pytest.approx(accesses[core] * per_access, rel=1e-12)
+
+
+def test_the_table_shows_which_cores_stayed_dark() -> None:
+    artifact = program()
+    dark = _dark_cores(artifact)
+    report = estimate_energy(artifact, simulate(artifact, spikes(), price=1e9))
+    assert np.flatnonzero(report.core_dark_share == 1.0).tolist() == sorted(dark)
+    per_core = report.as_dict()["per_core"]
+    assert isinstance(per_core, list)
+    assert [entry["dark_share"] for entry in per_core] == report.core_dark_share.tolist()
+    console = Console(width=100, record=True)
+    console.print(core_table(artifact, report))
+    rows = [line.split() for line in console.export_text().splitlines()]
+    shown = {int(row[0]): row[2] for row in rows if row and row[0].isdecimal()}
+    assert {core for core, share in shown.items() if share == "100%"} == set(dark)
+    nearly = replace(report, core_dark_share=np.full(report.cores, 0.999))
+    console.print(core_table(artifact, nearly))
+    assert "100%" not in console.export_text()
