@@ -22,9 +22,9 @@ from adlrns_neuro.trainer import train_dense_snn, train_snn
 from mapping.artifact.read import load_report
 from mapping.artifact.schema import Artifact
 from mapping.artifact.write import write_artifact
-from mapping.budget import price_for
 from mapping.cli import err
 from mapping.ir.checkpoint import load_network, save_network
+from mapping.ir.network import Network
 from mapping.ir.traffic import Calibration
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.targets.load import load_target
@@ -37,12 +37,12 @@ from simulators.energy.sweep import measure_curve
 from simulators.plots.overview import draw_overview
 from simulators.report.page import write_page
 from simulators.trace import Stimulus
+from simulators.verify import verify
 
 TARGET = "loihi2"
 NEURONS_PER_CORE = 16
 POINTS = 7
 """Budgets of the curve."""
-LAVA_DEADLINE_S = 600.0
 NETWORK, DENSE, ADAPTIVE = "network", "dense-network", "adaptive"
 
 
@@ -114,26 +114,22 @@ def run_demo(output: Path, recipe: Recipe, *, compared_samples: int, progress: b
         "dense": (DENSE, None),
     }
     artifacts = {
-        name: _compiled(output, name, network, rank, calibration)
+        name: compiled(load_network(output / network), calibration, rank, output / name)
         for name, (network, rank) in track(
             wanted.items(), "compile", console=err, disable=not progress
         )
     }
     program = artifacts.pop(ADAPTIVE)
-    curve = measure_curve(
-        program,
-        stimulus,
-        baselines=artifacts,
-        points=POINTS,
-        split="test",
-    )
+    curve = measure_curve(program, stimulus, baselines=artifacts, points=POINTS, split="test")
     curve.save(output / "curve.json")
     falling = curve.adaptive.falling()
     few = (falling[0], falling[POINTS // 2], falling[-1])
-    backends = ("chip", "oracle", "lava") if find_spec("lava") else ("chip", "oracle")
+    others = ("chip", "lava") if find_spec("lava") else ("chip",)
     for point in track(few, "compare backends", console=err, disable=not progress):
-        _compare(program, stimulus.first(compared_samples), point.price, backends)
-    trace = simulate(program, stimulus, price=price_for(program, few[1].budget_j))
+        some = stimulus.first(compared_samples)
+        traces = verify(program, some, others, price=point.price).traces
+        require_equal(*traces, where=f"price {point.price:.3g}")
+    trace = simulate(program, stimulus, price=few[1].price)
     trace.save(output / "trace.npz")
     energy = estimate_energy(program, trace)
     draw_overview(program, trace, energy, output / "adaptive.png")
@@ -150,7 +146,7 @@ def run_demo(output: Path, recipe: Recipe, *, compared_samples: int, progress: b
         float_accuracy=tuple(
             accuracy_at_price(trained.model, test, point.price) for point in falling
         ),
-        backends=backends,
+        backends=tuple(trace.backend for trace in traces),
         compared_samples=min(compared_samples, stimulus.samples),
         compared_budgets_j=tuple(point.budget_j for point in few),
         artifacts=tuple(output / name for name in wanted),
@@ -183,32 +179,16 @@ def as_stimulus(part: LabelledImages, config: SnnConfig) -> Stimulus:
     return Stimulus(payloads=payloads, labels=part.labels)
 
 
-def _compiled(
-    output: Path, name: str, network: str, rank: int | None, calibration: Stimulus
+def compiled(
+    network: Network, calibration: Stimulus, rank: int | None = None, folder: Path | None = None
 ) -> Artifact:
-    """One program, compiled from a checkpoint and written beside it."""
+    """The program of ``network`` on the demo's target, written to ``folder`` if there is one."""
     result = compile_network(
-        load_network(output / network),
+        network,
         load_target(TARGET),
         CompileOptions(rank=rank, neurons_per_core=NEURONS_PER_CORE),
         calibration=Calibration(payloads=calibration.payloads),
     )
-    write_artifact(result.artifact, result.report, output / name)
+    if folder is not None:
+        write_artifact(result.artifact, result.report, folder)
     return result.artifact
-
-
-def _compare(
-    program: Artifact, stimulus: Stimulus, price: float, backends: tuple[str, ...]
-) -> None:
-    traces = (
-        simulate(
-            program,
-            stimulus,
-            backend,
-            probe=("u", "v"),
-            price=price,
-            deadline_s=LAVA_DEADLINE_S,
-        )
-        for backend in backends
-    )
-    require_equal(*traces, where=f"price {price:.3g}")

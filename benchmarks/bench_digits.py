@@ -37,16 +37,14 @@ from sklearn.model_selection import StratifiedKFold
 
 from adlrns_neuro.data.coding import Coding
 from adlrns_neuro.data.digits import DigitsSplits, LabelledImages
-from adlrns_neuro.demo import NEURONS_PER_CORE, POINTS, TARGET, as_stimulus
+from adlrns_neuro.demo import POINTS, as_stimulus, compiled
 from adlrns_neuro.evaluation import encode
 from adlrns_neuro.export import export_network
 from adlrns_neuro.gates.spiking import fit_spiking_gate
 from adlrns_neuro.recipe import Recipe, digits_recipe
 from adlrns_neuro.trainer import train_dense_snn, train_snn
-from mapping import Calibration, CompileOptions, compile_network, load_target
 from mapping.artifact.schema import Artifact
 from mapping.budget import price_for
-from mapping.ir.network import Network
 from mapping.units import with_prefix
 from simulators import Stimulus, estimate_energy, simulate
 
@@ -144,13 +142,6 @@ def run(job: Job) -> Figures:
     return measured(job, program, calibration, test, chosen_price(program, calibration))
 
 
-def compiled(network: Network, calibration: Stimulus) -> Artifact:
-    """The program that the demo would make of ``network``."""
-    options = CompileOptions(neurons_per_core=NEURONS_PER_CORE)
-    given = Calibration(payloads=calibration.payloads)
-    return compile_network(network, load_target(TARGET), options, calibration=given).artifact
-
-
 def chosen_price(program: Artifact, calibration: Stimulus) -> float:
     """Of the best of ``POINTS`` budgets on the calibration digits; of equals, of the least."""
     if not program.budgets:
@@ -215,7 +206,7 @@ def standard_error(values: np.ndarray) -> float:
 
 def table(found: dict[str, list[Figures]], dense: str) -> Table:
     """One row per network, compared with the dense one."""
-    columns = ("network", "accuracy", "less dense\n(points)", "dynamic", "of dense")
+    columns = ("network", "accuracy", "minus dense\n(points)", "dynamic", "of dense")
     columns += ("static,\nused cores", "static,\nchip", "latency", "cores")
     rows = Table(*columns, box=SIMPLE, collapse_padding=True, pad_edge=False)
     for name, folds in found.items():
@@ -232,6 +223,33 @@ def table(found: dict[str, list[Figures]], dense: str) -> Table:
             f"{mean(folds, 'cores'):.1f}",
         )
     return rows
+
+
+def save(
+    path: Path, found: dict[str, list[Figures]], dense: str, calibration: dict[str, float]
+) -> None:
+    """Rows of the adaptive network beside all others, and every figure of every fold."""
+    ours = next(folds for name, folds in found.items() if name.startswith("adaptive"))
+    peers = {name: folds for name, folds in found.items() if folds is not ours}
+    case = f"digits, {len(ours)} folds, {ours[0].job.coding}"
+    shares = {name: accuracy(folds) for name, folds in peers.items()}
+    rows = [row(case, "accuracy", "share", accuracy(ours), shares)]
+    units = {"dynamic_j": "J", "static_j": "J", "static_chip_j": "J", "latency_s": "s"}
+    for what, unit in units.items():
+        means = {name: mean(folds, what) for name, folds in peers.items()}
+        rows.append(row(case, what, unit, mean(ours, what), means))
+    difference, over_digits, over_folds = paired(ours, found[dense])
+    write(
+        path,
+        rows,
+        ("torch", "snntorch", "numpy", "numba"),
+        dense=dense,
+        calibration_accuracy=calibration,
+        paired_difference=difference,
+        standard_error_over_digits=over_digits,
+        standard_error_over_folds=over_folds,
+        folds=[asdict(figures) for folds in found.values() for figures in folds],
+    )
 
 
 def main() -> None:
@@ -272,41 +290,7 @@ def main() -> None:
     console.print(table(found, dense))
     console.print(f"dense by the rule: {dense}; calibration accuracies {calibration}")
     if options.json:
-        ours = next(f for name, f in found.items() if name.startswith("adaptive"))
-        peers = {name: f for name, f in found.items() if f is not ours}
-        case = f"digits, {len(folds)} folds, {options.coding}"
-        rows = [
-            row(
-                case,
-                "accuracy",
-                "share",
-                accuracy(ours),
-                {n: accuracy(f) for n, f in peers.items()},
-            )
-        ]
-        for what, unit in (
-            ("dynamic_j", "J"),
-            ("static_j", "J"),
-            ("static_chip_j", "J"),
-            ("latency_s", "s"),
-        ):
-            rows.append(
-                row(
-                    case, what, unit, mean(ours, what), {n: mean(f, what) for n, f in peers.items()}
-                )
-            )
-        difference, over_digits, over_folds = paired(ours, found[dense])
-        write(
-            options.json,
-            rows,
-            ("torch", "snntorch", "numpy", "numba"),
-            dense=dense,
-            calibration_accuracy=calibration,
-            paired_difference=difference,
-            standard_error_over_digits=over_digits,
-            standard_error_over_folds=over_folds,
-            folds=[asdict(f) for figures in found.values() for f in figures],
-        )
+        save(options.json, found, dense, calibration)
 
 
 if __name__ == "__main__":
