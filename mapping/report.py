@@ -53,7 +53,7 @@ def _network(artifact: Artifact) -> Report:
     return {
         "name": network.name,
         "neurons": sum(p.size for p in inner),
-        "synapses": sum(p.mantissas.size for p in network.projections),
+        "synapses": sum(p.synapses.count for p in network.projections),
         "latency_steps": network.latency_steps,
         "layers": _layers(artifact),
         "populations": [
@@ -91,7 +91,7 @@ def _layers(artifact: Artifact) -> list[Report]:
         rows.append(
             {
                 "name": layer,
-                "kind": "low_rank" if factored or fused else "dense",
+                "kind": "low_rank" if factored or fused else first.form,
                 "in": wide,
                 "out": narrow,
                 "rank": rank,

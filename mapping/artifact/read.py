@@ -20,6 +20,7 @@ from mapping.artifact.schema import (
     REPORT_SCHEMA,
     ROUTES_FILE,
     SCHEMA,
+    SYNAPSE_ARRAYS,
     Artifact,
     GateRecord,
     InputRecord,
@@ -27,12 +28,20 @@ from mapping.artifact.schema import (
     ManifestRecord,
     PopulationRecord,
     RelayRecord,
+    TileRecord,
 )
 from mapping.errors import ArtifactError
 from mapping.ir.partitioned import CoreProgram, PartitionedNetwork, SynapseTile
 from mapping.ir.placed import Placement
-from mapping.ir.quantized import IntegerGate, IntegerLif, IntegerPopulation, IntegerRelay
+from mapping.ir.quantized import (
+    IntegerGate,
+    IntegerLif,
+    IntegerPopulation,
+    IntegerRelay,
+    ProjectionSpec,
+)
 from mapping.ir.routed import Routing
+from mapping.ir.synapses import ConvSynapses, DenseSynapses, SparseSynapses, Synapses
 from mapping.ir.verify import partition_faults
 from mapping.targets.load import parse_target
 
@@ -67,7 +76,16 @@ def load_artifact(path: Path | str) -> Artifact:
                             projection=tile.projection,
                             target_start=tile.target_start,
                             target_stop=tile.target_stop,
-                            mantissas=cores[f"core/{core}/tile/{number}"],
+                            synapses=_synapses(
+                                manifest.projections[tile.projection],
+                                tile,
+                                {
+                                    name: cores[f"core/{core}/tile/{number}/{name}"]
+                                    for name in SYNAPSE_ARRAYS[
+                                        manifest.projections[tile.projection].form
+                                    ]
+                                },
+                            ),
                         )
                         for number, tile in enumerate(record.tiles)
                     ),
@@ -83,6 +101,8 @@ def load_artifact(path: Path | str) -> Artifact:
         )
     except KeyError as error:
         raise _damaged(folder, f"lacks the array {error}") from error
+    except IndexError as error:
+        raise _damaged(folder / MANIFEST_FILE, "names an unknown projection") from error
     fault = next(partition_faults(partitioned), None)
     if fault:
         raise _damaged(folder / MANIFEST_FILE, f"contradicts itself: {fault}")
@@ -157,6 +177,15 @@ def _read_arrays(folder: Path, name: str, manifest: ManifestRecord) -> Arrays:
             return {key: archive[key] for key in archive.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise _damaged(folder / name, f"is not a NumPy archive ({error})") from error
+
+
+def _synapses(spec: ProjectionSpec, tile: TileRecord, arrays: Arrays) -> Synapses:
+    if spec.form == "sparse":
+        return SparseSynapses(**arrays, height=tile.target_stop - tile.target_start)
+    if spec.form == "conv" and spec.conv is not None:
+        start, stop = (bound - spec.target_start for bound in (tile.target_start, tile.target_stop))
+        return ConvSynapses(**arrays, conv=spec.conv, start=start, stop=stop)
+    return DenseSynapses(**arrays)
 
 
 def _population(record: PopulationRecord, arrays: Arrays) -> IntegerPopulation:

@@ -15,14 +15,21 @@ from mapping.ir.partitioned import CompartmentGroup, PartitionedNetwork, reassem
 from mapping.ir.placed import CoreSlot, Placement
 from mapping.ir.quantized import ProjectionSpec, QuantizedNetwork, WeightFidelity
 from mapping.ir.routed import Routing
+from mapping.ir.synapses import Form
 from mapping.targets.spec import ChipSpec
 
-SCHEMA = "adlrns-artifact/1"
+SCHEMA = "adlrns-artifact/2"
 REPORT_SCHEMA = "adlrns-report/1"
 MANIFEST_FILE = "manifest.json"
 CORES_FILE = "cores.npz"
 ROUTES_FILE = "routes.npz"
 REPORT_FILE = "report.json"
+SYNAPSE_ARRAYS: dict[Form, tuple[str, ...]] = {
+    "dense": ("values",),
+    "sparse": ("values", "targets", "starts"),
+    "conv": ("values",),
+}
+"""What the core file holds of the synapses of a tile, by their form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +164,7 @@ class CoreRecord(_Record):
 class ManifestRecord(_Record):
     """``manifest.json``."""
 
-    format: Literal["adlrns-artifact/1"] = Field(alias="schema")
+    format: Literal["adlrns-artifact/2"] = Field(alias="schema")
     origin: Origin
     files: dict[str, str]
     name: str

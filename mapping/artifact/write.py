@@ -14,6 +14,7 @@ from mapping.artifact.schema import (
     MANIFEST_FILE,
     REPORT_FILE,
     ROUTES_FILE,
+    SYNAPSE_ARRAYS,
     Artifact,
     CoreRecord,
     GateRecord,
@@ -65,7 +66,9 @@ def core_arrays(artifact: Artifact) -> Arrays:
             arrays[f"population/{population.name}/{name}"] = getattr(population, name)
     for core, program in enumerate(artifact.partitioned.cores):
         for number, tile in enumerate(program.tiles):
-            arrays[f"core/{core}/tile/{number}"] = tile.mantissas
+            for name in SYNAPSE_ARRAYS[tile.synapses.form]:
+                key = f"core/{core}/tile/{number}/{name}"
+                arrays[key] = getattr(tile.synapses, name)
     return arrays
 
 
@@ -84,7 +87,7 @@ def manifest_record(artifact: Artifact, files: dict[str, str]) -> ManifestRecord
     """Everything but the arrays."""
     partitioned = artifact.partitioned
     return ManifestRecord(
-        schema="adlrns-artifact/1",
+        schema="adlrns-artifact/2",
         origin=artifact.origin,
         files=files,
         name=partitioned.name,

@@ -6,7 +6,7 @@ import json
 from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,10 +16,13 @@ from safetensors.numpy import load_file, save_file
 from mapping.artifact.atomic import atomic_directory
 from mapping.errors import ArtifactError
 from mapping.ir.network import (
+    Conv2d,
+    ConvShape,
     Dense,
     FloatArray,
     Gate,
     Input,
+    Li,
     Lif,
     LowRank,
     Network,
@@ -27,6 +30,9 @@ from mapping.ir.network import (
     Port,
     RankGate,
     Relay,
+    Sparse,
+    SparseSynapses,
+    SumPool2d,
 )
 
 SCHEMA = "adlrns-network/1"
@@ -55,6 +61,14 @@ class _LifRecord(_Record):
     current_decay: float
     voltage_decay: float
     threshold: float
+
+
+class _LiRecord(_Record):
+    kind: Literal["li"]
+    name: str
+    shape: list[int]
+    current_decay: float
+    voltage_decay: float
 
 
 class _RelayRecord(_Record):
@@ -90,6 +104,40 @@ class _DenseRecord(_Record):
     fused_rank: int = 0
 
 
+class _SparseRecord(_Record):
+    kind: Literal["sparse"]
+    name: str
+    source: str
+    target: str
+
+
+class _ConvShapeRecord(_Record):
+    inputs: list[int]
+    out_channels: int
+    kernel: list[int]
+    stride: list[int]
+    padding: list[int]
+    dilation: list[int]
+    groups: int
+
+
+class _ConvRecord(_Record):
+    kind: Literal["conv2d"]
+    name: str
+    source: str
+    target: str
+    conv: _ConvShapeRecord
+
+
+class _PoolRecord(_Record):
+    kind: Literal["sum_pool2d"]
+    name: str
+    source: str
+    target: str
+    conv: _ConvShapeRecord
+    weight: float
+
+
 class _RankGateRecord(_Record):
     decay: float
     trace_decay: float
@@ -115,29 +163,44 @@ class _NetworkRecord(_Record):
     output: str
     populations: list[
         Annotated[
-            _InputRecord | _LifRecord | _RelayRecord | _GateRecord, Field(discriminator="kind")
+            _InputRecord | _LifRecord | _LiRecord | _RelayRecord | _GateRecord,
+            Field(discriminator="kind"),
         ]
     ]
-    projections: list[Annotated[_DenseRecord | _LowRankRecord, Field(discriminator="kind")]]
+    projections: list[
+        Annotated[
+            _DenseRecord | _LowRankRecord | _SparseRecord | _ConvRecord | _PoolRecord,
+            Field(discriminator="kind"),
+        ]
+    ]
 
 
 _TYPES = {
     "input": Input,
     "lif": Lif,
+    "li": Li,
     "relay": Relay,
     "gate": Gate,
     "dense": Dense,
     "low_rank": LowRank,
+    "sparse": Sparse,
+    "conv2d": Conv2d,
+    "sum_pool2d": SumPool2d,
 }
 _KINDS = {value: key for key, value in _TYPES.items()}
 _TENSORS = {
     "input": (),
     "lif": ("bias",),
+    "li": ("bias",),
     "relay": ("threshold", "bias"),
     "gate": ("bias", "cost"),
-    "dense": ("weight",),
+    "dense": ("weight", "delays"),
     "low_rank": ("U", "V", "relay_threshold", "level_bias"),
+    "sparse": ("delays",),
+    "conv2d": ("weight", "delays"),
+    "sum_pool2d": ("delays",),
 }
+_SPARSE_TENSORS = ("values", "targets", "starts", "height")
 _GATE_TENSORS = ("weight", "bias", "cost", "hidden_weight", "hidden_bias")
 
 
@@ -173,6 +236,10 @@ def _described(network: Network) -> tuple[dict[str, object], dict[str, FloatArra
                 tensors[f"{where}/{item.name}"] = np.ascontiguousarray(value)
             elif isinstance(value, RankGate):
                 found[item.name] = record(value, f"{where}/{item.name}", _GATE_TENSORS)
+            elif isinstance(value, ConvShape):
+                found[item.name] = record(value, where, ())
+            elif isinstance(value, SparseSynapses):
+                record(value, f"{where}/{item.name}", _SPARSE_TENSORS)
             else:
                 found[item.name] = list(value) if isinstance(value, tuple) else value
         return found
@@ -217,8 +284,16 @@ def load_network(folder: Path | str) -> Network:
                     for key in _GATE_TENSORS
                 }
                 values["gate"] = RankGate(**values["gate"])
-            values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-            elements[group].append(_TYPES[item.kind](**values))
+            if item.kind == "sparse":
+                found = {
+                    key: _tensor(tensors, f"{item.name}/synapses/{key}", folder / TENSOR_FILE)
+                    for key in _SPARSE_TENSORS
+                }
+                height = int(found.pop("height").item())
+                values["synapses"] = SparseSynapses(**found, height=height)  # type: ignore[arg-type]
+            if "conv" in values:
+                values["conv"] = ConvShape(**_tuples(values["conv"]))
+            elements[group].append(_TYPES[item.kind](**_tuples(values)))
     return Network(
         name=record.name,
         dt_s=record.dt_s,
@@ -226,6 +301,10 @@ def load_network(folder: Path | str) -> Network:
         populations=tuple(elements["populations"]),  # type: ignore[arg-type]
         projections=tuple(elements["projections"]),  # type: ignore[arg-type]
     )
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
 
 def _read_description(path: Path) -> _NetworkRecord:

@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from operator import index
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from mapping.ir.synapses import (
+    ConvShape,
+    ConvSynapses,
+    DenseSynapses,
+    FloatArray,
+    IntArray,
+    SparseSynapses,
+    frozen_array,
+)
+
 Part = Literal["full", "V", "U", "bias", "gate"]
 """What a projection is of its layer: all of it, a factor, level biases, or of use to the gate."""
 Port = Literal["signal", "control"]
 """Which input of its target a projection feeds; only relays and gates listen to ``control``."""
-
-
-def frozen_array(
-    values: npt.ArrayLike, dtype: npt.DTypeLike = np.float64
-) -> npt.NDArray[np.generic]:
-    """A read-only, C-contiguous copy of ``values``."""
-    array = np.array(values, dtype=dtype, order="C", copy=True)
-    array.setflags(write=False)
-    return array
 
 
 def _ints(values: Iterable[int]) -> tuple[int, ...]:
@@ -86,6 +85,35 @@ class Lif:
 
     def __post_init__(self) -> None:
         _plain(self, shape=_ints, current_decay=float, voltage_decay=float, threshold=float)
+        bias = self.bias if np.size(self.bias) else np.zeros(max(self.size, 0))
+        object.__setattr__(self, "bias", frozen_array(bias))
+
+    @property
+    def size(self) -> int:
+        """Number of compartments, the product of ``shape``."""
+        return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Li:
+    """Leaky integrators that never spike: their voltage is the answer, summed over the steps.
+
+    Attributes:
+        name: unique population name.
+        shape: population shape.
+        current_decay: factor that ``u`` keeps per step, in ``[0, 1)``.
+        voltage_decay: factor that ``v`` keeps per step, in ``(0, 1]``.
+        bias: ``(size,)`` added to ``v`` in every step; zeros if not given.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    current_decay: float
+    voltage_decay: float
+    bias: FloatArray = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        _plain(self, shape=_ints, current_decay=float, voltage_decay=float)
         bias = self.bias if np.size(self.bias) else np.zeros(max(self.size, 0))
         object.__setattr__(self, "bias", frozen_array(bias))
 
@@ -195,12 +223,12 @@ class Gate:
         return (self.size,)
 
 
-Population = Input | Lif | Relay | Gate
+Population = Input | Lif | Li | Relay | Gate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dense:
-    """All-to-all synapses ``a = weight @ s``, one step of delay.
+    """All-to-all synapses ``a = weight @ s``.
 
     Attributes:
         name: unique projection name.
@@ -216,6 +244,8 @@ class Dense:
             it sends the sum so far to a block that opens, and takes it back when it closes.
         gates_needed: one number per block of the target, with ``gate`` only.
         fused_rank: rank of the factor pair whose product the weights are, 0 if of none.
+        delays: ``(source compartments read,)`` axonal delays, the steps that a spike takes beyond
+            one; zeros if not given.
     """
 
     name: str
@@ -230,10 +260,12 @@ class Dense:
     gate: str = ""
     gates_needed: tuple[int, ...] = ()
     fused_rank: int = 0
+    delays: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
         _plain(self, source_start=index, gates_needed=_ints, fused_rank=index)
         object.__setattr__(self, "weight", frozen_array(self.weight))
+        object.__setattr__(self, "delays", frozen_array(self.delays, np.int64))
         object.__setattr__(self, "layer", self.layer or self.name)
 
     def columns(self, source: Population) -> slice:
@@ -243,9 +275,112 @@ class Dense:
         )
 
     @property
+    def synapses(self) -> DenseSynapses:
+        """The weights."""
+        return DenseSynapses(values=self.weight)
+
+    @property
     def delay(self) -> int:
-        """Steps from a spike to its effect."""
-        return 1
+        """Steps from a spike to its last effect."""
+        return 1 + int(self.delays.max(initial=0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Wiring:
+    """What the projections below have in common with :class:`Dense`, which can do more.
+
+    Attributes:
+        name: unique projection name.
+        source, target: population names.
+        delays: as in :class:`Dense`.
+    """
+
+    name: str
+    source: str
+    target: str
+    delays: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    part: ClassVar[Part] = "full"
+    port: ClassVar[Port] = "signal"
+    gate: ClassVar[str] = ""
+    gates_needed: ClassVar[tuple[int, ...]] = ()
+    fused_rank: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "delays", frozen_array(self.delays, np.int64))
+
+    @property
+    def layer(self) -> str:
+        """The projection of the model that it realises: itself."""
+        return self.name
+
+    def columns(self, source: Population) -> slice:
+        """The compartments of its ``source`` that it reads: all."""
+        return slice(0, source.size)
+
+    @property
+    def delay(self) -> int:
+        """Steps from a spike to its last effect."""
+        return 1 + int(self.delays.max(initial=0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sparse(_Wiring):
+    """Synapses between some pairs of compartments.
+
+    Attributes:
+        synapses: float weights, ``(target size, source size)``.
+    """
+
+    synapses: SparseSynapses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Conv2d(_Wiring):
+    """A convolution over the spikes of a population of shape (channels, height, width).
+
+    Attributes:
+        weight: of the shape that ``conv`` says.
+        conv: geometry; its outputs are the shape of the target.
+    """
+
+    weight: FloatArray
+    conv: ConvShape
+
+    def __post_init__(self) -> None:
+        _Wiring.__post_init__(self)
+        object.__setattr__(self, "weight", frozen_array(self.weight))
+
+    @property
+    def synapses(self) -> ConvSynapses:
+        """The weights."""
+        return ConvSynapses(values=self.weight, conv=self.conv, start=0, stop=self.conv.size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SumPool2d(_Wiring):
+    """Sums over windows of each channel, times one ``weight``.
+
+    Attributes:
+        conv: geometry, with as many groups and output channels as input channels.
+        weight: of every synapse; the mean over a window needs one over its size.
+    """
+
+    conv: ConvShape
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _Wiring.__post_init__(self)
+        _plain(self, weight=float)
+
+    @property
+    def synapses(self) -> ConvSynapses:
+        """The weights."""
+        values = np.full(self.conv.weight_shape, self.weight)
+        return ConvSynapses(values=values, conv=self.conv, start=0, stop=self.conv.size)
+
+
+Wiring = Dense | Sparse | Conv2d | SumPool2d
+"""Projections that synapses realise one for one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -343,4 +478,4 @@ class LowRank:
         return 2
 
 
-Projection = Dense | LowRank
+Projection = Wiring | LowRank

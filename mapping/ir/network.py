@@ -2,11 +2,13 @@
 
 Time is discrete, in steps of ``dt_s`` seconds, and every convention is explicit:
 
-* A :class:`Dense` projection delivers the spikes of step ``t`` at step ``t + 1``; a
-  :class:`LowRank` projection goes through its relay and delivers at ``t + 2``. Neurons add no
-  delay. Populations start from zero state and biases act from step 0.
+* A projection delivers the spikes of step ``t`` at step ``t + 1``, plus the axonal delay of the
+  source compartment if it has ``delays``; a :class:`LowRank` projection goes through its relay and
+  delivers at ``t + 2``. Neurons add no delay. Populations start from zero state and biases act
+  from step 0.
 * :class:`Lif`: ``u[t] = current_decay * u[t-1] + a[t]``, ``v[t] = voltage_decay * v[t-1] + u[t] +
   bias``, a spike where ``v[t] > threshold`` (strict), then ``v[t] = 0`` at once; ``u`` is kept.
+  :class:`Li` is the same without a threshold.
 * :class:`Input` carries integer payloads; one unit of payload stands for ``payload_scale``.
 * :class:`Relay` and :class:`Gate` state their equations; both listen to a second, *control* input
   besides their *signal*.
@@ -20,10 +22,11 @@ import networkx as nx
 
 from mapping.errors import UnsupportedModelError
 from mapping.ir.elements import (
+    Conv2d,
     Dense,
-    FloatArray,
     Gate,
     Input,
+    Li,
     Lif,
     LowRank,
     Part,
@@ -32,16 +35,31 @@ from mapping.ir.elements import (
     Projection,
     RankGate,
     Relay,
-    frozen_array,
+    Sparse,
+    SumPool2d,
+    Wiring,
 )
 from mapping.ir.network_rules import check_names, check_population, check_projection
+from mapping.ir.synapses import (
+    ConvShape,
+    ConvSynapses,
+    DenseSynapses,
+    FloatArray,
+    SparseSynapses,
+    frozen_array,
+)
 from mapping.ir.timing import delay_graph
 
 __all__ = [
+    "Conv2d",
+    "ConvShape",
+    "ConvSynapses",
     "Dense",
+    "DenseSynapses",
     "FloatArray",
     "Gate",
     "Input",
+    "Li",
     "Lif",
     "LowRank",
     "Network",
@@ -51,6 +69,10 @@ __all__ = [
     "Projection",
     "RankGate",
     "Relay",
+    "Sparse",
+    "SparseSynapses",
+    "SumPool2d",
+    "Wiring",
     "frozen_array",
 ]
 

@@ -9,17 +9,25 @@ import numpy as np
 
 from mapping.errors import ConfigError
 from mapping.ir.elements import (
+    Conv2d,
     Dense,
-    FloatArray,
     Gate,
     Input,
+    Li,
     Lif,
     LowRank,
     Population,
     Projection,
     RankGate,
     Relay,
+    Sparse,
+    SumPool2d,
+    Wiring,
 )
+from mapping.ir.synapses import ConvShape, FloatArray
+
+LONGEST_DELAY = 63
+"""Axonal delays have six bits (Lava 0.10.0, ``DelayDense``)."""
 
 _Rule = tuple[bool, str, str]
 """Whether it holds, what is wrong if not, the remedy."""
@@ -74,7 +82,7 @@ def check_population(population: Population) -> None:
         ConfigError: ADL-NET-03 or ADL-NET-05.
     """
     match population:
-        case Lif(bias=bias):
+        case Lif(bias=bias) | Li(bias=bias):
             _check_finite(population.name, bias=bias)
         case Relay(threshold=threshold, bias=bias):
             _check_finite(population.name, threshold=threshold, bias=bias)
@@ -97,9 +105,13 @@ def _population_rules(population: Population) -> Iterator[_Rule]:
                 f"payload_scale {scale}",
                 "make it positive",
             )
-        case Lif(current_decay=alpha, voltage_decay=beta, threshold=threshold, bias=bias):
+        case (
+            Lif(current_decay=alpha, voltage_decay=beta, bias=bias)
+            | Li(current_decay=alpha, voltage_decay=beta, bias=bias)
+        ):
             yield 0 <= alpha < 1, f"current_decay {alpha} is outside [0, 1)", "choose one inside"
             yield 0 < beta <= 1, f"voltage_decay {beta} is outside (0, 1]", "choose one inside"
+            threshold = population.threshold if isinstance(population, Lif) else 1.0
             yield (
                 bool(np.isfinite(threshold)) and threshold > 0,
                 f"threshold {threshold}",
@@ -183,6 +195,16 @@ def check_projection(projection: Projection, populations: Mapping[str, Populatio
             shapes = _dense_shapes(projection, populations)
         case LowRank():
             shapes = _low_rank_shapes(projection, populations)
+        case Sparse(synapses=synapses):
+            sizes = (target.size, populations[projection.source].size)
+            _require(projection.name, _sparse_rules(projection, sizes), "ADL-NET-04")
+            shapes = {"synapses": (synapses.values, (synapses.targets.size,))}
+        case Conv2d(weight=weight, conv=conv):
+            _require(projection.name, _conv_rules(conv, populations, projection), "ADL-NET-04")
+            shapes = {"weight": (weight, conv.weight_shape)}
+        case SumPool2d(weight=factor, conv=conv):
+            _require(projection.name, _conv_rules(conv, populations, projection), "ADL-NET-04")
+            shapes = {"weight": (np.array(factor), ())}
     for key, (array, expected) in shapes.items():
         if array.shape != expected:
             raise ConfigError(
@@ -192,6 +214,8 @@ def check_projection(projection: Projection, populations: Mapping[str, Populatio
                 code="ADL-NET-04",
             )
     _check_finite(projection.name, **{key: array for key, (array, _) in shapes.items()})
+    if not isinstance(projection, LowRank):
+        _require(projection.name, _delay_rules(projection, populations))
     match projection:
         case Dense():
             _require(projection.name, _dense_rules(projection, populations), "ADL-NET-07")
@@ -243,10 +267,72 @@ def _dense_rules(dense: Dense, populations: Mapping[str, Population]) -> Iterato
             isinstance(populations.get(dense.gate), Gate)
             and isinstance(source, Input)
             and isinstance(target, Relay)
-            and len(dense.gates_needed) == len(target.block_bounds) - 1,
+            and len(dense.gates_needed) == len(target.block_bounds) - 1
+            and not dense.delays.any(),
             f"cannot be held back at the host by {dense.gate!r}",
-            "read the input population, target relays, name a gate and give one count per block",
+            "read the input population without delays, target relays, name a gate and give one "
+            "count per block",
         )
+
+
+def _sparse_rules(sparse: Sparse, sizes: tuple[int, int]) -> Iterator[_Rule]:
+    synapses = sparse.synapses
+    yield (
+        synapses.shape == sizes,
+        f"synapses have shape {synapses.shape}, expected {sizes}",
+        "give one row per target compartment and one column per source compartment",
+    )
+    inside = (synapses.targets >= 0) & (synapses.targets < sizes[0])
+    rising = synapses.starts[0] == 0 and bool((np.diff(synapses.starts) >= 0).all())
+    yield (
+        bool(inside.all()) and rising and synapses.starts[-1] == synapses.targets.size,
+        "synapses do not name rows and columns in order",
+        "build them with SparseSynapses.of from a SciPy sparse array",
+    )
+
+
+def _conv_rules(
+    conv: ConvShape, populations: Mapping[str, Population], projection: Conv2d | SumPool2d
+) -> Iterator[_Rule]:
+    source, target = populations[projection.source].shape, populations[projection.target].shape
+    counts = (*conv.inputs, conv.out_channels, *conv.kernel, *conv.stride, *conv.dilation)
+    yield (
+        min(*counts, conv.groups) > 0 and min(conv.padding) >= 0,
+        f"geometry {conv} holds a number that is not positive",
+        "give positive sizes, strides and dilations, and a padding of 0 or more",
+    )
+    yield (
+        conv.inputs[0] % conv.groups == 0 and conv.out_channels % conv.groups == 0,
+        f"{conv.groups} groups do not divide {conv.inputs[0]} → {conv.out_channels} channels",
+        "choose a number of groups that divides both",
+    )
+    if isinstance(projection, SumPool2d):
+        yield (
+            conv.groups == conv.inputs[0] == conv.out_channels,
+            f"pools {conv.inputs[0]} into {conv.out_channels} channels in {conv.groups} groups",
+            "give every channel a group of its own",
+        )
+    yield (
+        source == conv.inputs and target == conv.outputs,
+        f"leads from {source} to {target}, its geometry from {conv.inputs} to {conv.outputs}",
+        "give source and target those shapes",
+    )
+
+
+def _delay_rules(wiring: Wiring, populations: Mapping[str, Population]) -> Iterator[_Rule]:
+    columns = wiring.columns(populations[wiring.source])
+    read, delays = columns.stop - columns.start, wiring.delays
+    yield (
+        delays.size == 0 or delays.shape == (read,),
+        f"delays have shape {delays.shape}, it reads {read} compartments",
+        "give one delay per source compartment",
+    )
+    low, high = int(delays.min(initial=0)), int(delays.max(initial=0))
+    yield (
+        low >= 0 and high <= LONGEST_DELAY,
+        f"delays reach from {low} to {high}",
+        f"choose delays of 0 to {LONGEST_DELAY} steps",
+    )
 
 
 def _low_rank_shapes(pair: LowRank, populations: Mapping[str, Population]) -> _Shapes:

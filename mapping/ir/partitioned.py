@@ -6,10 +6,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from mapping.ir.network import Input, frozen_array
+from mapping.ir.network import Input
 from mapping.ir.quantized import (
-    Int8Array,
     IntegerGate,
     IntegerPopulation,
     IntegerProjection,
@@ -19,6 +19,7 @@ from mapping.ir.quantized import (
     input_of,
     projection_graph,
 )
+from mapping.ir.synapses import Synapses, stacked
 from mapping.ir.timing import pipeline_latency
 from mapping.targets.spec import ChipSpec, CoreSpec
 
@@ -85,16 +86,18 @@ class SynapseTile:
     Attributes:
         projection: index into ``PartitionedNetwork.projections``.
         target_start, target_stop: target compartments, numbered within their population.
-        mantissas: ``(rows, projection columns)`` int8.
+        synapses: int8 mantissas of those rows.
     """
 
     projection: int
     target_start: int
     target_stop: int
-    mantissas: Int8Array
+    synapses: Synapses
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "mantissas", frozen_array(self.mantissas, np.int8))
+    def sources(self, spec: ProjectionSpec) -> list[tuple[int, int]]:
+        """Sorted ranges of the source compartments of ``spec`` that it has synapses from."""
+        read = self.synapses.reads(0, self.target_stop - self.target_start)
+        return [(spec.source_start + start, spec.source_start + stop) for start, stop in runs(read)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -169,7 +172,7 @@ class PartitionedNetwork:
             for tile in program.tiles:
                 spec = self.projections[tile.projection]
                 key = (spec.source, core, spec.gate, spec.gates_needed)
-                columns[key].add((spec.source_start, spec.source_stop))
+                columns[key].update(tile.sources(spec))
         for name in {spec.gate for spec in self.projections if spec.gate}:
             columns[name, HOST, "", 0].add((0, self.population(name).size))
         found: dict[str, list[Destination]] = {p.name: [] for p in self.populations}
@@ -213,9 +216,15 @@ class PartitionedNetwork:
         return {name: sorted(groups) for name, groups in found.items()}
 
     def _tile_words(self, tile: SynapseTile, core: CoreSpec) -> int:
-        spec = self.projections[tile.projection]
-        rows = tile.target_stop - tile.target_start
-        return spec.columns * core.words_per_axon(rows, spec.weight_bits)
+        bits = self.projections[tile.projection].weight_bits
+        lists = tile.synapses.lists(0, tile.target_stop - tile.target_start)
+        return sum(n * core.words_per_axon(length, bits) for length, n in lists.items())
+
+
+def runs(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Sorted half-open ranges in which ``flags`` are set."""
+    edges = np.flatnonzero(np.diff(flags, prepend=False, append=False))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def merged(slices: set[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -231,19 +240,17 @@ def merged(slices: set[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def reassemble(partitioned: PartitionedNetwork) -> QuantizedNetwork:
     """Undo the partition: put the tiles of every projection together again."""
-    mantissas = [np.zeros((s.rows, s.columns), np.int8) for s in partitioned.projections]
+    parts: list[list[tuple[int, Synapses]]] = [[] for _ in partitioned.projections]
     for program in partitioned.cores:
         for tile in program.tiles:
-            offset = partitioned.projections[tile.projection].target_start
-            rows = slice(tile.target_start - offset, tile.target_stop - offset)
-            mantissas[tile.projection][rows] = tile.mantissas
+            parts[tile.projection].append((tile.target_start, tile.synapses))
     return QuantizedNetwork(
         name=partitioned.name,
         dt_s=partitioned.dt_s,
         populations=partitioned.populations,
         projections=tuple(
-            IntegerProjection(spec=spec, mantissas=matrix)
-            for spec, matrix in zip(partitioned.projections, mantissas, strict=True)
+            IntegerProjection(spec=spec, synapses=stacked(slices, spec.rows))
+            for spec, slices in zip(partitioned.projections, parts, strict=True)
         ),
         output=partitioned.output,
         fidelity=partitioned.fidelity,

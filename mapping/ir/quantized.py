@@ -13,11 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mapping.ir.network import FloatArray, Input, Part, Port, frozen_array
+from mapping.ir.synapses import ConvShape, Form, Matrix, Synapses
 from mapping.ir.timing import delay_graph, pipeline_latency
 from mapping.semantics.fixedpoint import STATE_LIMIT
 
 Int8Array = npt.NDArray[np.int8]
 Int32Array = npt.NDArray[np.int32]
+
+NEVER = 1 << 17
+"""A threshold that no voltage exceeds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,7 +31,7 @@ class IntegerLif:
     Attributes:
         name, shape: as in the float network.
         du, dv: 12-bit decays; ``u`` keeps ``4095 - du`` and ``v`` ``4096 - dv`` parts of 4096.
-        threshold: mantissa, compared with ``v >> 6``.
+        threshold: mantissa, compared with ``v >> 6``; :data:`NEVER` of leaky integrators.
         bias_mantissa: ``(size,)``; bias_exponent: left shift of all of them.
         scale: dendritic units per unit of the float model.
     """
@@ -48,6 +52,11 @@ class IntegerLif:
     def size(self) -> int:
         """Number of compartments."""
         return int(np.prod(self.shape))
+
+    @property
+    def spikes(self) -> bool:
+        """Whether it can spike; else its voltage is what counts."""
+        return self.threshold < NEVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -152,6 +161,8 @@ class ProjectionSpec:
         gate, gates_needed: the condition under which the host sends, if any; see
             :class:`mapping.ir.elements.Dense`.
         fused_rank: rank of the factor pair whose product the weights are, 0 if of none.
+        form: how the synapses are stored; conv: geometry of a convolution.
+        delays: axonal delays of the source compartments in steps beyond one; empty if all are 0.
     """
 
     name: str
@@ -170,6 +181,14 @@ class ProjectionSpec:
     gate: str = ""
     gates_needed: int = 0
     fused_rank: int = 0
+    form: Form = "dense"
+    conv: ConvShape | None = None
+    delays: tuple[int, ...] = ()
+
+    @property
+    def longest_delay(self) -> int:
+        """The longest axonal delay, in steps beyond one."""
+        return max(self.delays, default=0)
 
     @property
     def rows(self) -> int:
@@ -189,18 +208,24 @@ class ProjectionSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class IntegerProjection:
-    """A projection with its mantissas, ``(rows, columns)`` int8."""
+    """A projection with its synapses, whose values are int8 mantissas."""
 
     spec: ProjectionSpec
-    mantissas: Int8Array
+    synapses: Synapses
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mantissas", frozen_array(self.mantissas, np.int8))
+        mantissas = frozen_array(self.synapses.values, np.int8)
+        object.__setattr__(self, "synapses", self.synapses.with_values(mantissas))
 
     @property
-    def weights(self) -> Int32Array:
-        """``(rows, columns)`` weights on Lava's grid."""
-        return self.mantissas.astype(np.int32) << self.spec.weight_shift
+    def mantissas(self) -> Int8Array:
+        """The parameters of its synapses, in the shape that their form has."""
+        return self.synapses.values
+
+    @property
+    def weights(self) -> Matrix:
+        """``(rows, columns)`` int64 weights on Lava's grid."""
+        return self.synapses.matrix().astype(np.int64) * (1 << self.spec.weight_shift)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +265,7 @@ class QuantizedNetwork:
         return next(p for p in self.populations if p.name == name)
 
     def graph(self) -> nx.DiGraph[str]:
-        """Populations as nodes, signal projections as edges with their delay of one step."""
+        """Populations as nodes, signal projections as edges with their longest delay."""
         return projection_graph(self.populations, [p.spec for p in self.projections])
 
     @property
@@ -257,6 +282,6 @@ def input_of(populations: tuple[IntegerPopulation, ...]) -> Input:
 def projection_graph(
     populations: tuple[IntegerPopulation, ...], specs: list[ProjectionSpec]
 ) -> nx.DiGraph[str]:
-    """Populations as nodes, signal projections as edges with their delay of one step."""
-    edges = [(s.source, s.target, 1) for s in specs if s.port == "signal"]
+    """Populations as nodes, signal projections as edges with their longest delay."""
+    edges = [(s.source, s.target, 1 + s.longest_delay) for s in specs if s.port == "signal"]
     return delay_graph([p.name for p in populations], edges)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mapping.ir.network import FloatArray, Input
+from mapping.ir.synapses import Synapses
 from mapping.semantics.fixedpoint import DECAY_UNIT
 
 LONGEST_SAMPLE = 2**12
@@ -152,7 +153,7 @@ class Received:
     delta: bool
 
     @classmethod
-    def of(cls, parts: Iterable[tuple[npt.ArrayLike, int | None, Reach]], size: int) -> Received:
+    def of(cls, parts: Iterable[tuple[Synapses, int | None, Reach]], size: int) -> Received:
         """Bounds per target compartment; ``parts`` as in :func:`delivered_range`."""
         known = list(parts)
         delta = bool(known) and all(r.delta for _, _, r in known)
@@ -164,15 +165,8 @@ class Received:
         )
 
 
-def sum_range(weights: npt.ArrayLike, payloads: PayloadRange) -> tuple[FloatArray, FloatArray]:
-    """Bounds of ``weights @ payloads`` per row."""
-    matrix = np.asarray(weights, dtype=np.float64)
-    ends = matrix * payloads.low, matrix * payloads.high
-    return np.minimum(*ends).sum(axis=1), np.maximum(*ends).sum(axis=1)
-
-
 def delivered_range(
-    parts: Iterable[tuple[npt.ArrayLike, int | None, PayloadRange]],
+    parts: Iterable[tuple[Synapses, int | None, PayloadRange]],
     size: int,
     *,
     rounded: float = 1,
@@ -187,17 +181,17 @@ def delivered_range(
     """
     low, high = np.zeros(size), np.zeros(size)
     for weights, exponent, source in parts:
-        below, above = sum_range(weights, source)
+        below, above = weights.sum_range(source.low, source.high)
         if exponent is not None:
             below, above = np.floor(below * 2.0**exponent), np.floor(above * 2.0**exponent)
-            inexact = exponent < 0 and bool((np.asarray(weights) % 2.0**-exponent).any())
+            inexact = exponent < 0 and bool((weights.values % 2.0**-exponent).any())
             below -= rounded * (inexact and rounded > 1)
         low, high = low + below, high + above
     return PayloadRange(low=np.minimum(low, 0.0), high=np.maximum(high, 0.0))
 
 
 def held_range(
-    parts: Iterable[tuple[npt.ArrayLike, int, Reach]], size: int, *, decay_parts: int
+    parts: Iterable[tuple[Synapses, int, Reach]], size: int, *, decay_parts: int
 ) -> PayloadRange:
     """Bounds of a current that loses ``decay_parts`` of 4096 per step, in dendritic units.
 

@@ -220,6 +220,6 @@ class TrafficProfile:
             for tile in program.tiles:
                 spec = partitioned.projections[tile.projection]
                 rates = self.sent(spec.source, spec.gate, spec.gates_needed)
-                spikes = rates[spec.source_start : spec.source_stop].sum()
-                ops[core] += spikes * (tile.target_stop - tile.target_start)
+                spikes = rates[spec.source_start : spec.source_stop]
+                ops[core] += spikes @ tile.synapses.per_axon()
         return ops

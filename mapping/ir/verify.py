@@ -12,6 +12,7 @@ from mapping.ir.partitioned import PartitionedNetwork, reassemble
 from mapping.ir.placed import Placement
 from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.routed import Routing, link_ends
+from mapping.ir.synapses import SparseSynapses
 from mapping.targets.spec import MeshSpec
 
 
@@ -46,7 +47,9 @@ def partition_faults(partitioned: PartitionedNetwork) -> Iterator[str]:
             if not known or not rows or not set(rows) <= own[spec.target]:
                 yield f"tile {number} of core {core} ends on compartments that are elsewhere"
                 return
-            if tile.mantissas.shape != (len(rows), spec.columns):
+            if tile.synapses.shape != (len(rows), spec.columns) or (
+                tile.synapses.form != spec.form
+            ):
                 yield f"tile {number} of core {core} has the wrong shape"
                 return
             offset = spec.target_start
@@ -67,6 +70,11 @@ def verify_partition(quantized: QuantizedNetwork, partitioned: PartitionedNetwor
     for before, after in zip(quantized.projections, again.projections, strict=True):
         assert before.spec == after.spec
         assert np.array_equal(before.mantissas, after.mantissas), f"{before.spec.name} changed"
+        if isinstance(before.synapses, SparseSynapses):
+            assert isinstance(after.synapses, SparseSynapses)
+            for what in ("targets", "starts"):
+                one, other = getattr(before.synapses, what), getattr(after.synapses, what)
+                assert np.array_equal(one, other), f"{before.spec.name} has other {what}"
 
 
 def verify_placement(partitioned: PartitionedNetwork, placement: Placement) -> None:

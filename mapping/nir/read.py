@@ -143,7 +143,7 @@ class _Reader:
     def _is_matrix(self, key: str) -> bool:
         return isinstance(self.graph.nodes[key], nir.Linear | nir.Affine)
 
-    def into(self, target: str) -> Iterator[Projection]:
+    def into(self, target: str) -> Iterator[Dense | LowRank]:
         """The projections into the neurons ``target``."""
         for last in self.graph.sources(target):
             if not self._is_matrix(last):
@@ -282,7 +282,7 @@ def _gate(notes: Notes) -> RankGate:
     )
 
 
-def _scaled(projection: Projection, gain: FloatArray) -> Projection:
+def _scaled(projection: Dense | LowRank, gain: FloatArray) -> Dense | LowRank:
     """``projection`` with the gain of each target neuron in its weights."""
     if (gain == 1).all():
         return projection

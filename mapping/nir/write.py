@@ -18,6 +18,7 @@ from mapping.ir.network import (
     FloatArray,
     Gate,
     Input,
+    Li,
     Lif,
     LowRank,
     Network,
@@ -169,8 +170,16 @@ def _inexpressible(network: Network) -> Iterator[tuple[str, str, str]]:
                 f"NIR has no node for a {type(population).__name__} on its own",
                 "describe relays and gates as a part of a LowRank projection",
             )
+        elif isinstance(population, Li):
+            yield population.name, "leaky integrators are not exported", "end in LIF neurons"
     for projection in network.projections:
         if not isinstance(projection, LowRank):
+            if not isinstance(projection, Dense) or projection.delays.any():
+                yield (
+                    projection.name,
+                    "only Dense projections without delays and LowRank ones are exported",
+                    "keep the checkpoint, which holds all of them",
+                )
             continue
         if projection.sigma != projection.delta:
             yield (

@@ -6,7 +6,17 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from mapping.errors import UnsupportedModelError
-from mapping.ir.network import Dense, Gate, Input, LowRank, Network, Population, Projection, Relay
+from mapping.ir.network import (
+    Dense,
+    Gate,
+    Input,
+    LowRank,
+    Network,
+    Population,
+    Projection,
+    Relay,
+    Wiring,
+)
 from mapping.targets.spec import ChipSpec
 
 
@@ -39,8 +49,8 @@ class FuseFactors:
         return replace(network, projections=tuple(_fused(p) for p in network.projections))
 
 
-def _fused(projection: Projection) -> Dense:
-    if isinstance(projection, Dense):
+def _fused(projection: Projection) -> Wiring:
+    if not isinstance(projection, LowRank):
         return projection
     return Dense(
         name=projection.name,

@@ -17,6 +17,7 @@ from mapping.ir.partitioned import (
     PartitionedNetwork,
     SynapseTile,
     merged,
+    runs,
 )
 from mapping.ir.quantized import IntegerProjection, IntegerRelay, QuantizedNetwork
 from mapping.ir.timing import feed_forward_part
@@ -210,11 +211,8 @@ class _FirstFit:
     def _needs(self, core: _OpenCore, population: str, start: int, stop: int) -> list[_Need]:
         incoming = self._incoming(population, start, stop)
         limits = self.chip.core
-        words = core.synapse_words + sum(
-            p.spec.columns * limits.words_per_axon(_overlap(p, start, stop), p.spec.weight_bits)
-            for p in incoming
-        )
-        columns = core.columns(_sources(incoming))
+        words = core.synapse_words + sum(self._words(p, start, stop) for p in incoming)
+        columns = core.columns(_sources(incoming, start, stop))
         before = core.columns({})
         axons = sum(end - begin for slices in columns.values() for begin, end in slices)
         needs = [
@@ -254,20 +252,18 @@ class _FirstFit:
         incoming = self._incoming(population, start, stop)
         for projection in incoming:
             spec = projection.spec
-            first, last = max(start, spec.target_start), min(stop, spec.target_stop)
-            rows = slice(first - spec.target_start, last - spec.target_start)
+            first, last = _rows(projection, start, stop)
             core.tiles.append(
                 SynapseTile(
                     projection=self.network.projections.index(projection),
-                    target_start=first,
-                    target_stop=last,
-                    mantissas=projection.mantissas[rows],
+                    target_start=spec.target_start + first,
+                    target_stop=spec.target_start + last,
+                    synapses=projection.synapses.rows(first, last),
                 )
             )
-            core.synapse_words += spec.columns * self.chip.core.words_per_axon(
-                last - first, spec.weight_bits
-            )
-            core.sources[spec.source].add((spec.source_start, spec.source_stop))
+            core.synapse_words += self._words(projection, start, stop)
+        for source, slices in _sources(incoming, start, stop).items():
+            core.sources[source] |= slices
         if _extends(core, population, start):
             start = core.groups.pop().start
         core.groups.append(CompartmentGroup(population=population, start=start, stop=stop))
@@ -280,13 +276,23 @@ class _FirstFit:
         return [
             p
             for p in self.network.projections
-            if p.spec.target == population and _overlap(p, start, stop) > 0
+            if p.spec.target == population
+            and max(start, p.spec.target_start) < min(stop, p.spec.target_stop)
         ]
 
+    def _words(self, projection: IntegerProjection, start: int, stop: int) -> int:
+        """Memory words that its synapses on the compartments ``start:stop`` take."""
+        bits = projection.spec.weight_bits
+        lists = projection.synapses.lists(*_rows(projection, start, stop))
+        return sum(n * self.chip.core.words_per_axon(length, bits) for length, n in lists.items())
 
-def _overlap(projection: IntegerProjection, start: int, stop: int) -> int:
+
+def _rows(projection: IntegerProjection, start: int, stop: int) -> tuple[int, int]:
+    """The rows of ``projection`` among the compartments ``start:stop`` of its target."""
     spec = projection.spec
-    return max(0, min(stop, spec.target_stop) - max(start, spec.target_start))
+    return max(start, spec.target_start) - spec.target_start, min(
+        stop, spec.target_stop
+    ) - spec.target_start
 
 
 def _extends(core: _OpenCore, population: str, start: int) -> bool:
@@ -294,11 +300,17 @@ def _extends(core: _OpenCore, population: str, start: int) -> bool:
     return last is not None and (last.population, last.stop) == (population, start)
 
 
-def _sources(projections: list[IntegerProjection]) -> dict[str, set[tuple[int, int]]]:
+def _sources(
+    projections: list[IntegerProjection], start: int, stop: int
+) -> dict[str, set[tuple[int, int]]]:
+    """What the compartments ``start:stop`` listen to, as ranges of each source."""
     found: dict[str, set[tuple[int, int]]] = defaultdict(set)
     for projection in projections:
         spec = projection.spec
-        found[spec.source].add((spec.source_start, spec.source_stop))
+        read = projection.synapses.reads(*_rows(projection, start, stop))
+        found[spec.source] |= {
+            (spec.source_start + begin, spec.source_start + end) for begin, end in runs(read)
+        }
     return found
 
 

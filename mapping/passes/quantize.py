@@ -17,18 +17,20 @@ import numpy as np
 
 from mapping.errors import ConfigError, QuantizationError, UnsupportedModelError
 from mapping.ir.network import (
-    Dense,
     FloatArray,
     Gate,
     Input,
+    Li,
     Lif,
     LowRank,
     Network,
     Population,
     Port,
     Relay,
+    Wiring,
 )
 from mapping.ir.quantized import (
+    NEVER,
     IntegerGate,
     IntegerLif,
     IntegerPopulation,
@@ -38,8 +40,9 @@ from mapping.ir.quantized import (
     QuantizedNetwork,
     WeightFidelity,
 )
-from mapping.ir.ranges import Reach, Received
-from mapping.passes.weight_grid import Image, Piece, Source, WeightGrid, fidelity, worst_input
+from mapping.ir.ranges import LONGEST_SAMPLE, Reach, Received
+from mapping.ir.synapses import ConvSynapses
+from mapping.passes.weight_grid import Fit, Image, Piece, Source, WeightGrid, fidelity, worst_input
 from mapping.semantics.fixedpoint import DECAY_UNIT, STATE_LIMIT, STATE_SHIFT
 from mapping.targets.spec import ChipSpec, NumericSpec
 
@@ -102,7 +105,7 @@ class _Quantization:
     def __post_init__(self) -> None:
         self.projections = {p.name: [] for p in self.network.projections}
         for lif in self.network.populations:
-            if isinstance(lif, Lif):
+            if isinstance(lif, Lif | Li):
                 self._add_source(lif, Reach.of_lif(lif.size), 1.0)
 
     def result(self) -> QuantizedNetwork:
@@ -125,6 +128,8 @@ class _Quantization:
                 self._add_input(population)
             case Lif():
                 self._add_lif(population)
+            case Li():
+                self._add_li(population)
             case Relay():
                 self._add_relay(population)
             case Gate():
@@ -150,24 +155,9 @@ class _Quantization:
 
     def _add_lif(self, lif: Lif) -> None:
         pieces = self._pieces(lif.name, 0, lif.size)
-        du = int(np.clip(round(DECAY_UNIT * (1 - lif.current_decay)) - 1, 0, DECAY_UNIT - 1))
-        input_limit = 2 ** (self.numeric.activation_bits.value - 1) - 1
-        held = [piece.source.reach.held_by(du + 1) for piece in pieces]
-        bias = float(np.abs(lif.bias).max())
-        bias_limit = (2 ** (self.numeric.bias_mantissa_bits.value - 1) - 1) << (
-            self.numeric.bias_exponent_max.value
-        )
+        bias, from_bias = self._bias_ceiling(lif)
         finest = min(2**self.numeric.threshold_bits.value - 1, _FINEST_THRESHOLD)
-        from_threshold = finest / lif.threshold
-        from_bias = bias_limit / (bias * 2**STATE_SHIFT) if bias else inf
-        fit = self.grid.fit(
-            pieces,
-            held,
-            lif.size,
-            min(from_threshold, from_bias),
-            input_limit,
-            rounded=DECAY_UNIT / (du + 1),
-        )
+        fit = self._fit_currents(lif, pieces, min(finest / lif.threshold, from_bias))
         threshold = round(fit.scale * lif.threshold)
         if threshold < 1:
             packets = [piece.source.reach.packet for piece in pieces]
@@ -180,11 +170,42 @@ class _Quantization:
                 remedy="lower current_decay, the weights, the bias or the payload range",
                 code="ADL-QNT-01",
             )
+        self._emit_lif(lif, pieces, fit, threshold)
+
+    def _add_li(self, li: Li) -> None:
+        """As large a scale as keeps every voltage from saturating."""
+        pieces = self._pieces(li.name, 0, li.size)
+        _, from_bias = self._bias_ceiling(li)
+        held = [piece.source.reach.held_by(_du(li) + 1) for piece in pieces]
+        peak = worst_input(pieces, held, li.size) + float(np.abs(li.bias).max())
+        piled = min(1 / (1 - li.voltage_decay) if li.voltage_decay < 1 else inf, LONGEST_SAMPLE)
+        room = (STATE_LIMIT >> STATE_SHIFT) / (peak * piled) if peak else inf
+        ceiling = min(room, from_bias)
+        fit = self._fit_currents(li, pieces, ceiling)
+        self._emit_lif(li, pieces, fit, NEVER)
+
+    def _bias_ceiling(self, lif: Lif | Li) -> tuple[float, float]:
+        """The largest bias, and the largest scale at which the chip holds it."""
+        bias = float(np.abs(lif.bias).max())
+        mantissa = 2 ** (self.numeric.bias_mantissa_bits.value - 1) - 1
+        limit = mantissa << self.numeric.bias_exponent_max.value
+        return bias, limit / (bias * 2**STATE_SHIFT) if bias else inf
+
+    def _fit_currents(self, lif: Lif | Li, pieces: list[Piece], ceiling: float) -> Fit:
+        """Scale and weights such that no current overflows."""
+        decay_parts = _du(lif) + 1
+        held = [piece.source.reach.held_by(decay_parts) for piece in pieces]
+        limit = 2 ** (self.numeric.activation_bits.value - 1) - 1
+        return self.grid.fit(
+            pieces, held, lif.size, ceiling, limit, rounded=DECAY_UNIT / decay_parts
+        )
+
+    def _emit_lif(self, lif: Lif | Li, pieces: list[Piece], fit: Fit, threshold: int) -> None:
         mantissa, exponent = _bias(lif.bias * fit.scale * 2**STATE_SHIFT, self.numeric)
         self.populations[lif.name] = IntegerLif(
             name=lif.name,
             shape=lif.shape,
-            du=du,
+            du=_du(lif),
             dv=int(np.clip(round(DECAY_UNIT * (1 - lif.voltage_decay)), 0, DECAY_UNIT - 1)),
             threshold=threshold,
             bias_mantissa=mantissa.astype(np.int32),
@@ -250,7 +271,7 @@ class _Quantization:
         threshold: FloatArray,
     ) -> Reach:
         parts = [
-            (image.mantissas * self.grid.unit, image.exponent, piece.source.reach)
+            (image.on_grid(self.grid.unit), image.exponent, piece.source.reach)
             for piece, image in zip(pieces, images, strict=True)
         ]
         reach = Reach.of_relay(
@@ -298,7 +319,7 @@ class _Quantization:
     ) -> list[Piece]:
         pieces = []
         for projection in self.network.incoming(target):
-            assert isinstance(projection, Dense), "low-rank projections are realised first"
+            assert not isinstance(projection, LowRank), "low-rank projections are realised first"
             if projection.port != port:
                 continue
             columns = projection.columns(self.network.population(projection.source))
@@ -310,21 +331,21 @@ class _Quantization:
                 read = slice(first - columns.start, last - columns.start)
                 pieces.append(
                     Piece(
-                        dense=projection,
+                        wiring=projection,
                         source=Source(
                             start=first,
                             stop=last,
                             reach=source.reach.part(first - source.start, last - source.start),
                             unit=source.unit,
                         ),
-                        weight=projection.weight[start:stop, read],
+                        weight=projection.synapses.rows(start, stop).columns(read.start, read.stop),
                         suffix=part + suffix,
                         gates_needed=self._gates_needed(projection, start),
                     )
                 )
         return pieces
 
-    def _gates_needed(self, projection: Dense, row: int) -> int:
+    def _gates_needed(self, projection: Wiring, row: int) -> int:
         if not projection.gate:
             return 0
         target = self.network.population(projection.target)
@@ -334,10 +355,10 @@ class _Quantization:
     def emit_control(self) -> None:
         """Control projections: weights of 0 or 1, exactly."""
         for projection in self.network.projections:
-            if isinstance(projection, Dense) and projection.port == "control":
+            if not isinstance(projection, LowRank) and projection.port == "control":
                 target = self.network.population(projection.target)
                 pieces = self._pieces(target.name, 0, target.size, port="control")
-                own = [piece for piece in pieces if piece.dense is projection]
+                own = [piece for piece in pieces if piece.wiring is projection]
                 images = [
                     Image(exponent=_CONTROL_BITS - 9, mantissas=piece.weight, error=0.0)
                     for piece in own
@@ -346,7 +367,7 @@ class _Quantization:
                     piece.source.unit = 1.0
                 self._emit(own, images, 1.0, 0, weight_bits=_CONTROL_BITS)
 
-    def _origin(self, projection: Dense) -> Population:
+    def _origin(self, projection: Wiring) -> Population:
         return self.network.population(projection.source)
 
     def _emit(
@@ -360,31 +381,36 @@ class _Quantization:
     ) -> None:
         bits = self.grid.weight_bits if weight_bits is None else weight_bits
         for piece, image in zip(pieces, images, strict=True):
-            dense = piece.dense
+            wiring, mantissas = piece.wiring, image.mantissas.values.astype(np.int8)
+            first = wiring.columns(self.network.population(wiring.source)).start
+            delays = wiring.delays[piece.source.start - first : piece.source.stop - first]
             spec = ProjectionSpec(
-                name=dense.name + piece.suffix,
-                layer=dense.layer,
-                part=dense.part,
-                source=dense.source,
+                name=wiring.name + piece.suffix,
+                layer=wiring.layer,
+                part=wiring.part,
+                source=wiring.source,
                 source_start=piece.source.start,
                 source_stop=piece.source.stop,
-                target=dense.target,
+                target=wiring.target,
                 target_start=start,
                 target_stop=start + piece.weight.shape[0],
                 weight_bits=bits,
                 exponent=image.exponent,
                 graded=piece.source.reach.packet.graded,
-                port=dense.port,
-                gate=dense.gate if piece.gates_needed else "",
+                port=wiring.port,
+                gate=wiring.gate if piece.gates_needed else "",
                 gates_needed=piece.gates_needed,
-                fused_rank=dense.fused_rank,
+                fused_rank=wiring.fused_rank,
+                form=piece.weight.form,
+                conv=piece.weight.conv if isinstance(piece.weight, ConvSynapses) else None,
+                delays=tuple(delays.tolist()) if delays.any() else (),
             )
-            self.projections[dense.name].append(
-                IntegerProjection(spec=spec, mantissas=image.mantissas.astype(np.int8))
+            self.projections[wiring.name].append(
+                IntegerProjection(spec=spec, synapses=piece.weight.with_values(mantissas))
             )
             unit = 2.0 ** (9 - bits + image.exponent) / (scale * piece.source.unit)
             self.fidelity[spec.name] = fidelity(
-                spec.name, piece.weight, image.mantissas, unit, bits
+                spec.name, piece.weight.values, image.mantissas.values, unit, bits
             )
 
 
@@ -409,7 +435,12 @@ def _sources_first(network: Network) -> list[Population]:
         (p for p in network.populations if isinstance(p, Relay)), key=lambda p: order.get(p.name, 0)
     )
     gates = [p for p in network.populations if isinstance(p, Gate)]
-    return [*inputs, *relayed, *gates, *(p for p in network.populations if isinstance(p, Lif))]
+    return [*inputs, *relayed, *gates, *(p for p in network.populations if isinstance(p, Lif | Li))]
+
+
+def _du(lif: Lif | Li) -> int:
+    """The current's decay: it loses one part of 4096 more."""
+    return int(np.clip(round(DECAY_UNIT * (1 - lif.current_decay)) - 1, 0, DECAY_UNIT - 1))
 
 
 def _bias(bias: FloatArray, numeric: NumericSpec) -> tuple[FloatArray, int]:

@@ -27,7 +27,7 @@ def realise_factors(network: Network) -> Network:
     populations: list[Population] = list(network.populations)
     projections: list[Projection] = []
     for projection in network.projections:
-        if isinstance(projection, Dense):
+        if not isinstance(projection, LowRank):
             projections.append(projection)
             continue
         relays, synapses = _factored(projection)

@@ -7,9 +7,10 @@ from math import ceil, inf, log2
 
 import numpy as np
 
-from mapping.ir.network import Dense, FloatArray
+from mapping.ir.network import FloatArray, Wiring
 from mapping.ir.quantized import WeightFidelity
 from mapping.ir.ranges import PayloadRange, Reach, delivered_range
+from mapping.ir.synapses import Synapses
 from mapping.targets.spec import NumericSpec
 
 _SCALES_TRIED = 33
@@ -29,16 +30,16 @@ class Source:
 class Piece:
     """The weights from one source block to one target block, in float units per payload unit."""
 
-    dense: Dense
+    wiring: Wiring
     source: Source
-    weight: FloatArray
+    weight: Synapses
     suffix: str
     gates_needed: int = 0
 
     @property
-    def per_unit(self) -> FloatArray:
+    def per_unit(self) -> Synapses:
         """Weights per payload unit, in float units of the target."""
-        return self.weight * self.source.unit
+        return self.weight.with_values(self.weight.values * self.source.unit)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,8 +47,12 @@ class Image:
     """A piece on the grid, with its squared output error in float units."""
 
     exponent: int
-    mantissas: FloatArray
+    mantissas: Synapses
     error: float
+
+    def on_grid(self, unit: float) -> Synapses:
+        """The weights, for ``unit`` of a weight per mantissa unit."""
+        return self.mantissas.with_values(self.mantissas.values * unit)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,7 +88,7 @@ class WeightGrid:
 
     def unshifted(self, pieces: list[Piece]) -> float:
         """The scale at which the largest weight needs no shift."""
-        weight = max((float(np.abs(p.per_unit).max()) for p in pieces), default=0.0)
+        weight = max((largest_weight(p) for p in pieces), default=0.0)
         return self.top / weight if weight else inf
 
     def fit(
@@ -109,7 +114,7 @@ class WeightGrid:
         peak = worst_input(pieces, ranges, size)
         if peak:
             ceiling = min(ceiling, largest_input / peak)
-            largest = max(float(np.abs(p.per_unit).max()) for p in pieces)
+            largest = max(largest_weight(p) for p in pieces)
             top = self.top * 2.0**self.numeric.weight_exponent_max.value
             ceiling = min(ceiling, top / largest)
         elif ceiling == inf:
@@ -134,7 +139,7 @@ class WeightGrid:
     ) -> Fit:
         images = [self._round(piece, scale) for piece in pieces]
         parts = (
-            (image.mantissas * self.unit, image.exponent, payloads)
+            (image.on_grid(self.unit), image.exponent, payloads)
             for image, payloads in zip(images, ranges, strict=True)
         )
         peak = float(delivered_range(parts, size, rounded=rounded).magnitude.max())
@@ -142,26 +147,38 @@ class WeightGrid:
 
     def _round(self, piece: Piece, scale: float) -> Image:
         """Mantissas and exponent of one piece; one exponent less, with clipping, is tried too."""
-        wanted = piece.per_unit * scale
+        wanted = piece.per_unit.values * scale
         largest = float(np.abs(wanted).max(initial=0.0))
         low, high = (self.numeric.weight_exponent_min.value, self.numeric.weight_exponent_max.value)
         exact = ceil(log2(largest / self.top)) if largest else 0
         exact = min(max(exact, low), high)
         accumulator = 2 ** (self.numeric.accumulator_bits.value - 1) - 1
         reach = piece.source.reach.packet.magnitude
+        weight_of = piece.weight.per_value(reach)
+        nothing = np.zeros_like(reach)
         bound = 2 ** (self.weight_bits - 1)
         images: list[Image] = []
         for exponent in range(max(exact - 1, low), high + 1):
             unit = self.unit * 2.0**exponent
             mantissas = np.clip(np.rint(wanted / unit), -bound, bound - 1)
-            miss = (mantissas * unit - wanted) / scale * reach
-            image = Image(exponent=exponent, mantissas=mantissas, error=float((miss**2).sum()))
-            peak_sum = float((np.abs(mantissas) @ reach).max()) * self.unit
+            miss = (mantissas * unit - wanted) / scale * weight_of
+            image = Image(
+                exponent=exponent,
+                mantissas=piece.weight.with_values(mantissas),
+                error=float((miss**2).sum()),
+            )
+            sums = piece.weight.with_values(np.abs(mantissas)).sum_range(nothing, reach)[1]
+            peak_sum = float(sums.max(initial=0.0)) * self.unit
             if peak_sum <= accumulator or exponent == high:
                 images.append(image)
             if images and exponent >= exact:
                 break
         return min(images, key=lambda image: image.error)
+
+
+def largest_weight(piece: Piece) -> float:
+    """Largest magnitude of a weight per payload unit [float units]."""
+    return float(np.abs(piece.per_unit.values).max(initial=0.0))
 
 
 def worst_input(pieces: list[Piece], ranges: list[PayloadRange], size: int) -> float:
@@ -182,6 +199,6 @@ def fidelity(
     return WeightFidelity(
         projection=name,
         relative_error=float(np.linalg.norm(mantissas * unit - weight)) / norm if norm else 0.0,
-        clipped=float(beyond.mean()),
-        zeroed=float(((mantissas == 0) & (weight != 0)).mean()),
+        clipped=float(beyond.mean()) if beyond.size else 0.0,
+        zeroed=float(((mantissas == 0) & (weight != 0)).mean()) if beyond.size else 0.0,
     )

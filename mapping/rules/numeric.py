@@ -7,15 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from mapping.artifact.schema import Artifact
-from mapping.ir.network import FloatArray
 from mapping.ir.quantized import (
+    NEVER,
     IntegerGate,
     IntegerLif,
     IntegerPopulation,
     IntegerProjection,
     IntegerRelay,
 )
-from mapping.ir.ranges import PayloadRange, Reach, Received, delivered_range, held_range, sum_range
+from mapping.ir.ranges import PayloadRange, Reach, Received, delivered_range, held_range
+from mapping.ir.synapses import Synapses, padded
 from mapping.rules.base import Finding, rule
 from mapping.semantics.fixedpoint import DECAY_UNIT
 
@@ -32,7 +33,7 @@ def weight_grid(artifact: Artifact) -> Iterator[Finding]:
     for projection in artifact.network.projections:
         spec = projection.spec
         bound = 2 ** (spec.weight_bits - 1)
-        extreme = int(np.abs(projection.mantissas.astype(int) + 0.5).max() + 0.5)
+        extreme = int(np.abs(projection.mantissas.astype(int) + 0.5).max(initial=0.0) + 0.5)
         if extreme > bound or not 2 <= spec.weight_bits <= numeric.weight_bits.value:
             yield (
                 spec.name,
@@ -54,7 +55,8 @@ def accumulator(artifact: Artifact) -> Iterator[Finding]:
     limit = 2 ** (artifact.chip.numeric.accumulator_bits.value - 1) - 1
     ranges = payload_ranges(artifact)
     for projection in artifact.network.projections:
-        low, high = sum_range(projection.weights, _columns(ranges, projection).packet)
+        payloads = _columns(ranges, projection).packet
+        low, high = _weights(projection).sum_range(payloads.low, payloads.high)
         shifted = 2.0 ** max(projection.spec.exponent, 0)
         peak = max(-low.min(), high.max()) * shifted
         if peak > limit:
@@ -75,7 +77,7 @@ def payload(artifact: Artifact) -> Iterator[Finding]:
             yield name, f"payloads can reach {peak:.4g}, the packet holds ±{limit}", _TOO_LARGE
 
 
-@rule("ADL-NUM-04")
+@rule("ADL-NUM-04", severity="warning")
 def activation(artifact: Artifact) -> Iterator[Finding]:
     """No dendritic input exceeds its field, and the synaptic current never wraps."""
     limit = 2 ** (artifact.chip.numeric.activation_bits.value - 1) - 1
@@ -104,7 +106,8 @@ def compartment_parameters(artifact: Artifact) -> Iterator[Finding]:
     for population in artifact.network.populations:
         if isinstance(population, IntegerLif):
             fits = {
-                "threshold": 0 < population.threshold < 2**numeric.threshold_bits.value,
+                "threshold": 0 < population.threshold < 2**numeric.threshold_bits.value
+                or population.threshold == NEVER,
                 "bias mantissa": bool((np.abs(population.bias_mantissa) < mantissa).all()),
                 "bias exponent": 0 <= population.bias_exponent <= numeric.bias_exponent_max.value,
                 "decay": 0 <= population.du <= 4095 and 0 <= population.dv <= 4095,
@@ -182,16 +185,21 @@ def _relayed(artifact: Artifact, ranges: dict[str, Reach], relay: IntegerRelay) 
 
 def _rows(
     artifact: Artifact, ranges: dict[str, Reach], population: IntegerPopulation
-) -> list[tuple[FloatArray, int, Reach]]:
+) -> list[tuple[Synapses, int, Reach]]:
     """Weights, exponent and source range of each signal projection, over all rows of the target."""
     parts = []
     for projection in artifact.network.projections:
         spec = projection.spec
         if spec.target == population.name and spec.port == "signal":
-            weights = np.zeros((population.size, spec.columns))
-            weights[spec.target_start : spec.target_stop] = projection.weights
+            weights = padded(_weights(projection), spec.target_start, population.size)
             parts.append((weights, spec.exponent, _columns(ranges, projection)))
     return parts
+
+
+def _weights(projection: IntegerProjection) -> Synapses:
+    """Weights on Lava's grid."""
+    synapses = projection.synapses
+    return synapses.with_values(synapses.values * 2.0**projection.spec.weight_shift)
 
 
 def _columns(ranges: dict[str, Reach], projection: IntegerProjection) -> Reach:

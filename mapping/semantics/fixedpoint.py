@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from mapping.ir.synapses import Matrix
+
 Int64Array = npt.NDArray[np.int64]
 
 STATE_SHIFT = 6
@@ -37,12 +39,12 @@ def decay(x: Int64Array, decay_parts: int) -> Int64Array:
 
 
 def synaptic_sum(
-    weights: Int64Array, payloads: Int64Array, exponent: int, *, graded: bool
+    weights: Matrix, payloads: Int64Array, exponent: int, *, graded: bool
 ) -> Int64Array:
     """What a projection delivers in the next step.
 
     Args:
-        weights: ``(rows, columns)``.
+        weights: ``(rows, columns)``, an array or a sparse array.
         payloads: ``(samples, columns)``; without ``graded`` only non-zero or zero counts.
         exponent: shift of the complete sum.
 

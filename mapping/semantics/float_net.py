@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mapping.ir.network import Dense, FloatArray, Gate, Input, Lif, Network, Relay
+from mapping.ir.network import FloatArray, Gate, Input, Li, Lif, LowRank, Network, Relay
 from mapping.passes.realise_factors import realise_factors
 from mapping.semantics.fixedpoint import Int64Array
 
@@ -21,7 +21,8 @@ def run_float_network(
         price: of a level's cost, see :class:`mapping.ir.network.Gate`.
 
     Returns:
-        What each population but the input sends, ``(samples, steps, size)``.
+        What each population but the input sends, ``(samples, steps, size)``; of an :class:`Li`,
+        which sends nothing, the voltage.
     """
     network = realise_factors(network)
     samples, steps = payloads.shape[:2]
@@ -35,7 +36,9 @@ def run_float_network(
     sent = {p.name: np.zeros((samples, steps, p.size)) for p in inner}
     u, v, z, held, counted, gain, trace, seen, on = (zeros() for _ in range(9))
     reported = {name: on[name] for name in gates}
-    signal, control = zeros(), zeros()
+    arriving_at: list[dict[str, dict[str, FloatArray]]] = [
+        {"signal": zeros(), "control": zeros()} for _ in range(1 + _longest(network))
+    ]
     so_far = np.zeros((samples, network.input.size))
     told: dict[str, FloatArray] = {}
 
@@ -44,13 +47,17 @@ def run_float_network(
         so_far = so_far * network.input.delta + stimulus[:, step]
         for population in inner:
             name = population.name
-            a, c = signal[name], control[name]
+            a, c = arriving_at[0]["signal"][name], arriving_at[0]["control"][name]
             match population:
                 case Lif():
                     u[name] = population.current_decay * u[name] + a
                     v[name] = population.voltage_decay * v[name] + u[name] + population.bias
                     now[name] = (v[name] > population.threshold).astype(np.float64)
                     v[name] = np.where(now[name] > 0, 0.0, v[name])
+                case Li():
+                    u[name] = population.current_decay * u[name] + a
+                    v[name] = population.voltage_decay * v[name] + u[name] + population.bias
+                    now[name] = v[name]
                 case Relay():
                     z[name] = z[name] * population.sigma + a + population.bias
                     counted[name] = counted[name] + c
@@ -69,22 +76,32 @@ def run_float_network(
                     now[name] = np.where(moved, wanted, on[name]) - on[name]
                     on[name] = on[name] + now[name]
             sent[name][:, step] = now[name]
-        signal, control = zeros(), zeros()
+        arriving_at = [*arriving_at[1:], {"signal": zeros(), "control": zeros()}]
         for projection in network.projections:
-            assert isinstance(projection, Dense), "factor pairs are spelt out"
+            assert not isinstance(projection, LowRank), "factor pairs are spelt out"
+            weight = projection.synapses.matrix()
             columns = projection.columns(network.population(projection.source))
             if projection.gate:
                 target = network.population(projection.target)
                 assert isinstance(target, Relay)
                 needed = np.repeat(projection.gates_needed, np.diff(target.block_bounds))
                 first_on = np.cumprod(reported[projection.gate], axis=1).sum(axis=1)
-                telling = so_far[:, columns] @ projection.weight.T
+                telling = so_far[:, columns] @ weight.T
                 telling = np.where(first_on[:, None] >= needed, telling, 0.0)
-                arriving = telling - told.get(projection.name, 0.0)
+                arriving_at[0][projection.port][projection.target] += telling - told.get(
+                    projection.name, 0.0
+                )
                 told[projection.name] = telling * network.input.delta
-            else:
-                arriving = now[projection.source][:, columns] @ projection.weight.T
-            port = signal if projection.port == "signal" else control
-            port[projection.target] += arriving
+                continue
+            sending = now[projection.source][:, columns]
+            delays = projection.delays if projection.delays.size else np.zeros(sending.shape[1])
+            for delay in np.unique(delays).astype(int).tolist():
+                late = np.where(delays == delay, sending, 0.0)
+                arriving_at[delay][projection.port][projection.target] += late @ weight.T
         reported = {name: on[name] for name in gates}
     return sent
+
+
+def _longest(network: Network) -> int:
+    """The longest axonal delay."""
+    return max((p.delay - 1 for p in network.projections), default=0)

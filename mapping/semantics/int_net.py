@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from mapping.ir.network import Input
-from mapping.ir.quantized import IntegerGate, IntegerLif, IntegerRelay, QuantizedNetwork
+from mapping.ir.quantized import (
+    IntegerGate,
+    IntegerLif,
+    IntegerProjection,
+    IntegerRelay,
+    QuantizedNetwork,
+)
 from mapping.semantics import fixedpoint as fx
 from mapping.semantics.fixedpoint import Int64Array
 
@@ -58,7 +65,7 @@ def run_integer_network(
     so_far = np.zeros_like(stimulus[:, 0])
     told = {condition: np.zeros_like(so_far) for condition in conditions}
     u, v, z, counted, held, gain, trace, seen, on = (zeros() for _ in range(9))
-    signal, control = zeros(), zeros()
+    axons = [_Axons(projection, samples) for projection in network.projections]
 
     for step in range(steps):
         sent = {network.input.name: stimulus[:, step]}
@@ -68,9 +75,13 @@ def run_integer_network(
             wanted = so_far * is_open
             held_back[gate, needed][:, step] = fx.wrap32(wanted - told[gate, needed])
             told[gate, needed] = wanted * network.input.delta
+        arriving = {"signal": zeros(), "control": zeros()}
+        for axon in axons:
+            into = arriving[axon.spec.port][axon.spec.target]
+            into[:, axon.spec.target_start : axon.spec.target_stop] += axon.deliver()
         for population in inner:
             name = population.name
-            a, c = signal[name], control[name]
+            a, c = (fx.wrap32(arriving[port][name]) for port in ("signal", "control"))
             busy = (a != 0) | (c != 0)
             match population:
                 case IntegerLif():
@@ -119,16 +130,35 @@ def run_integer_network(
                     sent[name] = on[name] - before
             spikes[name][:, step] = sent[name]
             updated[name][:, step] = busy | (sent[name] != 0)
-        signal, control = zeros(), zeros()
-        for projection in network.projections:
-            spec = projection.spec
-            arriving = (
+        for axon in axons:
+            spec = axon.spec
+            sending = (
                 held_back[spec.gate, spec.gates_needed][:, step] if spec.gate else sent[spec.source]
-            )[:, spec.source_start : spec.source_stop]
-            port = signal if spec.port == "signal" else control
-            port[spec.target][:, spec.target_start : spec.target_stop] += fx.synaptic_sum(
-                projection.weights.astype(np.int64), arriving, spec.exponent, graded=spec.graded
             )
-        signal = {name: fx.wrap32(total) for name, total in signal.items()}
-        control = {name: fx.wrap32(total) for name, total in control.items()}
+            axon.send(sending[:, spec.source_start : spec.source_stop])
     return IntegerTrace(spikes=spikes, u=u_trace, v=v_trace, updated=updated, held_back=held_back)
+
+
+class _Axons:
+    """The spikes that one projection has still to deliver, the next ones first."""
+
+    def __init__(self, projection: IntegerProjection, samples: int) -> None:
+        spec = projection.spec
+        self.spec, self.weights = spec, projection.weights
+        self.delays = np.array(spec.delays or (0,) * spec.columns)
+        self.waiting = deque(
+            [np.zeros((samples, spec.columns), np.int64) for _ in range(spec.longest_delay + 1)]
+        )
+
+    def deliver(self) -> Int64Array:
+        """``(samples, rows)`` dendritic units that arrive in this step."""
+        arriving = self.waiting.popleft()
+        self.waiting.append(np.zeros_like(arriving))
+        spec = self.spec
+        return fx.synaptic_sum(self.weights, arriving, spec.exponent, graded=spec.graded)
+
+    def send(self, payloads: Int64Array) -> None:
+        """Put ``(samples, columns)`` payloads on their way."""
+        for delay in np.unique(self.delays).tolist():
+            late = self.delays == delay
+            self.waiting[delay][:, late] = payloads[:, late]

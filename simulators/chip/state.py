@@ -16,6 +16,7 @@ from mapping.artifact.schema import Artifact
 from mapping.ir.network import Input
 from mapping.ir.partitioned import PartitionedNetwork
 from mapping.ir.quantized import Int32Array, IntegerGate, IntegerLif, IntegerRelay
+from mapping.ir.synapses import full
 from mapping.semantics.fixedpoint import STATE_SHIFT
 
 Int64Array = npt.NDArray[np.int64]
@@ -203,9 +204,9 @@ def _tiles(
 ) -> Tiles:
     placed = [(c, t) for c, program in enumerate(partitioned.cores) for t in program.tiles]
     specs = [partitioned.projections[tile.projection] for _, tile in placed]
-    rows = np.array([tile.mantissas.shape[0] for _, tile in placed], np.int32)
-    sizes = np.array([tile.mantissas.size for _, tile in placed], np.int64)
-    weights = [np.ascontiguousarray(tile.mantissas.T).ravel() for _, tile in placed]
+    rows = np.array([tile.synapses.shape[0] for _, tile in placed], np.int32)
+    sizes = np.array([np.prod(tile.synapses.shape) for _, tile in placed], np.int64)
+    weights = [np.ascontiguousarray(full(tile.synapses).T).ravel() for _, tile in placed]
     return Tiles(
         core=np.array([core for core, _ in placed], np.int32),
         rows=rows,

@@ -21,6 +21,7 @@ from lava.utils.weightutils import SignMode
 from mapping.artifact.schema import Artifact
 from mapping.ir.partitioned import CompartmentGroup, CoreProgram
 from mapping.ir.quantized import IntegerGate, IntegerLif, IntegerRelay, ProjectionSpec
+from mapping.ir.synapses import full
 from simulators.lava.processes import Gate, Relay, Scatter, Valve
 from simulators.trace import IntArray
 
@@ -100,7 +101,7 @@ def build_network(artifact: Artifact, payloads: IntArray, *, price: float) -> La
                     network.valves[key] = _valve(network, spec, ports, delta=own.delta)
                     ports = [network.valves[key].s_out]
                 gathered[key] = ports
-            weights = tile.mantissas.astype(np.int32) << spec.weight_shift
+            weights = full(tile.synapses).astype(np.int32) << spec.weight_shift
             for segment in network.segments[spec.target]:
                 if tile.target_start <= segment.group.start < tile.target_stop:
                     rows = slice(

@@ -46,7 +46,7 @@ def same(a: PartitionedNetwork, b: PartitionedNetwork) -> bool:
         and all(
             (s.projection, s.target_start, s.target_stop)
             == (t.projection, t.target_start, t.target_stop)
-            and np.array_equal(s.mantissas, t.mantissas)
+            and np.array_equal(s.synapses.values, t.synapses.values)
             for s, t in zip(one.tiles, other.tiles, strict=True)
         )
         for one, other in zip(a.cores, b.cores, strict=True)

@@ -121,7 +121,7 @@ def test_a_loaded_program_is_the_one_that_was_written(original: Path) -> None:
 def test_loaded_arrays_are_read_only(original: Path) -> None:
     artifact = load_artifact(original)
     with pytest.raises(ValueError, match="read-only"):
-        artifact.partitioned.cores[0].tiles[0].mantissas[0, 0] = 1
+        artifact.partitioned.cores[0].tiles[0].synapses.values[0, 0] = 1
 
 
 def test_compiling_twice_gives_the_same_bytes(original: Path, tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_file_that_is_no_archive_is_found(folder: Path, name: str) -> None:
         load_artifact(folder)
 
 
-@pytest.mark.parametrize("key", ["core/3/tile/0", "population/hidden/bias_mantissa"])
+@pytest.mark.parametrize("key", ["core/3/tile/0/values", "population/hidden/bias_mantissa"])
 def test_a_missing_array_is_named(folder: Path, key: str) -> None:
     with np.load(folder / CORES_FILE) as archive:
         arrays = {name: archive[name] for name in archive.files if name != key}
@@ -264,7 +264,7 @@ def test_a_missing_array_is_named(folder: Path, key: str) -> None:
 
 
 SCHEMA_ERRORS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "later schema": (lambda m: m.update(schema="adlrns-artifact/2"), "schema"),
+    "later schema": (lambda m: m.update(schema="adlrns-artifact/3"), "schema"),
     "no schema": (lambda m: m.pop("schema"), "schema"),
     "unknown field": (lambda m: m.update(colour="red"), "colour"),
     "unknown field of a projection": (

@@ -55,8 +55,8 @@ def recount(partitioned: PartitionedNetwork, chip: ChipSpec) -> list[dict[str, i
             for column in range(spec.source_start, spec.source_stop):
                 listeners[spec.source, column].add(core)
                 per_synapse = chip.core.synapse_bits.value - 8 + spec.weight_bits
-                for start in range(0, len(tile.mantissas), chip.core.block_synapses.value):
-                    block = tile.mantissas[start : start + chip.core.block_synapses.value]
+                for start in range(0, len(tile.synapses.values), chip.core.block_synapses.value):
+                    block = tile.synapses.values[start : start + chip.core.block_synapses.value]
                     bits = len(block) * per_synapse + chip.core.block_header_bits.value
                     used[core]["synapse_words"] += int(np.ceil(bits / chip.core.word_bits.value))
     for gate in {spec.gate for spec in partitioned.projections if spec.gate}:

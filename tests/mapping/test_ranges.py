@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mapping.ir.network import Input
 from mapping.ir.quantized import IntegerRelay
 from mapping.ir.ranges import PayloadRange, Reach, Received, held_range
+from mapping.ir.synapses import DenseSynapses
 from mapping.semantics import fixedpoint as fx
 
 STEPS = 40
@@ -26,8 +27,8 @@ class Wire:
     payloads: np.ndarray
 
     @property
-    def part(self) -> tuple[np.ndarray, int, Reach]:
-        return self.weights, self.exponent, Reach.of_input(self.source)
+    def part(self) -> tuple[DenseSynapses, int, Reach]:
+        return DenseSynapses(values=self.weights), self.exponent, Reach.of_input(self.source)
 
     @property
     def sums(self) -> np.ndarray:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mapping.ir.network import Input
 from mapping.ir.quantized import IntegerLif, IntegerProjection, ProjectionSpec, QuantizedNetwork
+from mapping.ir.synapses import DenseSynapses
 from mapping.semantics import fixedpoint as fx
 from mapping.semantics.int_net import run_integer_network
 
@@ -140,7 +141,7 @@ def test_a_spike_arrives_one_step_later() -> None:
                     exponent=1,
                     graded=False,
                 ),
-                mantissas=np.array([[2]]),
+                synapses=DenseSynapses(values=np.array([[2]])),
             ),
         ),
     )

@@ -54,7 +54,7 @@ def count_by_hand(artifact: Artifact, sent: dict[str, np.ndarray]) -> dict[str, 
             spec = partitioned.projections[tile.projection]
             for number in range(spec.source_start, spec.source_stop):
                 listeners[spec.source, number].add(core)
-                synapses[spec.source, number, core] += len(tile.mantissas)
+                synapses[spec.source, number, core] += len(tile.synapses.values)
     names = (
         "synaptic_op compartment_access spike axon_out axon_in within_tile hop_east_west "
         "hop_north_south host_packet"

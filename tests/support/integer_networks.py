@@ -19,6 +19,7 @@ from mapping.ir.quantized import (
     ProjectionSpec,
     QuantizedNetwork,
 )
+from mapping.ir.synapses import DenseSynapses
 from mapping.passes.partition import Partition
 from mapping.passes.place import Place
 from mapping.passes.route import Route
@@ -283,7 +284,7 @@ def _switched_blocks(
             mantissas = np.arange(gates) < blocks.needed[:, None]
         else:
             mantissas = rng.integers(-128, 127, (spec.rows, spec.columns), endpoint=True)
-        return IntegerProjection(spec=spec, mantissas=mantissas)
+        return IntegerProjection(spec=spec, synapses=DenseSynapses(values=mantissas))
 
     wires = [wire("gains", (source, gate)), wire("U", (blocks, target))]
     if gate.trace_threshold:
@@ -363,5 +364,5 @@ def _projections(
         )
         low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
         mantissas = rng.integers(low, high, (spec.rows, spec.columns), endpoint=True)
-        projections.append(IntegerProjection(spec=spec, mantissas=mantissas))
+        projections.append(IntegerProjection(spec=spec, synapses=DenseSynapses(values=mantissas)))
     return projections

@@ -1,0 +1,459 @@
+"""The forms in which the synapses of a projection are stored: dense, sparse, convolutional.
+
+Every form holds its free parameters in one array ``values``, floats before quantisation and int8
+mantissas after it, and answers the same questions. A synapse ends on a *row*, a compartment of the
+target, and belongs to a *column*, an input axon: a compartment of the source.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array, csr_array
+
+Form = Literal["dense", "sparse", "conv"]
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+Values = npt.NDArray[Any]
+Matrix = npt.NDArray[Any] | csr_array
+
+
+def frozen_array(values: npt.ArrayLike, dtype: npt.DTypeLike = np.float64) -> Values:
+    """``values`` as a read-only, C-contiguous array that nobody else can write to."""
+    wanted = np.dtype(dtype)
+    if (
+        isinstance(values, np.ndarray)
+        and values.dtype == wanted
+        and values.base is None
+        and values.flags.c_contiguous
+        and not values.flags.writeable
+    ):
+        return values
+    array = np.array(values, dtype=wanted, order="C", copy=True)
+    array.setflags(write=False)
+    return array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DenseSynapses:
+    """One synapse from every column to every row; ``values`` is ``(rows, columns)``."""
+
+    values: Values
+    form: ClassVar[Form] = "dense"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", frozen_array(self.values, np.asarray(self.values).dtype))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(rows, columns)``."""
+        rows, columns = self.values.shape
+        return rows, columns
+
+    @property
+    def count(self) -> int:
+        """Number of synapses."""
+        return int(self.values.size)
+
+    def with_values(self, values: Values) -> DenseSynapses:
+        """Other parameters in the same places."""
+        return replace(self, values=values)
+
+    def matrix(self) -> Matrix:
+        """``(rows, columns)`` weights."""
+        return self.values
+
+    def rows(self, start: int, stop: int) -> DenseSynapses:
+        """The synapses that end on the rows ``start:stop``."""
+        return DenseSynapses(values=self.values[start:stop])
+
+    def columns(self, start: int, stop: int) -> DenseSynapses:
+        """The synapses of the columns ``start:stop``."""
+        return DenseSynapses(values=self.values[:, start:stop])
+
+    def reads(self, start: int, stop: int) -> npt.NDArray[np.bool_]:
+        """``(columns,)`` which columns have a synapse on the rows ``start:stop``."""
+        return np.full(self.shape[1], stop > start)
+
+    def per_axon(self) -> IntArray:
+        """``(columns,)`` synapses of each column."""
+        return np.full(self.shape[1], self.shape[0], np.int64)
+
+    def lists(self, start: int, stop: int) -> Counter[int]:
+        """How many synapse lists of which length the rows ``start:stop`` take in memory."""
+        return Counter({stop - start: self.shape[1]}) if stop > start else Counter()
+
+    def per_value(self, amounts: FloatArray) -> FloatArray:
+        """``(columns,)`` amounts spread over ``values``, to be broadcast against them."""
+        return amounts[None, :]
+
+    def sum_range(self, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Bounds per row of the weighted sum of column payloads in ``low..high``, 0 included."""
+        weights = self.values.astype(np.float64)
+        ends = weights * low, weights * high
+        return np.minimum(*ends).sum(axis=1), np.maximum(*ends).sum(axis=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SparseSynapses:
+    """Some synapses, listed column by column.
+
+    Attributes:
+        values: ``(synapses,)``.
+        targets: ``(synapses,)`` their rows, rising within a column.
+        starts: ``(columns + 1,)``; column ``c`` owns ``starts[c]:starts[c + 1]``.
+        height: number of rows.
+    """
+
+    values: Values
+    targets: npt.NDArray[np.int32]
+    starts: IntArray
+    height: int
+    form: ClassVar[Form] = "sparse"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", frozen_array(self.values, np.asarray(self.values).dtype))
+        object.__setattr__(self, "targets", frozen_array(self.targets, np.int32))
+        object.__setattr__(self, "starts", frozen_array(self.starts, np.int64))
+
+    @classmethod
+    def of(cls, matrix: Any) -> SparseSynapses:
+        """The entries of a SciPy sparse array, explicit zeros included."""
+        csc = matrix.tocsc()
+        csc.sort_indices()
+        return cls(
+            values=csc.data, targets=csc.indices, starts=csc.indptr, height=int(csc.shape[0])
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(rows, columns)``."""
+        return self.height, int(self.starts.size) - 1
+
+    @property
+    def count(self) -> int:
+        """Number of synapses."""
+        return int(self.values.size)
+
+    def with_values(self, values: Values) -> SparseSynapses:
+        """Other parameters in the same places."""
+        return replace(self, values=values)
+
+    def matrix(self) -> Matrix:
+        """``(rows, columns)`` weights, sparse."""
+        entries = (self.values, (self.targets, self._column_of()))
+        return csr_array(coo_array(entries, shape=self.shape))
+
+    def rows(self, start: int, stop: int) -> SparseSynapses:
+        """The synapses that end on the rows ``start:stop``."""
+        inside = (self.targets >= start) & (self.targets < stop)
+        kept = np.concatenate([[0], np.cumsum(inside)])
+        return SparseSynapses(
+            values=self.values[inside],
+            targets=self.targets[inside] - np.int32(start),
+            starts=kept[self.starts],
+            height=stop - start,
+        )
+
+    def columns(self, start: int, stop: int) -> SparseSynapses:
+        """The synapses of the columns ``start:stop``."""
+        part = slice(self.starts[start], self.starts[stop])
+        return replace(
+            self,
+            values=self.values[part],
+            targets=self.targets[part],
+            starts=self.starts[start : stop + 1] - self.starts[start],
+        )
+
+    def reads(self, start: int, stop: int) -> npt.NDArray[np.bool_]:
+        """``(columns,)`` which columns have a synapse on the rows ``start:stop``."""
+        return self.rows(start, stop).per_axon() > 0
+
+    def per_axon(self) -> IntArray:
+        """``(columns,)`` synapses of each column."""
+        return np.diff(self.starts)
+
+    def lists(self, start: int, stop: int) -> Counter[int]:
+        """How many synapse lists of which length the rows ``start:stop`` take in memory."""
+        lengths, counts = np.unique(self.rows(start, stop).per_axon(), return_counts=True)
+        found = Counter(dict(zip(lengths.tolist(), counts.tolist(), strict=True)))
+        del found[0]
+        return found
+
+    def per_value(self, amounts: FloatArray) -> FloatArray:
+        """``(columns,)`` amounts spread over ``values``."""
+        return amounts[self._column_of()]
+
+    def sum_range(self, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Bounds per row of the weighted sum of column payloads in ``low..high``, 0 included."""
+        weights = self.values.astype(np.float64)
+        ends = weights * self.per_value(low), weights * self.per_value(high)
+        return (
+            np.bincount(self.targets, np.minimum(*ends), self.height).astype(np.float64),
+            np.bincount(self.targets, np.maximum(*ends), self.height).astype(np.float64),
+        )
+
+    def _column_of(self) -> IntArray:
+        return np.repeat(np.arange(self.shape[1]), self.per_axon())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvShape:
+    """Geometry of a two-dimensional convolution; pairs are (vertical, horizontal).
+
+    Attributes:
+        inputs: ``(channels, height, width)`` of the source.
+        out_channels: number of output channels.
+        kernel, stride, padding, dilation: as in ``torch.nn.Conv2d``; padding is with silence.
+        groups: input and output channels fall into so many parts that do not see each other.
+    """
+
+    inputs: tuple[int, int, int]
+    out_channels: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    @property
+    def outputs(self) -> tuple[int, int, int]:
+        """``(channels, height, width)`` of the target."""
+        height, width = (
+            (extent + 2 * pad - gap * (size - 1) - 1) // step + 1
+            for extent, pad, gap, size, step in zip(
+                self.inputs[1:], self.padding, self.dilation, self.kernel, self.stride, strict=True
+            )
+        )
+        return self.out_channels, height, width
+
+    @property
+    def plane(self) -> int:
+        """Compartments of one output channel."""
+        _, height, width = self.outputs
+        return height * width
+
+    @property
+    def size(self) -> int:
+        """Number of output compartments."""
+        return self.out_channels * self.plane
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        """``(out channels, input channels per group, *kernel)``."""
+        return (self.out_channels, self.inputs[0] // self.groups, *self.kernel)
+
+    def channels(self, start: int, stop: int) -> tuple[int, int]:
+        """First and last plus one output channel of the output compartments ``start:stop``."""
+        return start // self.plane, -(-stop // self.plane)
+
+    def taps(self) -> Iterator[tuple[int, int, IntArray, IntArray]]:
+        """For each place ``(y, x)`` in the kernel: output and input positions that it joins.
+
+        Positions are numbered along the rows of one channel.
+        """
+        _, height, width = self.outputs
+        for y in range(self.kernel[0]):
+            for x in range(self.kernel[1]):
+                rows = np.arange(height) * self.stride[0] + y * self.dilation[0] - self.padding[0]
+                columns = np.arange(width) * self.stride[1] + x * self.dilation[1] - self.padding[1]
+                inside = np.ix_(
+                    (rows >= 0) & (rows < self.inputs[1]),
+                    (columns >= 0) & (columns < self.inputs[2]),
+                )
+                output = np.arange(height * width).reshape(height, width)[inside]
+                source = (rows[:, None] * self.inputs[2] + columns)[inside]
+                yield y, x, output.ravel(), source.ravel()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ConvSynapses:
+    """Synapses that share the weights of a convolution's kernel.
+
+    Attributes:
+        values: ``(out channels, input channels per group, *kernel)`` of the output channels that
+            the rows lie in.
+        conv: geometry of the whole convolution.
+        start, stop: the output compartments, channel by channel, that are the rows.
+    """
+
+    values: Values
+    conv: ConvShape
+    start: int
+    stop: int
+    form: ClassVar[Form] = "conv"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", frozen_array(self.values, np.asarray(self.values).dtype))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(rows, columns)``."""
+        return self.stop - self.start, int(np.prod(self.conv.inputs))
+
+    @property
+    def count(self) -> int:
+        """Number of synapses, each shared weight as often as it is used."""
+        return int(self.per_axon().sum())
+
+    def with_values(self, values: Values) -> ConvSynapses:
+        """Other parameters in the same places."""
+        return replace(self, values=values)
+
+    def matrix(self) -> Matrix:
+        """``(rows, columns)`` weights, sparse."""
+        rows, columns, places = (
+            np.concatenate([np.zeros(0, np.int64), *parts])
+            for parts in zip(*self._entries(), strict=True)
+        )
+        entries = (self.values.ravel()[places], (rows, columns))
+        return csr_array(coo_array(entries, shape=self.shape))
+
+    def rows(self, start: int, stop: int) -> ConvSynapses:
+        """The synapses that end on the rows ``start:stop``."""
+        start, stop = self.start + start, self.start + stop
+        held, _ = self.conv.channels(self.start, self.stop)
+        first, last = self.conv.channels(start, stop)
+        values = self.values[first - held : last - held]
+        return replace(self, values=values, start=start, stop=stop)
+
+    def columns(self, start: int, stop: int) -> ConvSynapses:
+        """The synapses of the columns ``start:stop``, which must be all."""
+        assert (start, stop) == (0, self.shape[1]), "a convolution reads its whole source"
+        return self
+
+    def reads(self, start: int, stop: int) -> npt.NDArray[np.bool_]:
+        """``(columns,)`` which columns have a synapse on the rows ``start:stop``."""
+        return self.rows(start, stop).per_axon() > 0
+
+    def per_axon(self) -> IntArray:
+        """``(columns,)`` synapses of each column."""
+        channels, height, width = self.conv.inputs
+        found = np.zeros((self.conv.groups, height * width), np.int64)
+        share = self.conv.out_channels // self.conv.groups
+        covered = np.zeros((self.conv.out_channels, self.conv.plane), np.int64)
+        covered.ravel()[self.start : self.stop] = 1
+        by_group = covered.reshape(self.conv.groups, share, -1).sum(axis=1)
+        for _, _, output, source in self.conv.taps():
+            found[:, source] += by_group[:, output]
+        return np.repeat(found, channels // self.conv.groups, axis=0).ravel()
+
+    def lists(self, start: int, stop: int) -> Counter[int]:
+        """How many synapse lists of which length the rows ``start:stop`` take in memory.
+
+        There is one list for each input channel and place in the kernel, over output channels.
+        """
+        first, last = self.conv.channels(self.start + start, self.start + stop)
+        share = self.conv.out_channels // self.conv.groups
+        group_of = np.arange(first, last) // share
+        lengths = np.bincount(group_of, minlength=self.conv.groups)
+        copies = self.conv.inputs[0] // self.conv.groups * int(np.prod(self.conv.kernel))
+        found: Counter[int] = Counter()
+        for length in lengths[lengths > 0].tolist():
+            found[length] += copies
+        return found
+
+    def per_value(self, amounts: FloatArray) -> FloatArray:
+        """``(columns,)`` amounts spread over ``values``: the largest of each input channel."""
+        return self._of_channels(amounts.reshape(self.conv.inputs[0], -1).max(axis=1))
+
+    def sum_range(self, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Bounds per row of the weighted sum of column payloads in ``low..high``, 0 included.
+
+        Rows at the border, which see less, get the bounds of the others of their channel.
+        """
+        weights = self.values.astype(np.float64)
+        lowest = self._of_channels(low.reshape(self.conv.inputs[0], -1).min(axis=1))
+        ends = weights * lowest, weights * self.per_value(high)
+        held, _ = self.conv.channels(self.start, self.stop)
+        channel = np.arange(self.start, self.stop) // self.conv.plane - held
+        return (
+            np.minimum(*ends).sum(axis=(1, 2, 3))[channel],
+            np.maximum(*ends).sum(axis=(1, 2, 3))[channel],
+        )
+
+    def _of_channels(self, amounts: FloatArray) -> FloatArray:
+        """``(input channels,)`` amounts, to be broadcast against ``values``."""
+        first, last = self.conv.channels(self.start, self.stop)
+        share = self.conv.out_channels // self.conv.groups
+        by_group = amounts.reshape(self.conv.groups, -1)
+        return by_group[np.arange(first, last) // share][:, :, None, None]
+
+    def _entries(self) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
+        """Rows, columns and places in ``values`` of the synapses of each kernel place."""
+        conv, plane = self.conv, self.conv.plane
+        first, last = conv.channels(self.start, self.stop)
+        share, width = conv.out_channels // conv.groups, conv.inputs[0] // conv.groups
+        inputs = conv.inputs[1] * conv.inputs[2]
+        channel = np.arange(first, last)[:, None, None]
+        local = np.arange(width)[None, :, None]
+        for y, x, output, source in conv.taps():
+            rows = channel * plane + output - self.start
+            columns = ((channel // share) * width + local) * inputs + source
+            place = (((channel - first) * width + local) * conv.kernel[0] + y) * conv.kernel[1] + x
+            whole = np.broadcast_shapes(rows.shape, columns.shape, place.shape)
+            inside = np.broadcast_to((rows >= 0) & (rows < self.shape[0]), whole)
+            yield (
+                np.broadcast_to(rows, whole)[inside],
+                np.broadcast_to(columns, whole)[inside],
+                np.broadcast_to(place, whole)[inside],
+            )
+
+
+Synapses = DenseSynapses | SparseSynapses | ConvSynapses
+
+
+def stacked(parts: list[tuple[int, Synapses]], rows: int) -> Synapses:
+    """Put row slices together again; the inverse of cutting with ``rows``.
+
+    Args:
+        parts: first row and synapses of each slice, in any order; together they cover all.
+        rows: number of rows of the whole.
+    """
+    ordered = [part for _, part in sorted(parts, key=lambda entry: entry[0])]
+    head = ordered[0]
+    assert sum(part.shape[0] for part in ordered) == rows, "slices overlap or leave gaps"
+    if isinstance(head, DenseSynapses):
+        return DenseSynapses(values=np.concatenate([part.values for part in ordered]))
+    if isinstance(head, SparseSynapses):
+        offsets = np.cumsum([0, *(part.shape[0] for part in ordered)])
+        pieces = [p.matrix().tocoo() for p in ordered]  # type: ignore[union-attr]
+        entries = (
+            np.concatenate([p.data for p in pieces]),
+            (
+                np.concatenate([p.row + o for p, o in zip(pieces, offsets, strict=False)]),
+                np.concatenate([p.col for p in pieces]),
+            ),
+        )
+        return SparseSynapses.of(coo_array(entries, shape=(rows, head.shape[1])))
+    conv, start = head.conv, head.start
+    first, last = conv.channels(start, start + rows)
+    values = np.zeros((last - first, *conv.weight_shape[1:]), head.values.dtype)
+    for part in ordered:
+        assert isinstance(part, ConvSynapses)
+        low, high = conv.channels(part.start, part.stop)
+        values[low - first : high - first] = part.values
+    return ConvSynapses(values=values, conv=conv, start=start, stop=start + rows)
+
+
+def padded(synapses: Synapses, start: int, rows: int) -> Synapses:
+    """``synapses`` as the rows from ``start`` on among ``rows``, the others without any."""
+    if synapses.shape[0] == rows:
+        return synapses
+    if isinstance(synapses, DenseSynapses):
+        values = np.zeros((rows, synapses.shape[1]), synapses.values.dtype)
+        values[start : start + synapses.shape[0]] = synapses.values
+        return DenseSynapses(values=values)
+    assert isinstance(synapses, SparseSynapses), "a convolution fills its target"
+    return replace(synapses, targets=synapses.targets + np.int32(start), height=rows)
+
+
+def full(synapses: Synapses) -> Values:
+    """``(rows, columns)`` values with zeros where there is no synapse."""
+    matrix = synapses.matrix()
+    return matrix if isinstance(matrix, np.ndarray) else np.asarray(matrix.toarray())
