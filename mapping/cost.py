@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mapping.targets.spec import ChipSpec, EnergyTable, LatencyTable
 
-CountArray = npt.NDArray[np.int64] | npt.NDArray[np.float64]
+CountArray = npt.NDArray[np.integer[Any]] | npt.NDArray[np.float64]
 FloatArray = npt.NDArray[np.float64]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,7 +11,8 @@ from mapping.artifact.schema import Artifact
 from mapping.budget import check_price
 from mapping.errors import ConfigError
 from mapping.registry import Registry
-from simulators.trace import ExecutionTrace, IntArray, Stimulus
+from mapping.semantics.fixedpoint import Int64Array
+from simulators.trace import ExecutionTrace, IntArray, Interrupted, Stimulus
 
 PROBES = ("u", "v")
 
@@ -22,17 +23,27 @@ class Run:
 
     Attributes:
         artifact: the compiled program.
-        payloads: ``(samples, steps, inputs)`` int64, the pipeline's latency of silence included.
+        payloads: ``(samples, input steps, inputs)`` integers.
+        steps: steps to run; those beyond the input are silent.
         probe: states to record, a subset of :data:`PROBES`.
         price: of a level's cost, for the gates.
         deadline_s: after this many seconds a backend that can hang is stopped.
+        progress: told now and then how many more samples are done, by backends that can.
     """
 
     artifact: Artifact
     payloads: IntArray
+    steps: int
     probe: tuple[str, ...]
     price: float
     deadline_s: float
+    progress: Callable[[int], None] | None = None
+
+    def padded(self) -> Int64Array:
+        """``(samples, steps, inputs)`` payloads with the silent steps."""
+        samples, own, inputs = self.payloads.shape
+        silence = np.zeros((samples, self.steps - own, inputs), np.int64)
+        return np.concatenate([self.payloads.astype(np.int64), silence], axis=1)
 
 
 Backend = Callable[[Run], ExecutionTrace]
@@ -48,8 +59,10 @@ def simulate(
     steps: int | None = None,
     price: float = 0.0,
     deadline_s: float = 600.0,
+    carry_state: bool = False,
+    progress: Callable[[int], None] | None = None,
 ) -> ExecutionTrace:
-    """Run every sample of ``stimulus`` from zero state.
+    """Run every sample of ``stimulus``, from zero state unless ``carry_state``.
 
     Args:
         artifact: the compiled program.
@@ -60,8 +73,13 @@ def simulate(
         price: of a level's cost, for the gates; :func:`mapping.budget.price_for` finds the one
             that keeps to an energy budget.
         deadline_s: time limit for a backend that can hang, in seconds.
+        carry_state: begin every sample where the one before ended, as one stream; what is still on
+            its way at the end of a sample arrives in the next one, and silent steps follow only
+            the last, in the trace of none.
+        progress: told now and then how many more samples are done, by backends that can.
 
     Raises:
+        Interrupted: Ctrl-C while the chip simulator ran; holds what was done.
         ConfigError: unknown backend (ADL-CFG-01), unknown probe or wrong number of steps
             (ADL-CFG-06), unsuitable input (ADL-INP-…) or price (ADL-BUD-03).
         MissingDependencyError: ADL-DEP-01, Lava is not installed.
@@ -78,20 +96,31 @@ def simulate(
             code="ADL-CFG-06",
         )
     check_price(price, where="simulate")
-    payloads = stimulus.payloads[:, :steps].reshape(
-        stimulus.samples, stimulus.steps if steps is None else steps, -1
+    payloads = stimulus.payloads[:, :steps]
+    samples, shown = payloads.shape[:2]
+    payloads = payloads.reshape(samples, shown, -1)
+    run = Run(
+        artifact=artifact,
+        payloads=payloads,
+        steps=shown + artifact.partitioned.latency_steps,
+        probe=tuple(probe),
+        price=price,
+        deadline_s=deadline_s,
+        progress=progress,
     )
-    latency = artifact.partitioned.latency_steps
-    silence = np.zeros((stimulus.samples, latency, payloads.shape[2]), np.int64)
-    trace = run_backend(
-        Run(
-            artifact=artifact,
-            payloads=np.concatenate([payloads, silence], axis=1),
-            probe=tuple(probe),
-            price=price,
-            deadline_s=deadline_s,
-        )
-    )
+    if carry_state:
+        stream = payloads.reshape(1, samples * shown, -1)
+        trace = run_backend(replace(run, payloads=stream, steps=samples * shown))
+        trace = trace.cut(samples)
+    else:
+        try:
+            trace = run_backend(run)
+        except Interrupted as stop:
+            labels = stimulus.labels
+            done = stop.trace.samples
+            raise Interrupted(
+                stop.trace.with_labels(labels if labels is None else labels[:done])
+            ) from None
     return trace.with_labels(stimulus.labels)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from mapping.errors import ArtifactError, ConfigError
 from mapping.ir.network import Input
 from mapping.ir.traffic import check_payloads
 
-IntArray = npt.NDArray[np.int64]
+IntArray = npt.NDArray[np.integer[Any]]
 SCHEMA = "adlrns-trace/1"
 
 
@@ -104,6 +105,8 @@ class ExecutionTrace:
         counts: actions per core, if the backend counts.
         link_packets: ``(links,)`` packets over each mesh link, all samples and steps together, if
             the backend counts.
+        busiest_link: ``(samples, steps)`` packets over the link that carries most, if the backend
+            counts.
         labels: ``(samples,)`` class of each sample, if known.
     """
 
@@ -117,6 +120,7 @@ class ExecutionTrace:
     v: dict[str, IntArray]
     counts: ActionCounts | None = None
     link_packets: IntArray | None = None
+    busiest_link: IntArray | None = None
     labels: IntArray | None = None
 
     @property
@@ -133,8 +137,32 @@ class ExecutionTrace:
         """This trace with the classes of its samples."""
         return replace(self, labels=labels)
 
+    def cut(self, samples: int) -> ExecutionTrace:
+        """This trace of one long sample as that of ``samples`` short ones after each other."""
+
+        def short(values: IntArray) -> IntArray:
+            return values.reshape(samples, -1, *values.shape[2:])
+
+        def all_short(values: dict[str, IntArray]) -> dict[str, IntArray]:
+            return {name: short(steps) for name, steps in values.items()}
+
+        counts, busiest = self.counts, self.busiest_link
+        return replace(
+            self,
+            spikes=all_short(self.spikes),
+            u=all_short(self.u),
+            v=all_short(self.v),
+            counts=counts and ActionCounts(**{k: short(v) for k, v in counts.items()}),
+            busiest_link=None if busiest is None else short(busiest),
+        )
+
     def predictions(self) -> IntArray:
-        """``(samples,)`` class with the most output spikes, ties to the lowest index."""
+        """``(samples,)`` class with the most output spikes, ties to the lowest index.
+
+        Of an output that only integrates, which spikes never: with the highest voltage, summed.
+        """
+        if not self.spikes[self.output].any() and self.output in self.v:
+            return np.asarray(self.v[self.output].sum(axis=1).argmax(axis=1))
         return np.asarray((self.spikes[self.output] != 0).sum(axis=1).argmax(axis=1))
 
     def accuracy(self) -> float | None:
@@ -178,11 +206,23 @@ class ExecutionTrace:
                 arrays[f"{group}/{name}"] = values.astype(np.int32)
         if self.counts is not None:
             arrays |= {f"counts/{name}": values for name, values in self.counts.items()}
-        for name in ("link_packets", "labels"):
+        for name in ("link_packets", "busiest_link", "labels"):
             if getattr(self, name) is not None:
                 arrays[name] = getattr(self, name)
         with atomic_file(Path(path)) as work:
             write_archive(work, arrays)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with what was done until then.
+
+    Attributes:
+        trace: of the samples that were complete; it may have none.
+    """
+
+    def __init__(self, trace: ExecutionTrace) -> None:
+        super().__init__()
+        self.trace = trace
 
 
 def load_trace(path: Path | str) -> ExecutionTrace:
@@ -211,6 +251,7 @@ def load_trace(path: Path | str) -> ExecutionTrace:
             if counts
             else None,
             link_packets=arrays.get("link_packets"),
+            busiest_link=arrays.get("busiest_link"),
             labels=arrays.get("labels"),
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -180,6 +181,23 @@ class PartitionedNetwork:
             found[source] += [
                 Destination(start=start, stop=stop, core=core, gate=gate, gates_needed=needed)
                 for start, stop in merged(slices)
+            ]
+        return found
+
+    def pieces(self, core: int) -> list[CompartmentGroup]:
+        """The groups of a core, cut so that every tile of it covers a piece whole or not at all."""
+        program = self.cores[core]
+        found: list[CompartmentGroup] = []
+        for group in program.groups:
+            bounds = {group.start, group.stop}
+            for tile in program.tiles:
+                if self.projections[tile.projection].target == group.population:
+                    ends = (tile.target_start, tile.target_stop)
+                    bounds |= {end for end in ends if group.start < end < group.stop}
+            cuts = sorted(bounds)
+            found += [
+                CompartmentGroup(population=group.population, start=start, stop=stop)
+                for start, stop in itertools.pairwise(cuts)
             ]
         return found
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from mapping.cost import ActionCounts
 from mapping.errors import ConfigError
@@ -15,17 +16,16 @@ from mapping.ir.placed import Placement
 from mapping.ir.quantized import Int32Array, IntegerRelay, QuantizedNetwork
 from mapping.ir.ranges import LONGEST_SAMPLE
 from mapping.ir.routed import Routing
-from mapping.semantics.fixedpoint import Int64Array
 from mapping.semantics.int_net import run_integer_network
+
+IntArray = npt.NDArray[np.integer[Any]]
 
 ASSUMED_ACTIVITY = 0.1
 """Share of compartments that spike in a step when nothing is known."""
 
 
-def check_payloads(
-    payloads: np.ndarray[tuple[int, ...], np.dtype[np.generic]], population: Input, *, where: str
-) -> Int64Array:
-    """``payloads`` as int64 if they suit ``population``.
+def check_payloads(payloads: npt.NDArray[Any], population: Input, *, where: str) -> IntArray:
+    """``payloads`` if they suit ``population``.
 
     Args:
         payloads: ``(samples, steps, *population.shape)`` integers within the payload range; of an
@@ -74,7 +74,7 @@ def check_payloads(
             remedy="scale the input, or widen the payload range and compile again",
             code="ADL-INP-03",
         )
-    return payloads.astype(np.int64)
+    return payloads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,7 +85,7 @@ class Calibration:
         payloads: ``(samples, steps, *input shape)`` integers.
     """
 
-    payloads: Int64Array
+    payloads: IntArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,31 +1,21 @@
-"""The Numba kernel: one sample after the other, event by event, no Python inside.
-
-The arithmetic is that of :mod:`mapping.semantics.fixedpoint`; this file repeats it on scalars.
-"""
+"""The Numba kernel: one sample after the other, event by event, no Python inside."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from mapping.semantics.fixedpoint import DECAY_UNIT, STATE_LIMIT, STATE_SHIFT
-from simulators.chip.state import (
-    DELTA,
-    LIF,
-    RECTIFIED,
-    RELAY,
-    SIGMA,
-    ChipProgram,
-    Compartments,
-    Int64Array,
-)
+from mapping.ir.quantized import Int32Array
+from simulators.chip.compartments import update_block, wrap32
+from simulators.chip.layout import ChipProgram, Int64Array
+from simulators.chip.state import ChipState
+from simulators.chip.synapses import add_events, deliver_due, wake
 
 COUNTED = (
     "synaptic_op",
-    "compartment_access",
     "compartment_update",
     "spike",
     "axon_out",
@@ -35,10 +25,9 @@ COUNTED = (
     "hop_north_south",
     "host_packet",
 )
-"""Leading axis of the kernel's counts; the order of :class:`mapping.cost.ActionCounts`."""
+"""Last axis of the kernel's counts; the rest of :class:`mapping.cost.ActionCounts` is fixed."""
 (
     _SYNAPTIC_OP,
-    _ACCESS,
     _UPDATE,
     _SPIKE,
     _AXON_OUT,
@@ -50,231 +39,236 @@ COUNTED = (
 ) = range(len(COUNTED))
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def _wrap32(x: Any) -> Any:
-    return np.int64(np.int32(x))
+class Record(NamedTuple):
+    """What a run leaves behind.
 
+    Attributes:
+        binary: ``(samples, steps, LIF and gates)`` spikes, of gates with their sign.
+        graded: ``(samples, steps, relays)`` payloads.
+        states: ``(2, samples, steps, watched)`` u and v of the ``watched`` compartments.
+        watched: their numbers.
+        counts: ``(samples, steps, cores, len(COUNTED))``.
+        busiest_link: ``(samples, steps)`` packets over the link that carries most.
+        link_packets: ``(threads, links)``, all samples and steps together.
+        stop: once it is set, no thread starts another sample.
+    """
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def _shift(x: int, exponent: int) -> int:
-    return x << exponent if exponent > 0 else x >> -exponent
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def _decay(x: int, parts: int) -> int:
-    if x < 0:
-        return -((-x * (DECAY_UNIT - parts)) >> 12)
-    return (x * (DECAY_UNIT - parts)) >> 12
+    binary: npt.NDArray[np.int8]
+    graded: Int32Array
+    states: Int32Array
+    watched: Int32Array
+    counts: Int32Array
+    busiest_link: Int32Array
+    link_packets: Int64Array
+    stop: npt.NDArray[np.int8]
 
 
 @numba.njit(cache=True, nogil=True)
 def run_samples(
     program: ChipProgram,
-    payloads: Int64Array,
+    state: ChipState,
+    payloads: npt.NDArray[np.integer[Any]],
     first: int,
     last: int,
-    spikes: npt.NDArray[np.int32],
-    states: npt.NDArray[np.int32],
-    counts: Int64Array,
-    flow_packets: Int64Array,
-) -> None:
-    """Run samples ``first:last``.
+    reset: bool,
+    thread: int,
+    record: Record,
+) -> int:
+    """Run samples ``first:last``; returns how many it completed.
 
     Args:
         program: the flat program.
-        payloads: ``(samples, steps, inputs)``.
+        state: of this thread's chip.
+        payloads: ``(samples, input steps, inputs)``; the steps that ``record`` has beyond are
+            silent.
         first, last: range of samples.
-        spikes: ``(samples, steps, compartments)``, receives the payloads sent.
-        states: ``(2, samples, steps, compartments)``, receives u and v; with 0 samples nothing
-            is recorded.
-        counts: ``(len(COUNTED), samples, steps, cores)``, incremented.
-        flow_packets: ``(flows,)``, incremented.
+        reset: start every sample at rest, else where the one before ended.
+        thread: row of ``record.link_packets`` to write to.
+        record: receives the results.
     """
-    compartments = program.compartments
-    size = compartments.core.shape[0]
-    steps = payloads.shape[1]
-    record = states.shape[1] > 0
-    memory = np.zeros((4, size), np.int64)
-    inputs = np.zeros((2, size), np.int64)
-    sums = np.zeros(program.sums, np.int64)
-    reached = np.zeros(program.tiles.core.shape[0], np.bool_)
-    conditions = program.conditions.start.shape[0]
-    so_far = np.zeros(program.inputs, np.int64)
-    told = np.zeros((conditions, program.inputs), np.int64)
-    is_open = np.zeros(conditions, np.bool_)
+    steps = record.busiest_link.shape[1]
     for sample in range(first, last):
-        memory[:] = 0
-        sums[:] = 0
-        reached[:] = False
-        so_far[:] = 0
-        told[:] = 0
+        if record.stop[0]:
+            return sample - first
+        if reset:
+            rest(program, state)
         for step in range(steps):
-            _check_conditions(program, memory, is_open)
-            _deliver(program, inputs, sums, reached)
-            here = counts[:, sample, step]
-            for c in range(size):
-                core = compartments.core[c]
-                a, b = _wrap32(inputs[0, c]), _wrap32(inputs[1, c])
-                kind = compartments.kind[c]
-                if kind == LIF:
-                    busy = memory[0, c] != 0 or memory[1, c] != 0
-                    sent = _lif(compartments, memory, c, a)
-                elif kind == RELAY:
-                    busy = False
-                    sent = _relay(compartments, memory, c, a, b)
-                else:
-                    busy = memory[0, c] != 0 or memory[1, c] != 0
-                    sent = _gate(compartments, memory, c, a, b)
-                busy = busy or a != 0 or b != 0 or sent != 0 or compartments.bias[c] != 0
-                here[_ACCESS, core] += 1
-                here[_UPDATE, core] += busy
-                spikes[sample, step, c] = sent
-                if record:
-                    states[0, sample, step, c] = memory[0, c]
-                    states[1, sample, step, c] = memory[1, c]
-                if sent != 0:
-                    here[_SPIKE, core] += 1
-                    source = program.inputs + c
-                    _send(program, source, sent, -1, sums, reached, here, flow_packets)
-            for source in range(program.inputs):
-                payload = payloads[sample, step, source]
-                if payload != 0:
-                    _send(program, source, payload, -1, sums, reached, here, flow_packets)
-                if program.delta:
-                    so_far[source] = _wrap32(so_far[source] + payload)
-                else:
-                    so_far[source] = payload
-                for condition in range(conditions):
-                    wanted = so_far[source] if is_open[condition] else np.int64(0)
-                    payload = _wrap32(wanted - told[condition, source])
-                    if payload != 0:
-                        _send(
-                            program, source, payload, condition, sums, reached, here, flow_packets
-                        )
-                    if program.delta:
-                        told[condition, source] = wanted
+            _run_step(program, state, payloads, sample, step, thread, record)
+    return last - first
 
 
 @numba.njit(cache=True, nogil=True)
-def _lif(compartments: Compartments, memory: Int64Array, c: int, a: int) -> int:
-    """Update a LIF compartment, whose memory is u, v; returns its spike."""
-    current = _wrap32(_decay(memory[0, c], compartments.decay_one[c]) + _wrap32(a << STATE_SHIFT))
-    if current > STATE_LIMIT:
-        current -= 2 * STATE_LIMIT
-    elif current <= -STATE_LIMIT:
-        current += 2 * STATE_LIMIT
-    voltage = _wrap32(
-        _decay(memory[1, c], compartments.decay_two[c]) + current + compartments.bias[c]
-    )
-    voltage = min(max(voltage, -STATE_LIMIT + 1), STATE_LIMIT - 1)
-    memory[0, c] = current
-    if voltage > compartments.threshold[c]:
-        memory[1, c] = 0
-        return 1
-    memory[1, c] = voltage
-    return 0
+def rest(program: ChipProgram, state: ChipState) -> None:
+    """Put the chip to rest: everything is zero, and only what never sleeps is awake."""
+    state.memory[:] = 0
+    state.inputs[:] = 0
+    state.sums[:] = 0
+    state.flags[:] = False
+    state.reached[:] = False
+    state.due_count[:] = 0
+    state.so_far[:] = 0
+    state.told[:] = 0
+    state.clock[:] = 0
+    state.awake[:] = False
+    for block in range(program.blocks.core.shape[0]):
+        if program.blocks.always[block]:
+            wake(state, block)
 
 
 @numba.njit(cache=True, nogil=True)
-def _relay(compartments: Compartments, memory: Int64Array, c: int, a: int, b: int) -> Any:
-    """Update a relay, whose memory is z, gates on, what its target holds; returns its payload."""
-    flags = compartments.flags[c]
-    z = memory[0, c] if flags & SIGMA else np.int64(0)
-    z = _wrap32(z + a + compartments.bias[c])
-    memory[0, c] = z
-    memory[1, c] = _wrap32(memory[1, c] + b)
-    x = max(z, np.int64(0)) if flags & RECTIFIED else z
-    if memory[1, c] < compartments.setting[c]:
-        x = np.int64(0)
-    x = _wrap32(x - memory[2, c])
-    if abs(x) <= compartments.threshold[c]:
-        return 0
-    if flags & DELTA:
-        memory[2, c] = _wrap32(memory[2, c] + x)
-    return x
-
-
-@numba.njit(cache=True, nogil=True)
-def _gate(compartments: Compartments, memory: Int64Array, c: int, a: int, b: int) -> Any:
-    """Update a gate, whose memory is gain, trace, trace last seen, on; returns how on changed."""
-    gain = _wrap32(_decay(memory[0, c], compartments.decay_one[c]) + a)
-    memory[0, c] = min(max(gain, -STATE_LIMIT + 1), STATE_LIMIT - 1)
-    memory[1, c] = _wrap32(_decay(memory[1, c], compartments.decay_two[c]) + b)
-    moved = abs(memory[1, c] - memory[2, c])
-    if compartments.setting[c] != 0 and moved <= compartments.setting[c]:
-        return 0
-    memory[2, c] = memory[1, c]
-    on = np.int64(memory[0, c] > compartments.threshold[c])
-    change = on - memory[3, c]
-    memory[3, c] = on
-    return change
-
-
-@numba.njit(cache=True, nogil=True)
-def _check_conditions(
-    program: ChipProgram, memory: Int64Array, is_open: npt.NDArray[np.bool_]
+def _run_step(
+    program: ChipProgram,
+    state: ChipState,
+    payloads: npt.NDArray[np.integer[Any]],
+    sample: int,
+    step: int,
+    thread: int,
+    record: Record,
 ) -> None:
+    here = record.counts[sample, step]
+    conditions = state.is_open.shape[0]
+    if conditions:
+        _check_conditions(program, state)
+    deliver_due(program, state)
+    sent = _update(program, state, here)
+    _note(program, state, sent, sample, step, record)
+    crossed = _send(program, state, sent, -1, 0, here)
+    for c in range(record.watched.shape[0]):
+        record.states[0, sample, step, c] = state.memory[0, record.watched[c]]
+        record.states[1, sample, step, c] = state.memory[1, record.watched[c]]
+    silent = step >= payloads.shape[1]
+    if not silent:
+        own = payloads[sample, step]
+        sent = 0
+        for source in range(own.shape[0]):
+            state.events[sent] = source
+            state.payloads[sent] = np.int32(own[source])
+            sent += own[source] != 0
+        crossed = _send(program, state, sent, -1, crossed, here)
+    if conditions:
+        for source in range(program.inputs):
+            payload = np.int64(0) if silent else np.int64(payloads[sample, step, source])
+            before = state.so_far[source] if program.delta else np.int64(0)
+            state.so_far[source] = wrap32(before + payload)
+        for condition in range(conditions):
+            sent = _held_back(program, state, condition)
+            crossed = _send(program, state, sent, condition, crossed, here)
+    most = np.int32(0)
+    for entry in range(crossed):
+        link = state.crossed[entry]
+        most = max(most, state.loads[link])
+        record.link_packets[thread, link] += state.loads[link]
+        state.loads[link] = 0
+    record.busiest_link[sample, step] = most
+    state.clock[0] += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _update(program: ChipProgram, state: ChipState, here: Int32Array) -> Any:
+    """Update the active blocks; returns the number of events, and keeps who stays active."""
+    blocks = program.blocks
+    sent, kept = 0, 0
+    for entry in range(state.clock[1]):
+        block = state.active[entry]
+        before = sent
+        sent, updated, stays = update_block(program, state, block, sent)
+        here[blocks.core[block], _UPDATE] += updated
+        here[blocks.core[block], _SPIKE] += sent - before
+        if stays or blocks.always[block]:
+            state.active[kept] = block
+            kept += 1
+        else:
+            state.awake[block] = False
+    state.clock[1] = kept
+    return sent
+
+
+@numba.njit(cache=True, nogil=True)
+def _note(
+    program: ChipProgram, state: ChipState, sent: int, sample: int, step: int, record: Record
+) -> None:
+    """Record what compartments send."""
+    for event in range(sent):
+        c = state.events[event] - program.inputs
+        place = program.compartments.place[c]
+        if program.compartments.graded[c]:
+            record.graded[sample, step, place] = state.payloads[event]
+        else:
+            record.binary[sample, step, place] = state.payloads[event]
+
+
+@numba.njit(cache=True, nogil=True)
+def _check_conditions(program: ChipProgram, state: ChipState) -> None:
     """Which conditions hold: all their gates were on in the step before."""
-    for condition in range(is_open.shape[0]):
-        is_open[condition] = True
-        for c in range(program.conditions.start[condition], program.conditions.stop[condition]):
-            is_open[condition] = is_open[condition] and memory[3, c] != 0
+    for condition in range(state.is_open.shape[0]):
+        state.is_open[condition] = True
+        for entry in range(
+            program.conditions.start[condition], program.conditions.start[condition + 1]
+        ):
+            on = state.memory[3, program.conditions.gates[entry]] != 0
+            state.is_open[condition] = state.is_open[condition] and on
 
 
 @numba.njit(cache=True, nogil=True)
-def _deliver(
-    program: ChipProgram, inputs: Int64Array, sums: Int64Array, reached: npt.NDArray[np.bool_]
-) -> None:
-    """Turn the complete synaptic sums of the last step into signal and control ``inputs``."""
-    tiles = program.tiles
-    inputs[:] = 0
-    for tile in range(reached.shape[0]):
-        if reached[tile]:
-            reached[tile] = False
-            target, offset = tiles.target[tile], tiles.sums[tile]
-            port = np.int64(tiles.control[tile])
-            for row in range(tiles.rows[tile]):
-                total = _wrap32(sums[offset + row])
-                sums[offset + row] = 0
-                inputs[port, target + row] += _wrap32(_shift(total, tiles.exponent[tile]))
+def _held_back(program: ChipProgram, state: ChipState, condition: int) -> Any:
+    """Make events of what the host sends under ``condition``; returns their number."""
+    sent = 0
+    for source in range(program.inputs):
+        wanted = state.so_far[source] if state.is_open[condition] else np.int64(0)
+        payload = wrap32(wanted - state.told[condition, source])
+        if program.delta:
+            state.told[condition, source] = wanted
+        if payload != 0:
+            state.events[sent] = source
+            state.payloads[sent] = payload
+            sent += 1
+    return sent
 
 
 @numba.njit(cache=True, nogil=True)
 def _send(
     program: ChipProgram,
-    source: int,
-    payload: int,
+    state: ChipState,
+    sent: int,
     condition: int,
-    sums: Int64Array,
-    reached: npt.NDArray[np.bool_],
-    here: Int64Array,
-    flow_packets: Int64Array,
-) -> None:
-    """Carry one spike to every tile that reads it under ``condition``, and count what it takes."""
-    tiles, fanout, flows = program.tiles, program.fanout, program.flows
-    for entry in range(fanout.tile_start[source], fanout.tile_start[source + 1]):
-        tile = fanout.tiles[entry]
-        if tiles.condition[tile] != condition:
-            continue
-        rows = tiles.rows[tile]
-        weight = (payload if tiles.graded[tile] else 1) << tiles.weight_shift[tile]
-        start = tiles.weights_start[tile] + np.int64(source - tiles.source[tile]) * rows
-        offset = tiles.sums[tile]
-        for row in range(rows):
-            sums[offset + row] += weight * tiles.weights[start + row]
-        reached[tile] = True
-        here[_SYNAPTIC_OP, tiles.core[tile]] += rows
-    for entry in range(fanout.flow_start[source], fanout.flow_start[source + 1]):
-        if fanout.condition[entry] != condition:
-            continue
-        flow = fanout.flows[entry]
-        charged = flows.charged[flow]
-        flow_packets[flow] += 1
-        here[_AXON_IN, charged] += flows.target[flow] >= 0
-        here[_EAST_WEST, charged] += flows.east_west[flow]
-        here[_NORTH_SOUTH, charged] += flows.north_south[flow]
-        if flows.source[flow] < 0:
-            here[_HOST_PACKET, charged] += 1
-        else:
-            here[_AXON_OUT, flows.source[flow]] += 1
-            here[_WITHIN_TILE, charged] += flows.local[flow]
+    crossed: int,
+    here: Int32Array,
+) -> Any:
+    """Carry the events to every section that reads them under ``condition``, and count it.
+
+    Returns:
+        How many links have carried packets in this step; there were ``crossed`` before.
+    """
+    classes, sections, flows = program.classes, program.sections, program.flows
+    first = 0
+    while first < sent:
+        number = program.source_class[state.events[first]]
+        last = first + 1
+        while last < sent and program.source_class[state.events[last]] == number:
+            last += 1
+        for entry in range(classes.section_start[number], classes.section_start[number + 1]):
+            section = classes.sections[entry]
+            if sections.condition[section] == condition:
+                ops = add_events(program, state, section, first, last)
+                here[sections.core[section], _SYNAPTIC_OP] += ops
+        for entry in range(classes.flow_start[number], classes.flow_start[number + 1]):
+            if classes.condition[entry] != condition:
+                continue
+            flow, packets = classes.flows[entry], last - first
+            charged = here[flows.charged[flow]]
+            charged[_AXON_IN] += packets * (flows.target[flow] >= 0)
+            charged[_EAST_WEST] += packets * flows.east_west[flow]
+            charged[_NORTH_SOUTH] += packets * flows.north_south[flow]
+            if flows.source[flow] < 0:
+                charged[_HOST_PACKET] += packets
+            else:
+                here[flows.source[flow], _AXON_OUT] += packets
+                charged[_WITHIN_TILE] += packets * flows.local[flow]
+            for hop in range(flows.link_start[flow], flows.link_start[flow + 1]):
+                link = flows.links[hop]
+                if state.loads[link] == 0:
+                    state.crossed[crossed] = link
+                    crossed += 1
+                state.loads[link] += packets
+        first = last
+    return crossed

@@ -28,7 +28,7 @@ def run_lava(run: Run) -> ExecutionTrace:
         "simulators.lava.run:execute",
         {
             "artifact": run.artifact,
-            "payloads": run.payloads,
+            "payloads": run.padded(),
             "probe": run.probe,
             "price": run.price,
         },

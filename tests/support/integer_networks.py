@@ -46,6 +46,7 @@ class Case:
         return Run(
             artifact=self.artifact,
             payloads=self.payloads,
+            steps=self.payloads.shape[1],
             probe=probe,
             price=self.price,
             deadline_s=90.0,
