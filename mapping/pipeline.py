@@ -10,6 +10,8 @@ from hashlib import sha256
 from importlib.metadata import version
 from typing import ParamSpec, TypeVar
 
+import numpy as np
+
 from mapping.artifact.schema import Artifact, Origin
 from mapping.budget import priced_energies
 from mapping.errors import DesignRuleError
@@ -150,7 +152,9 @@ def _origin(
         network_sha256=fingerprint(network),
         chip_sha256=sha256(json.dumps(target_data(chip), sort_keys=True).encode()).hexdigest(),
         calibration_sha256=(
-            sha256(calibration.payloads.tobytes()).hexdigest() if calibration else ""
+            sha256(calibration.payloads.astype(np.int64).tobytes()).hexdigest()
+            if calibration
+            else ""
         ),
         stages=tuple(name for name, _ in stages.log),
     )

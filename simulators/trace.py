@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -115,9 +116,9 @@ class ExecutionTrace:
     output: str
     seconds: float
     price: float
-    spikes: dict[str, IntArray]
-    u: dict[str, IntArray]
-    v: dict[str, IntArray]
+    spikes: Mapping[str, IntArray]
+    u: Mapping[str, IntArray]
+    v: Mapping[str, IntArray]
     counts: ActionCounts | None = None
     link_packets: IntArray | None = None
     busiest_link: IntArray | None = None
@@ -140,10 +141,10 @@ class ExecutionTrace:
     def cut(self, samples: int) -> ExecutionTrace:
         """This trace of one long sample as that of ``samples`` short ones after each other."""
 
-        def short(values: IntArray) -> IntArray:
+        def short(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
             return values.reshape(samples, -1, *values.shape[2:])
 
-        def all_short(values: dict[str, IntArray]) -> dict[str, IntArray]:
+        def all_short(values: Mapping[str, IntArray]) -> dict[str, IntArray]:
             return {name: short(steps) for name, steps in values.items()}
 
         counts, busiest = self.counts, self.busiest_link

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from mapping.ir.network import FloatArray, Gate, Input, Li, Lif, LowRank, Network, Relay
 from mapping.passes.realise_factors import realise_factors
-from mapping.semantics.fixedpoint import Int64Array
 
 
 def run_float_network(
-    network: Network, payloads: Int64Array, *, price: float = 0.0
+    network: Network, payloads: npt.NDArray[np.integer[Any]], *, price: float = 0.0
 ) -> dict[str, FloatArray]:
     """Run ``network`` from zero state.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,7 @@ class IntegerTrace:
 
 
 def run_integer_network(
-    network: QuantizedNetwork, payloads: Int64Array, *, price: float = 0.0
+    network: QuantizedNetwork, payloads: npt.NDArray[np.integer[Any]], *, price: float = 0.0
 ) -> IntegerTrace:
     """Run ``network`` from zero state.
 

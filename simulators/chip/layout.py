@@ -45,165 +45,158 @@ RECTIFIED, SIGMA, DELTA = 1, 2, 4
 """Flags of relays."""
 DENSE, SPARSE, CONV = range(3)
 """Forms of sections."""
-_WIDTH = {
-    "inputs": (3,),
-    "outputs": (3,),
-    "kernel": (2,),
-    "stride": (2,),
-    "padding": (2,),
-    "dilation": (2,),
-}
-"""Numbers per convolution in the fields of :class:`Convolutions` that have several."""
 
+Table = npt.NDArray[np.void]
 
-class Blocks(NamedTuple):
-    """One entry per block: compartments ``start:stop`` of one kind on one core.
+BLOCK_ENTRY = np.dtype(
+    [
+        ("start", np.int32),
+        ("stop", np.int32),
+        ("core", np.int32),
+        ("kind", np.int32),
+        ("decay_one", np.int64),
+        ("decay_two", np.int64),
+        ("flags", np.int32),
+        ("always", np.bool_),
+    ]
+)
+"""A block: compartments ``start:stop`` of one kind on one core.
 
-    ``decay_one`` and ``decay_two`` are the parts of 4096 that u and v of LIF compartments, or gain
-    and trace of gates, lose per step. ``always`` marks those that are updated in every step.
-    """
+``decay_one`` and ``decay_two`` are the parts of 4096 that u and v of LIF compartments, or gain and
+trace of gates, lose per step. ``always`` marks those that are updated in every step.
+"""
 
-    start: Int32Array
-    stop: Int32Array
-    core: Int32Array
-    kind: Int32Array
-    decay_one: Int64Array
-    decay_two: Int64Array
-    flags: Int32Array
-    always: BoolArray
+SECTION_ENTRY = np.dtype(
+    [
+        ("core", np.int32),
+        ("rows", np.int64),
+        ("target", np.int32),
+        ("first_block", np.int32),
+        ("first_column", np.int32),
+        ("form", np.int32),
+        ("control", np.int32),
+        ("graded", np.bool_),
+        ("weight_shift", np.int32),
+        ("exponent", np.int32),
+        ("condition", np.int32),
+        ("slots", np.int64),
+        ("first_slot", np.int64),
+        ("first_delay", np.int64),
+        ("first_sum", np.int64),
+        ("first_flag", np.int64),
+        ("first_weight", np.int64),
+        ("first_start", np.int64),
+        ("first_entry_row", np.int64),
+        ("convolution", np.int32),
+    ]
+)
+"""A section; its ``rows`` begin at the compartment ``target``.
 
+It has a sum for each row and slot, a slot for each step in which spikes can arrive at once, and a
+flag for each slot and ``BLOCK`` rows that says whether something has been added. The weights of
+column ``c`` are a run of ``rows`` mantissas if it is dense, entries ``starts[first_start + c]`` to
+the next of ``weights`` and ``entry_rows`` if it is sparse, and as :data:`CONVOLUTION_ENTRY` says
+otherwise. ``condition`` is the number of the one under which the host sends, or -1.
+"""
 
-class Compartments(NamedTuple):
-    """One entry per compartment; what a kind has no use for is 0.
+CONVOLUTION_ENTRY = np.dtype(
+    [
+        ("height", np.int32),
+        ("width", np.int32),
+        ("out_height", np.int32),
+        ("out_width", np.int32),
+        ("kernel_y", np.int32),
+        ("kernel_x", np.int32),
+        ("stride_y", np.int32),
+        ("stride_x", np.int32),
+        ("padding_y", np.int32),
+        ("padding_x", np.int32),
+        ("dilation_y", np.int32),
+        ("dilation_x", np.int32),
+        ("in_group", np.int32),
+        ("out_group", np.int32),
+        ("first_channel", np.int32),
+        ("run", np.int32),
+        ("first_position", np.int64),
+    ]
+)
+"""Geometry of a convolutional section.
 
-    ``setting`` holds the gates that a relay needs, or the trace threshold of a gate. ``place`` is
-    where its spikes are recorded, among those that are ``graded``, relays, or the others.
-    """
+Of each output position, numbered from ``first_position`` on, the section holds the channels
+``lowest_channel`` to before ``highest_channel``, in rows from ``position_row`` on. The weights of
+an input channel and kernel place lie together, ``run`` of them, from the first channel of the group
+on that the section holds.
+"""
 
-    threshold: Int32Array
-    bias: Int32Array
-    setting: Int32Array
-    place: Int32Array
-    graded: BoolArray
+FLOW_ENTRY = np.dtype(
+    [
+        ("source", np.int32),
+        ("target", np.int32),
+        ("charged", np.int32),
+        ("east_west", np.int32),
+        ("north_south", np.int32),
+        ("local", np.bool_),
+        ("first_link", np.int32),
+        ("end_link", np.int32),
+    ]
+)
+"""A flow: its ends (-1 is the host), hops, whether it stays in a tile, and its ``links``.
 
-
-class Sections(NamedTuple):
-    """One entry per section; its ``rows`` begin at the compartment ``target``.
-
-    It has a sum for each row and slot, a slot for each step in which spikes can arrive at once,
-    and a flag for each slot and ``BLOCK`` rows that says whether something has been added. The
-    weights of column ``c`` are a run of ``rows`` mantissas if it is dense, entries
-    ``starts[first_start + c]`` to the next of ``weights`` and ``entry_rows`` if it is sparse, and
-    as :class:`Convolutions` says otherwise. ``condition`` is the number of the one under which the
-    host sends, or -1.
-    """
-
-    core: Int32Array
-    rows: Int32Array
-    target: Int32Array
-    first_block: Int32Array
-    first_column: Int32Array
-    form: Int32Array
-    control: Int32Array
-    graded: BoolArray
-    weight_shift: Int32Array
-    exponent: Int32Array
-    condition: Int32Array
-    slots: Int32Array
-    first_slot: Int32Array
-    first_delay: Int64Array
-    sums: Int64Array
-    flags: Int64Array
-    first_weight: Int64Array
-    first_start: Int64Array
-    first_entry_row: Int64Array
-    convolution: Int32Array
-
-
-class Convolutions(NamedTuple):
-    """One entry per convolutional section.
-
-    Of each output position, numbered from ``first_position`` on, the section holds the channels
-    ``lowest`` to before ``highest``, in rows from ``row`` on. The weights of an input channel and
-    kernel place lie together, ``width`` of them, from the first channel of the group on that the
-    section holds.
-    """
-
-    inputs: Int32Array
-    outputs: Int32Array
-    kernel: Int32Array
-    stride: Int32Array
-    padding: Int32Array
-    dilation: Int32Array
-    in_group: Int32Array
-    out_group: Int32Array
-    first_channel: Int32Array
-    width: Int32Array
-    first_position: Int64Array
-    lowest: Int32Array
-    highest: Int32Array
-    row: Int32Array
-
-
-class Classes(NamedTuple):
-    """Per class: the sections that its sources reach, and the flows that carry their packets.
-
-    Both are CSR lists; ``condition`` goes with ``flows`` and is that of :class:`Sections`.
-    """
-
-    section_start: Int32Array
-    sections: Int32Array
-    flow_start: Int32Array
-    flows: Int32Array
-    condition: Int32Array
-
-
-class Flows(NamedTuple):
-    """One entry per flow: its ends (-1 is the host), hops, and whether it stays in a tile.
-
-    ``charged`` is the core to which the network's work belongs; flow ``f`` takes
-    ``links[link_start[f]:link_start[f + 1]]``.
-    """
-
-    source: Int32Array
-    target: Int32Array
-    charged: Int32Array
-    east_west: Int32Array
-    north_south: Int32Array
-    local: BoolArray
-    link_start: Int32Array
-    links: Int32Array
-
-
-class Conditions(NamedTuple):
-    """CSR list of the gates, as compartments, that must be on for each condition of the host."""
-
-    start: Int32Array
-    gates: Int32Array
+``charged`` is the core to which the network's work belongs.
+"""
 
 
 class ChipProgram(NamedTuple):
     """A whole program; ``inputs`` sources precede the compartments.
 
-    ``delta`` says that the input is coded by changes. ``source_class`` and ``source_column`` have
-    an entry per source: its class, and its number within its population.
+    Attributes:
+        inputs, cores: their numbers.
+        delta: whether the input is coded by changes.
+        blocks, sections, convolutions, flows: tables of the entries above.
+        threshold, bias: of each compartment; setting: the gates that a relay needs, or the trace
+            threshold of a gate.
+        place: where the spikes of a compartment are recorded, among those that are ``graded``,
+            relays, or the others.
+        source_class, source_column: of each source its class and its number in its population.
+        class_section_start, class_sections: CSR list of the sections that a class reaches.
+        class_flow_start, class_flows, class_condition: CSR list of the flows that carry its
+            packets, each under the condition of the host that :data:`SECTION_ENTRY` explains.
+        condition_start, condition_gates: CSR list of the gates, as compartments, that must be on
+            for each condition.
+        links: of all flows.
+        weights: mantissas of all sections; starts, entry_rows: of sparse ones.
+        lowest_channel, highest_channel, position_row: of convolutional ones.
+        delays: axonal delays of the columns of sections that have any.
     """
 
     inputs: int
     cores: int
     delta: bool
-    conditions: Conditions
-    blocks: Blocks
-    compartments: Compartments
-    sections: Sections
-    convolutions: Convolutions
-    classes: Classes
-    flows: Flows
+    blocks: Table
+    sections: Table
+    convolutions: Table
+    flows: Table
+    threshold: Int32Array
+    bias: Int32Array
+    setting: Int32Array
+    place: Int32Array
+    graded: BoolArray
     source_class: Int32Array
     source_column: Int32Array
+    class_section_start: Int32Array
+    class_sections: Int32Array
+    class_flow_start: Int32Array
+    class_flows: Int32Array
+    class_condition: Int32Array
+    condition_start: Int32Array
+    condition_gates: Int32Array
+    links: Int32Array
     weights: Int8Array
     starts: Int64Array
     entry_rows: Int32Array
+    lowest_channel: Int32Array
+    highest_channel: Int32Array
+    position_row: Int32Array
     delays: npt.NDArray[np.uint8]
 
 
@@ -227,8 +220,16 @@ class Layout:
     def weight_bytes(self) -> int:
         """Memory that synapses take [B]."""
         program = self.program
-        tables = (program.weights, program.starts, program.entry_rows, program.delays)
-        return sum(int(table.nbytes) for table in (*tables, *program.convolutions))
+        tables = (
+            program.weights,
+            program.starts,
+            program.entry_rows,
+            program.delays,
+            program.lowest_channel,
+            program.highest_channel,
+            program.position_row,
+        )
+        return sum(int(table.nbytes) for table in tables)
 
 
 def lay_out(artifact: Artifact, price: float) -> Layout:
@@ -241,29 +242,33 @@ def lay_out(artifact: Artifact, price: float) -> Layout:
     numbers = _numbers(partitioned, pieces)
     places = _places(partitioned)
     builder = _Sections(partitioned=partitioned, pieces=pieces, conditions=numbers_of)
-    sections, convolutions = builder.build()
-    classes, source_class = _classes(artifact, builder.reads, numbers, numbers_of)
+    builder.collect()
     own = partitioned.input
     columns = np.zeros(own.size + sum(n.size for n in numbers.values()), np.int32)
     columns[: own.size] = np.arange(own.size)
     for number in numbers.values():
         columns[own.size + number] = np.arange(number.size)
+    condition_start, condition_gates = _csr(numbers[gate][:needed] for gate, needed in conditions)
     program = ChipProgram(
         inputs=own.size,
         cores=len(partitioned.cores),
         delta=own.delta,
-        conditions=Conditions(*_csr(numbers[gate][:needed] for gate, needed in conditions)),
         blocks=_blocks(partitioned, pieces),
-        compartments=_compartments(partitioned, numbers, places, price),
-        sections=sections,
-        convolutions=convolutions,
-        classes=classes,
+        sections=_table(builder.rows, SECTION_ENTRY),
+        convolutions=_table(builder.convolutions, CONVOLUTION_ENTRY),
         flows=_flows(artifact),
-        source_class=source_class,
+        **_compartments(partitioned, numbers, places, price),
+        **_classes(artifact, builder.reads, numbers, numbers_of),
         source_column=columns,
+        condition_start=condition_start,
+        condition_gates=condition_gates,
+        links=artifact.routing.links,
         weights=_joined(builder.weights, np.int8),
         starts=_joined(builder.starts, np.int64),
         entry_rows=_joined(builder.entry_rows, np.int32),
+        lowest_channel=_joined(builder.lowest, np.int32),
+        highest_channel=_joined(builder.highest, np.int32),
+        position_row=_joined(builder.position_rows, np.int32),
         delays=_joined(builder.delays, np.uint8),
     )
     per_core = np.array([program.compartments for program in partitioned.cores], np.int64)
@@ -326,7 +331,7 @@ def _places(partitioned: PartitionedNetwork) -> dict[str, slice]:
     return places
 
 
-def _blocks(partitioned: PartitionedNetwork, pieces: list[_Piece]) -> Blocks:
+def _blocks(partitioned: PartitionedNetwork, pieces: list[_Piece]) -> Table:
     rows: list[tuple[int, ...]] = []
     for piece in pieces:
         population = partitioned.population(piece.group.population)
@@ -336,13 +341,7 @@ def _blocks(partitioned: PartitionedNetwork, pieces: list[_Piece]) -> Blocks:
             rows.append(
                 (piece.first + start, piece.first + stop, piece.core, *_of_kind(population, own))
             )
-    table = np.array(rows, np.int64).reshape(-1, len(Blocks._fields)).T
-    return Blocks(
-        *(table[:4].astype(np.int32)),
-        *np.ascontiguousarray(table[4:6]),
-        table[6].astype(np.int32),
-        table[7].astype(np.bool_),
-    )
+    return np.array(rows, BLOCK_ENTRY)
 
 
 def _of_kind(population: IntegerPopulation, own: Int64Array) -> tuple[int, int, int, int, int]:
@@ -368,26 +367,29 @@ def _compartments(
     numbers: dict[str, Int32Array],
     places: dict[str, slice],
     price: float,
-) -> Compartments:
+) -> dict[str, npt.NDArray[Any]]:
+    """The fields of the program that have an entry per compartment."""
     total = sum(own.size for own in numbers.values())
-    table = Compartments(*np.zeros((4, total), np.int32), np.zeros(total, np.bool_))
+    fields = ("threshold", "bias", "setting", "place")
+    table: dict[str, npt.NDArray[Any]] = {name: np.zeros(total, np.int32) for name in fields}
+    table["graded"] = np.zeros(total, np.bool_)
     for population in partitioned.populations:
         if isinstance(population, Input):
             continue
         own = numbers[population.name]
-        table.place[own] = np.arange(own.size) + places[population.name].start
+        table["place"][own] = np.arange(own.size) + places[population.name].start
         match population:
             case IntegerLif():
-                table.threshold[own] = population.threshold << STATE_SHIFT
-                table.bias[own] = population.bias_mantissa << population.bias_exponent
+                table["threshold"][own] = population.threshold << STATE_SHIFT
+                table["bias"][own] = population.bias_mantissa << population.bias_exponent
             case IntegerRelay():
-                table.threshold[own] = population.threshold
-                table.bias[own] = population.bias
-                table.setting[own] = population.needed
-                table.graded[own] = True
+                table["threshold"][own] = population.threshold
+                table["bias"][own] = population.bias
+                table["setting"][own] = population.needed
+                table["graded"][own] = True
             case IntegerGate():
-                table.threshold[own] = population.thresholds(price)
-                table.setting[own] = population.trace_threshold
+                table["threshold"][own] = population.thresholds(price)
+                table["setting"][own] = population.trace_threshold
     return table
 
 
@@ -404,10 +406,14 @@ class _Sections:
     starts: list[Int64Array] = field(default_factory=list)
     entry_rows: list[Int32Array] = field(default_factory=list)
     delays: list[npt.NDArray[np.uint8]] = field(default_factory=list)
-    convolutions: list[dict[str, npt.ArrayLike]] = field(default_factory=list)
+    convolutions: list[dict[str, int]] = field(default_factory=list)
+    lowest: list[Int64Array] = field(default_factory=list)
+    highest: list[Int64Array] = field(default_factory=list)
+    position_rows: list[Int64Array] = field(default_factory=list)
     ends: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
-    def build(self) -> tuple[Sections, Convolutions]:
+    def collect(self) -> None:
+        """Add a section for every piece that a tile ends on."""
         by_core: dict[tuple[int, str], list[_Piece]] = defaultdict(list)
         for piece in self.pieces:
             by_core[piece.core, piece.group.population].append(piece)
@@ -419,11 +425,6 @@ class _Sections:
                         first = piece.group.start - tile.target_start
                         part = tile.synapses.rows(first, first + piece.group.size)
                         self._add(spec, piece, part)
-        table = {
-            name: np.array([row[name] for row in self.rows], _dtype(Sections, name))
-            for name in Sections._fields
-        }
-        return Sections(**table), self._convolutions()
 
     def _add(self, spec: ProjectionSpec, piece: _Piece, synapses: Synapses) -> None:
         rows, slots = piece.group.size, 1 + spec.longest_delay
@@ -442,8 +443,8 @@ class _Sections:
             "slots": slots,
             "first_slot": self._take("slots", slots),
             "first_delay": -1,
-            "sums": self._take("sums", slots * rows),
-            "flags": self._take("flags", slots * blocks),
+            "first_sum": self._take("sums", slots * rows),
+            "first_flag": self._take("flags", slots * blocks),
             "first_start": 0,
             "first_entry_row": 0,
             "convolution": -1,
@@ -482,50 +483,38 @@ class _Sections:
         conv = synapses.conv
         first, last = conv.channels(synapses.start, synapses.stop)
         in_group, out_group = conv.inputs[0] // conv.groups, conv.out_channels // conv.groups
-        width = min(out_group, last - first)
+        run = min(out_group, last - first)
         position = np.arange(conv.plane)
         lowest = -((position - synapses.start) // conv.plane)
         highest = -((position - synapses.stop) // conv.plane)
         counts = highest - lowest
         self.convolutions.append(
             {
-                "inputs": conv.inputs,
-                "outputs": conv.outputs,
-                "kernel": conv.kernel,
-                "stride": conv.stride,
-                "padding": conv.padding,
-                "dilation": conv.dilation,
                 "in_group": in_group,
                 "out_group": out_group,
                 "first_channel": first,
-                "width": width,
+                "run": run,
                 "first_position": self._take("positions", conv.plane),
-                "lowest": lowest,
-                "highest": highest,
-                "row": np.cumsum(counts) - counts,
             }
+            | _named(("height", "width"), conv.inputs[1:])
+            | _named(("out_height", "out_width"), conv.outputs[1:])
+            | _named(("kernel_y", "kernel_x"), conv.kernel)
+            | _named(("stride_y", "stride_x"), conv.stride)
+            | _named(("padding_y", "padding_x"), conv.padding)
+            | _named(("dilation_y", "dilation_x"), conv.dilation)
         )
-        return _channels_last(synapses, conv, first, last, width)
-
-    def _convolutions(self) -> Convolutions:
-        joined = ("lowest", "highest", "row")
-        table: dict[str, npt.NDArray[np.generic]] = {}
-        for name in Convolutions._fields:
-            values = [conv[name] for conv in self.convolutions]
-            dtype = _dtype(Convolutions, name)
-            if name in joined:
-                table[name] = _joined([np.asarray(v) for v in values], dtype)
-            else:
-                table[name] = np.array(values, dtype).reshape(-1, *_WIDTH.get(name, ()))
-        return Convolutions(**table)  # type: ignore[arg-type]
+        self.lowest.append(lowest)
+        self.highest.append(highest)
+        self.position_rows.append(np.cumsum(counts) - counts)
+        return _channels_last(synapses, conv, first, last, run)
 
 
 def _channels_last(
-    synapses: ConvSynapses, conv: ConvShape, first: int, last: int, width: int
+    synapses: ConvSynapses, conv: ConvShape, first: int, last: int, run: int
 ) -> Int8Array:
-    """``(input channels, *kernel, width)`` mantissas, flat."""
+    """``(input channels, *kernel, run)`` mantissas, flat."""
     in_group, out_group = conv.inputs[0] // conv.groups, conv.out_channels // conv.groups
-    weights = np.zeros((conv.inputs[0], *conv.kernel, width), np.int8)
+    weights = np.zeros((conv.inputs[0], *conv.kernel, run), np.int8)
     for group in range(conv.groups):
         low, high = max(first, group * out_group), min(last, (group + 1) * out_group)
         if low < high:
@@ -535,20 +524,16 @@ def _channels_last(
     return weights.ravel()
 
 
-def _flows(artifact: Artifact) -> Flows:
+def _flows(artifact: Artifact) -> Table:
     routing, placement = artifact.routing, artifact.placement
     east_west, north_south = routing.hops()
-    local = [placement.same_tile(source, target) for source, target in routing.pairs()]
-    return Flows(
-        source=routing.source,
-        target=routing.target,
-        charged=routing.charged,
-        east_west=east_west,
-        north_south=north_south,
-        local=np.array(local, np.bool_),
-        link_start=routing.offsets,
-        links=routing.links,
-    )
+    table = np.zeros(routing.flows, FLOW_ENTRY)
+    table["source"], table["target"] = routing.source, routing.target
+    table["charged"] = routing.charged
+    table["east_west"], table["north_south"] = east_west, north_south
+    table["local"] = [placement.same_tile(source, target) for source, target in routing.pairs()]
+    table["first_link"], table["end_link"] = routing.offsets[:-1], routing.offsets[1:]
+    return table
 
 
 def _classes(
@@ -556,8 +541,8 @@ def _classes(
     reads: list[tuple[str, int, int]],
     numbers: dict[str, Int32Array],
     conditions: dict[tuple[str, int], int],
-) -> tuple[Classes, Int32Array]:
-    """The classes, and the class of every source."""
+) -> dict[str, npt.NDArray[Any]]:
+    """The fields of the program that tell of classes."""
     partitioned = artifact.partitioned
     listeners: dict[str, list[int]] = defaultdict(list)
     for section, (source, _, _) in enumerate(reads):
@@ -590,11 +575,17 @@ def _classes(
             else:
                 source_class[partitioned.input.size + numbers[name][start:stop]] = number
     keys: list[tuple[tuple[int, ...], tuple[tuple[int, int], ...]]] = list(known)  # type: ignore[arg-type]
-    return Classes(
-        *_csr(sections for sections, _ in keys),
-        *_csr([flow for flow, _ in entries] for _, entries in keys),
-        np.array([condition for _, entries in keys for _, condition in entries], np.int32),
-    ), source_class
+    section_start, sections_of = _csr(sections for sections, _ in keys)
+    flow_start, flows = _csr([flow for flow, _ in entries] for _, entries in keys)
+    conditions_of = [condition for _, entries in keys for _, condition in entries]
+    return {
+        "source_class": source_class,
+        "class_section_start": section_start,
+        "class_sections": sections_of,
+        "class_flow_start": flow_start,
+        "class_flows": flows,
+        "class_condition": np.array(conditions_of, np.int32),
+    }
 
 
 def _covering(destinations: list[Destination], start: int, stop: int) -> list[Destination]:
@@ -607,10 +598,12 @@ def _csr(lists: Iterable[Iterable[int]]) -> tuple[Int32Array, Int32Array]:
     return starts, np.array([item for entries in items for item in entries], np.int32)
 
 
-def _dtype(table: type, name: str) -> npt.DTypeLike:
-    """The element type that ``table`` declares for its field ``name``."""
-    declared = str(table.__annotations__[name])
-    return {"Int64Array": np.int64, "BoolArray": np.bool_}.get(declared, np.int32)
+def _table(rows: list[dict[str, int]], entry: np.dtype[np.void]) -> Table:
+    return np.array([tuple(row[name] for name in entry.names or ()) for row in rows], entry)
+
+
+def _named(names: Iterable[str], values: Iterable[int]) -> dict[str, int]:
+    return dict(zip(names, values, strict=True))
 
 
 def _joined(parts: Sequence[npt.NDArray[Any]], dtype: npt.DTypeLike) -> npt.NDArray[Any]:

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from mapping.artifact.schema import Artifact
 from mapping.cost import ActionCounts
-from mapping.ir.quantized import Int32Array, IntegerLif
+from mapping.ir.quantized import IntegerLif
 from mapping.ir.traffic import IntArray
-from simulators.chip.layout import Int64Array, Layout, lay_out
+from simulators.chip.layout import Layout, lay_out
 from simulators.chip.state import new_state
 from simulators.chip.step import COUNTED, Record, run_samples
 from simulators.trace import ExecutionTrace, Interrupted
@@ -56,7 +56,7 @@ def run_chip(run: Run) -> ExecutionTrace:
     return trace
 
 
-def compact(payloads: IntArray) -> npt.NDArray[np.int8] | Int64Array:
+def compact(payloads: IntArray) -> IntArray:
     """``payloads`` as int8 where they fit, which the kernel scans eight times as fast."""
     kind = payloads.dtype
     if kind == np.int8:
@@ -79,13 +79,13 @@ def new_record(
     artifact: Artifact, layout: Layout, watched: list[str], samples: int, steps: int, threads: int
 ) -> Record:
     """An empty record."""
-    compartments = layout.program.compartments
-    relays = int(compartments.graded.sum())
+    graded = layout.program.graded
+    relays = int(graded.sum())
     numbers = [layout.numbers[name] for name in watched]
     numbers = [np.zeros(0, np.int32), *numbers]
     size = sum(own.size for own in numbers)
     return Record(
-        binary=np.zeros((samples, steps, compartments.graded.size - relays), np.int8),
+        binary=np.zeros((samples, steps, graded.size - relays), np.int8),
         graded=np.zeros((samples, steps, relays), np.int32),
         states=np.zeros((2, samples, steps, size), np.int32),
         watched=np.concatenate(numbers).astype(np.int32),
@@ -113,14 +113,14 @@ def to_trace(
     probe: tuple[str, ...],
 ) -> ExecutionTrace:
     """The first ``samples`` samples of ``record``."""
-    graded = layout.program.compartments.graded
+    graded = layout.program.graded
     spikes: dict[str, IntArray] = {}
     for name, place in layout.places.items():
         source = record.graded if graded[layout.numbers[name][0]] else record.binary
         spikes[name] = source[:samples, :, place]
     sizes = [layout.numbers[name].size for name in watched]
     ends = np.cumsum([0, *sizes])
-    states: list[dict[str, Int32Array]] = [
+    states: list[dict[str, IntArray]] = [
         {
             name: record.states[row, :samples, :, start:stop]
             for name, start, stop in zip(watched, ends, ends[1:], strict=False)

@@ -51,12 +51,11 @@ class ChipState(NamedTuple):
 
 def new_state(program: ChipProgram, links: int) -> ChipState:
     """The state of a chip at rest, for a mesh of so many ``links``."""
-    size, sections = program.compartments.bias.size, program.sections.core.size
-    slots = program.sections.slots
+    size, sections = program.bias.size, program.sections.size
+    rows, slots = program.sections["rows"], program.sections["slots"]
     ring = int(slots.max(initial=1))
-    rows = program.sections.rows.astype(np.int64)
-    conditions = program.conditions.start.size - 1
-    blocks = program.blocks.core.size
+    conditions = program.condition_start.size - 1
+    blocks = program.blocks.size
     sources = max(program.inputs, size)
     return ChipState(
         memory=np.zeros((4, size), np.int32),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from mapping.ir.quantized import Int32Array
 from simulators.chip.compartments import update_block, wrap32
+from simulators.chip.kernel import inlined, kernel
 from simulators.chip.layout import ChipProgram, Int64Array
 from simulators.chip.state import ChipState
 from simulators.chip.synapses import add_events, deliver_due, wake
@@ -63,7 +63,7 @@ class Record(NamedTuple):
     stop: npt.NDArray[np.int8]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def run_samples(
     program: ChipProgram,
     state: ChipState,
@@ -97,7 +97,7 @@ def run_samples(
     return last - first
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def rest(program: ChipProgram, state: ChipState) -> None:
     """Put the chip to rest: everything is zero, and only what never sleeps is awake."""
     state.memory[:] = 0
@@ -110,12 +110,12 @@ def rest(program: ChipProgram, state: ChipState) -> None:
     state.told[:] = 0
     state.clock[:] = 0
     state.awake[:] = False
-    for block in range(program.blocks.core.shape[0]):
-        if program.blocks.always[block]:
+    for block in range(program.blocks.shape[0]):
+        if program.blocks[block].always:
             wake(state, block)
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def _run_step(
     program: ChipProgram,
     state: ChipState,
@@ -138,12 +138,7 @@ def _run_step(
         record.states[1, sample, step, c] = state.memory[1, record.watched[c]]
     silent = step >= payloads.shape[1]
     if not silent:
-        own = payloads[sample, step]
-        sent = 0
-        for source in range(own.shape[0]):
-            state.events[sent] = source
-            state.payloads[sent] = np.int32(own[source])
-            sent += own[source] != 0
+        sent = _scan(payloads[sample, step], state.events, state.payloads)
         crossed = _send(program, state, sent, -1, crossed, here)
     if conditions:
         for source in range(program.inputs):
@@ -163,18 +158,29 @@ def _run_step(
     state.clock[0] += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
+def _scan(own: npt.NDArray[np.integer[Any]], events: Int32Array, payloads: Int32Array) -> int:
+    """Make events of the payloads that are not zero; returns their number."""
+    sent = 0
+    for source in range(own.shape[0]):
+        events[sent] = source
+        payloads[sent] = np.int32(own[source])
+        sent += own[source] != 0
+    return sent
+
+
+@inlined
 def _update(program: ChipProgram, state: ChipState, here: Int32Array) -> Any:
     """Update the active blocks; returns the number of events, and keeps who stays active."""
-    blocks = program.blocks
     sent, kept = 0, 0
     for entry in range(state.clock[1]):
         block = state.active[entry]
         before = sent
         sent, updated, stays = update_block(program, state, block, sent)
-        here[blocks.core[block], _UPDATE] += updated
-        here[blocks.core[block], _SPIKE] += sent - before
-        if stays or blocks.always[block]:
+        own = program.blocks[block]
+        here[own.core, _UPDATE] += updated
+        here[own.core, _SPIKE] += sent - before
+        if stays or own.always:
             state.active[kept] = block
             kept += 1
         else:
@@ -183,33 +189,32 @@ def _update(program: ChipProgram, state: ChipState, here: Int32Array) -> Any:
     return sent
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def _note(
     program: ChipProgram, state: ChipState, sent: int, sample: int, step: int, record: Record
 ) -> None:
     """Record what compartments send."""
     for event in range(sent):
         c = state.events[event] - program.inputs
-        place = program.compartments.place[c]
-        if program.compartments.graded[c]:
+        place = program.place[c]
+        if program.graded[c]:
             record.graded[sample, step, place] = state.payloads[event]
         else:
             record.binary[sample, step, place] = state.payloads[event]
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def _check_conditions(program: ChipProgram, state: ChipState) -> None:
     """Which conditions hold: all their gates were on in the step before."""
     for condition in range(state.is_open.shape[0]):
         state.is_open[condition] = True
-        for entry in range(
-            program.conditions.start[condition], program.conditions.start[condition + 1]
-        ):
-            on = state.memory[3, program.conditions.gates[entry]] != 0
+        first, last = program.condition_start[condition], program.condition_start[condition + 1]
+        for entry in range(first, last):
+            on = state.memory[3, program.condition_gates[entry]] != 0
             state.is_open[condition] = state.is_open[condition] and on
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def _held_back(program: ChipProgram, state: ChipState, condition: int) -> Any:
     """Make events of what the host sends under ``condition``; returns their number."""
     sent = 0
@@ -225,7 +230,7 @@ def _held_back(program: ChipProgram, state: ChipState, condition: int) -> Any:
     return sent
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def _send(
     program: ChipProgram,
     state: ChipState,
@@ -239,36 +244,44 @@ def _send(
     Returns:
         How many links have carried packets in this step; there were ``crossed`` before.
     """
-    classes, sections, flows = program.classes, program.sections, program.flows
     first = 0
     while first < sent:
         number = program.source_class[state.events[first]]
         last = first + 1
         while last < sent and program.source_class[state.events[last]] == number:
             last += 1
-        for entry in range(classes.section_start[number], classes.section_start[number + 1]):
-            section = classes.sections[entry]
-            if sections.condition[section] == condition:
+        start, stop = program.class_section_start[number], program.class_section_start[number + 1]
+        for entry in range(start, stop):
+            section = program.class_sections[entry]
+            if program.sections[section].condition == condition:
                 ops = add_events(program, state, section, first, last)
-                here[sections.core[section], _SYNAPTIC_OP] += ops
-        for entry in range(classes.flow_start[number], classes.flow_start[number + 1]):
-            if classes.condition[entry] != condition:
-                continue
-            flow, packets = classes.flows[entry], last - first
-            charged = here[flows.charged[flow]]
-            charged[_AXON_IN] += packets * (flows.target[flow] >= 0)
-            charged[_EAST_WEST] += packets * flows.east_west[flow]
-            charged[_NORTH_SOUTH] += packets * flows.north_south[flow]
-            if flows.source[flow] < 0:
-                charged[_HOST_PACKET] += packets
-            else:
-                here[flows.source[flow], _AXON_OUT] += packets
-                charged[_WITHIN_TILE] += packets * flows.local[flow]
-            for hop in range(flows.link_start[flow], flows.link_start[flow + 1]):
-                link = flows.links[hop]
-                if state.loads[link] == 0:
-                    state.crossed[crossed] = link
-                    crossed += 1
-                state.loads[link] += packets
+                here[program.sections[section].core, _SYNAPTIC_OP] += ops
+        start, stop = program.class_flow_start[number], program.class_flow_start[number + 1]
+        for entry in range(start, stop):
+            if program.class_condition[entry] == condition:
+                flow = program.flows[program.class_flows[entry]]
+                crossed = _carry(program, state, flow, last - first, crossed, here)
         first = last
+    return crossed
+
+
+@inlined
+def _carry(
+    program: ChipProgram, state: ChipState, flow: Any, packets: int, crossed: int, here: Int32Array
+) -> Any:
+    """Count ``packets`` of one flow, link by link; returns how many links have carried any."""
+    here[flow.charged, _AXON_IN] += packets * (flow.target >= 0)
+    here[flow.charged, _EAST_WEST] += packets * flow.east_west
+    here[flow.charged, _NORTH_SOUTH] += packets * flow.north_south
+    if flow.source < 0:
+        here[flow.charged, _HOST_PACKET] += packets
+    else:
+        here[flow.source, _AXON_OUT] += packets
+        here[flow.charged, _WITHIN_TILE] += packets * flow.local
+    for hop in range(flow.first_link, flow.end_link):
+        link = program.links[hop]
+        if state.loads[link] == 0:
+            state.crossed[crossed] = link
+            crossed += 1
+        state.loads[link] += packets
     return crossed

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
-from simulators.chip.layout import BLOCK, CONV, DENSE, ChipProgram
+from mapping.ir.quantized import Int8Array, Int32Array
+from simulators.chip.kernel import inlined, kernel
+from simulators.chip.layout import BLOCK, CONV, DENSE, BoolArray, ChipProgram
 from simulators.chip.state import ChipState
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def deliver_due(program: ChipProgram, state: ChipState) -> None:
     """Turn what is due in this step into inputs, and wake the blocks that get any."""
     ring = state.due_count.shape[0]
@@ -24,34 +25,40 @@ def deliver_due(program: ChipProgram, state: ChipState) -> None:
     state.due_count[now] = 0
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def _deliver(program: ChipProgram, state: ChipState, section: int) -> None:
-    sections = program.sections
-    slot = state.clock[0] % sections.slots[section]
-    rows, target = sections.rows[section], sections.target[section]
-    state.reached[sections.first_slot[section] + slot] = False
-    blocks = (rows + BLOCK - 1) // BLOCK
-    first_flag = sections.flags[section] + slot * blocks
-    first_sum = sections.sums[section] + slot * rows
-    port = sections.control[section]
-    exponent, weight_shift = sections.exponent[section], sections.weight_shift[section]
-    left, right = max(exponent, 0), max(-exponent, 0)
+    own = program.sections[section]
+    slot = state.clock[0] % own.slots
+    state.reached[own.first_slot + slot] = False
+    blocks = (own.rows + BLOCK - 1) // BLOCK
+    first_flag = own.first_flag + slot * blocks
+    first_sum = own.first_sum + slot * own.rows
     for number in range(blocks):
         if not state.flags[first_flag + number]:
             continue
         state.flags[first_flag + number] = False
         start = number * BLOCK
-        length = min(BLOCK, rows - start)
-        sums = state.sums[first_sum + start : first_sum + start + length]
-        inputs = state.inputs[port, target + start : target + start + length]
-        for i in range(length):
-            total = np.int64(np.int32(np.int64(sums[i]) << weight_shift))
-            inputs[i] += np.int32((total << left) >> right)
-            sums[i] = 0
-        wake(state, sections.first_block[section] + number)
+        length = min(np.int64(BLOCK), own.rows - start)
+        _move(
+            state.sums[first_sum + start : first_sum + start + length],
+            state.inputs[own.control, own.target + start : own.target + start + length],
+            own.weight_shift,
+            own.exponent,
+        )
+        wake(state, own.first_block + number)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel
+def _move(sums: Int32Array, inputs: Int32Array, weight_shift: int, exponent: int) -> None:
+    """Add complete sums, shifted, to inputs, and clear them."""
+    left, right = max(exponent, 0), max(-exponent, 0)
+    for i in range(sums.shape[0]):
+        total = np.int64(np.int32(np.int64(sums[i]) << weight_shift))
+        inputs[i] += np.int32((total << left) >> right)
+        sums[i] = 0
+
+
+@inlined
 def wake(state: ChipState, block: int) -> None:
     """Have ``block`` updated in this step."""
     if not state.awake[block]:
@@ -60,118 +67,157 @@ def wake(state: ChipState, block: int) -> None:
         state.clock[1] += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def add_events(program: ChipProgram, state: ChipState, section: int, first: int, last: int) -> Any:
     """Add what the events ``first:last`` bring to ``section``; returns the synapses read."""
-    sections = program.sections
-    form, graded = sections.form[section], sections.graded[section]
-    rows = np.int64(sections.rows[section])
-    delays = sections.first_delay[section]
+    own = program.sections[section]
     total = np.int64(0)
-    slot = _open_slot(program, state, section, 0) if delays < 0 else np.int64(0)
-    for event in range(first, last):
-        column = program.source_column[state.events[event]] - sections.first_column[section]
-        payload = state.payloads[event] if graded else np.int32(1)
-        if delays >= 0:
-            slot = _open_slot(program, state, section, program.delays[delays + column])
-        if form == DENSE:
-            start = sections.first_weight[section] + column * rows
-            sums = state.sums[sections.sums[section] + slot * rows :][:rows]
-            weights = program.weights[start : start + rows]
-            for row in range(rows):
-                sums[row] += np.int32(payload * np.int32(weights[row]))
-            total += rows
-            if delays >= 0 or event == first:
-                _flag(program, state, section, slot, 0, rows)
-        elif form == CONV:
-            total += _add_conv(program, state, section, slot, column, payload)
-        else:
-            total += _add_sparse(program, state, section, slot, column, payload)
+    if own.first_delay < 0:
+        slot = _open_slot(state, own, section, 0)
+        total = _add(program, state, section, slot, first, last)
+    else:
+        for event in range(first, last):
+            column = program.source_column[state.events[event]] - own.first_column
+            slot = _open_slot(state, own, section, program.delays[own.first_delay + column])
+            total += _add(program, state, section, slot, event, event + 1)
     return total
 
 
-@numba.njit(cache=True, nogil=True)
-def _open_slot(program: ChipProgram, state: ChipState, section: int, delay: int) -> Any:
-    """The slot of ``section`` for spikes with ``delay``, on the list of those that are due then."""
+@inlined
+def _add(
+    program: ChipProgram, state: ChipState, section: int, slot: int, first: int, last: int
+) -> Any:
+    """Add what the events ``first:last`` bring to one slot; returns the synapses read."""
+    own = program.sections[section]
+    blocks = (own.rows + BLOCK - 1) // BLOCK
+    first_sum, first_flag = own.first_sum + slot * own.rows, own.first_flag + slot * blocks
+    sums = state.sums[first_sum : first_sum + own.rows]
+    flags = state.flags[first_flag : first_flag + blocks]
+    events, payloads = state.events[first:last], state.payloads[first:last]
+    weights, column_of = program.weights[own.first_weight :], program.source_column
+    if own.form == DENSE:
+        _add_dense(sums, weights, column_of, own.first_column, events, payloads, own.graded)
+        flags[:] = True
+        return own.rows * (last - first)
+    total = np.int64(0)
+    if own.form == CONV:
+        conv = program.convolutions[own.convolution]
+        places = conv.first_position + conv.out_height * conv.out_width
+        lowest = program.lowest_channel[conv.first_position : places]
+        highest = program.highest_channel[conv.first_position : places]
+        position_row = program.position_row[conv.first_position : places]
+        for event in range(events.shape[0]):
+            column = np.int64(column_of[events[event]])
+            payload = payloads[event] if own.graded else np.int32(1)
+            total += _add_conv(
+                sums, flags, weights, conv, lowest, highest, position_row, column, payload
+            )
+        return total
+    starts = program.starts[own.first_start :]
+    targets = program.entry_rows[own.first_entry_row :]
+    for event in range(events.shape[0]):
+        column = np.int64(column_of[events[event]] - own.first_column)
+        payload = payloads[event] if own.graded else np.int32(1)
+        for entry in range(starts[column], starts[column + 1]):
+            row = targets[entry]
+            sums[row] += np.int32(payload * np.int32(weights[entry]))
+            flags[row // BLOCK] = True
+        total += starts[column + 1] - starts[column]
+    return total
+
+
+@kernel
+def _add_dense(
+    sums: Int32Array,
+    weights: Int8Array,
+    column_of: Int32Array,
+    first_column: int,
+    events: Int32Array,
+    payloads: Int32Array,
+    graded: bool,
+) -> None:
+    """Add the columns of all ``events`` to the sums of all rows, four of them at once."""
+    rows = sums.shape[0]
+    event, one = 0, np.int32(1)
+    while event + 4 <= events.shape[0]:
+        a = np.int64(column_of[events[event]] - first_column) * rows
+        b = np.int64(column_of[events[event + 1]] - first_column) * rows
+        c = np.int64(column_of[events[event + 2]] - first_column) * rows
+        d = np.int64(column_of[events[event + 3]] - first_column) * rows
+        w_a, w_b = weights[a : a + rows], weights[b : b + rows]
+        w_c, w_d = weights[c : c + rows], weights[d : d + rows]
+        p_a = payloads[event] if graded else one
+        p_b = payloads[event + 1] if graded else one
+        p_c = payloads[event + 2] if graded else one
+        p_d = payloads[event + 3] if graded else one
+        for row in range(rows):
+            pair_ab = np.int32(p_a * np.int32(w_a[row])) + np.int32(p_b * np.int32(w_b[row]))
+            pair_cd = np.int32(p_c * np.int32(w_c[row])) + np.int32(p_d * np.int32(w_d[row]))
+            sums[row] += np.int32(pair_ab + pair_cd)
+        event += 4
+    while event < events.shape[0]:
+        a = np.int64(column_of[events[event]] - first_column) * rows
+        w_a = weights[a : a + rows]
+        p_a = payloads[event] if graded else one
+        for row in range(rows):
+            sums[row] += np.int32(p_a * np.int32(w_a[row]))
+        event += 1
+
+
+@inlined
+def _open_slot(state: ChipState, own: Any, section: int, delay: int) -> Any:
+    """The slot of a section for spikes with ``delay``, on the list of those that are due then."""
     arrival = state.clock[0] + 1 + delay
-    slot = arrival % program.sections.slots[section]
-    number = program.sections.first_slot[section] + slot
-    if not state.reached[number]:
-        state.reached[number] = True
+    slot = arrival % own.slots
+    if not state.reached[own.first_slot + slot]:
+        state.reached[own.first_slot + slot] = True
         then = arrival % state.due_count.shape[0]
         state.due[then, state.due_count[then]] = section
         state.due_count[then] += 1
     return slot
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def _flag(
-    program: ChipProgram, state: ChipState, section: int, slot: int, start: int, stop: int
-) -> None:
-    """Note that the rows ``start:stop`` of a slot hold something."""
-    blocks = (program.sections.rows[section] + BLOCK - 1) // BLOCK
-    base = program.sections.flags[section] + slot * blocks
-    for number in range(start // BLOCK, (stop - 1) // BLOCK + 1):
-        state.flags[base + number] = True
-
-
-@numba.njit(cache=True, nogil=True)
-def _add_sparse(
-    program: ChipProgram, state: ChipState, section: int, slot: int, column: int, payload: int
-) -> Any:
-    sections = program.sections
-    starts = sections.first_start[section] + column
-    first, last = program.starts[starts], program.starts[starts + 1]
-    weights = sections.first_weight[section]
-    targets = sections.first_entry_row[section]
-    base = sections.sums[section] + slot * sections.rows[section]
-    for entry in range(first, last):
-        row = program.entry_rows[targets + entry]
-        state.sums[base + row] += np.int32(payload * np.int32(program.weights[weights + entry]))
-        _flag(program, state, section, slot, row, row + 1)
-    return last - first
-
-
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _add_conv(
-    program: ChipProgram, state: ChipState, section: int, slot: int, column: int, payload: int
+    sums: Int32Array,
+    flags: BoolArray,
+    weights: Int8Array,
+    conv: Any,
+    lowest: Int32Array,
+    highest: Int32Array,
+    position_row: Int32Array,
+    column: int,
+    payload: int,
 ) -> Any:
     """Add a run of neighbouring channels at each output position that sees the input."""
-    sections, convs = program.sections, program.convolutions
-    conv = sections.convolution[section]
-    _, height, width = convs.inputs[conv]
-    _, out_height, out_width = convs.outputs[conv]
-    channel, y, x = column // (height * width), column // width % height, column % width
-    group = channel // convs.in_group[conv]
-    group_start = group * convs.out_group[conv]
-    group_stop = group_start + convs.out_group[conv]
-    first_held = max(group_start, convs.first_channel[conv])
-    run, positions = convs.width[conv], convs.first_position[conv]
-    base = sections.sums[section] + slot * sections.rows[section]
-    kernel_y, kernel_x = convs.kernel[conv]
+    channel, place = divmod(column, conv.height * conv.width)
+    y, x = divmod(place, conv.width)
+    group_start = channel // conv.in_group * conv.out_group
+    group_stop = group_start + conv.out_group
+    first_held = max(group_start, conv.first_channel)
     total = 0
-    for tap_y in range(kernel_y):
-        from_top = y + convs.padding[conv, 0] - tap_y * convs.dilation[conv, 0]
-        out_y = from_top // convs.stride[conv, 0]
-        if from_top < 0 or out_y * convs.stride[conv, 0] != from_top or out_y >= out_height:
+    for tap_y in range(conv.kernel_y):
+        from_top = y + conv.padding_y - tap_y * conv.dilation_y
+        out_y = from_top // conv.stride_y
+        if from_top < 0 or out_y * conv.stride_y != from_top or out_y >= conv.out_height:
             continue
-        for tap_x in range(kernel_x):
-            from_left = x + convs.padding[conv, 1] - tap_x * convs.dilation[conv, 1]
-            out_x = from_left // convs.stride[conv, 1]
-            if from_left < 0 or out_x * convs.stride[conv, 1] != from_left or out_x >= out_width:
+        for tap_x in range(conv.kernel_x):
+            from_left = x + conv.padding_x - tap_x * conv.dilation_x
+            out_x = from_left // conv.stride_x
+            if from_left < 0 or out_x * conv.stride_x != from_left or out_x >= conv.out_width:
                 continue
-            position = positions + out_y * out_width + out_x
-            low = max(group_start, convs.lowest[position])
-            count = min(group_stop, convs.highest[position]) - low
+            position = out_y * conv.out_width + out_x
+            low = max(group_start, lowest[position])
+            count = min(group_stop, highest[position]) - low
             if count <= 0:
                 continue
-            row = convs.row[position] + low - convs.lowest[position]
-            place = np.int64((channel * kernel_y + tap_y) * kernel_x + tap_x) * run
-            start = sections.first_weight[section] + place + low - first_held
-            sums = state.sums[base + row : base + row + count]
-            weights = program.weights[start : start + count]
+            row = position_row[position] + low - lowest[position]
+            tap = (channel * conv.kernel_y + tap_y) * conv.kernel_x + tap_x
+            start = tap * conv.run + low - first_held
+            into, added = sums[row : row + count], weights[start : start + count]
             for i in range(count):
-                sums[i] += np.int32(payload * np.int32(weights[i]))
-            _flag(program, state, section, slot, row, row + count)
+                into[i] += np.int32(payload * np.int32(added[i]))
+            for number in range(row // BLOCK, (row + count - 1) // BLOCK + 1):
+                flags[number] = True
             total += count
     return total

@@ -123,4 +123,5 @@ def _monitored(monitor: Any) -> IntArray:
 def _joined(parts: list[IntArray], samples: int, steps: int) -> IntArray:
     """Segments side by side, as ``(samples, steps, size)``."""
     values = np.concatenate(parts, axis=1)
-    return np.rint(values).astype(np.int64).reshape(samples, steps, -1)
+    whole: IntArray = np.rint(values).astype(np.int64).reshape(samples, steps, -1)
+    return whole
