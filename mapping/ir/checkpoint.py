@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,6 +34,7 @@ from mapping.ir.network import (
     SparseSynapses,
     SumPool2d,
 )
+from mapping.ir.quantized import QuantizedNetwork
 
 SCHEMA = "adlrns-network/1"
 DESCRIPTION_FILE = "network.json"
@@ -216,12 +217,36 @@ def save_network(network: Network, folder: Path | str) -> None:
         save_file(tensors, work / TENSOR_FILE)
 
 
-def fingerprint(network: Network) -> str:
-    """SHA-256 over everything that a checkpoint of ``network`` would hold."""
+def fingerprint(network: Network | QuantizedNetwork) -> str:
+    """SHA-256 over everything that ``network`` holds, as a checkpoint would."""
+    if isinstance(network, QuantizedNetwork):
+        return _integer_fingerprint(network)
     description, tensors = _described(network)
     digest = sha256(json.dumps(description, sort_keys=True).encode())
     for key in sorted(tensors):
         digest.update(key.encode() + tensors[key].tobytes())
+    return digest.hexdigest()
+
+
+def _integer_fingerprint(network: QuantizedNetwork) -> str:
+    digest = sha256()
+
+    def add(value: Any) -> None:
+        if is_dataclass(value):
+            digest.update(type(value).__name__.encode())
+            for item in fields(value):
+                digest.update(item.name.encode())
+                add(getattr(value, item.name))
+        elif isinstance(value, np.ndarray):
+            digest.update(f"{value.dtype.str}{value.shape}".encode() + value.tobytes())
+        elif isinstance(value, tuple):
+            digest.update(f"{len(value)}:".encode())
+            for entry in value:
+                add(entry)
+        else:
+            digest.update(f"{value!r};".encode())
+
+    add(network)
     return digest.hexdigest()
 
 
