@@ -242,8 +242,9 @@ def print_summary(report: dict[str, Any]) -> None:
         f"{network['synapses']} synapses, {cores['used']} of {cores['available']} cores"
     )
     if network.get("conventions"):
-        read = ", ".join(f"{name} {value}" for name, value in network["conventions"].items())
-        say(f"Read with {read}")
+        conventions = dict(network["conventions"])
+        origin = conventions.pop("format")
+        say(f"Read from {origin} with {', '.join(f'{n} {v}' for n, v in conventions.items())}")
     layers = Table(
         "layer",
         "in → out",

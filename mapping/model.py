@@ -49,7 +49,8 @@ def load_model(path: Path, **given: str | float | None) -> Model:
     if path.is_file() or (path.suffix == ".nir" and not path.is_dir()):
         conventions = NirConventions(**chosen)
         network = read_nir(path, conventions)
-        return Model(network=network, conventions=conventions.as_options(network.dt_s))
+        options = conventions.as_options(network.dt_s)
+        return Model(network=network, conventions={"format": "NIR", **options})
     _refuse(chosen, "a checkpoint")
     return Model(network=load_network(path))
 

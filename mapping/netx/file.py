@@ -71,10 +71,12 @@ class Record:
     def whole(self, key: str) -> int:
         """The integer ``key``, the same for the whole layer."""
         values = np.unique(self.integers(key))
-        if values.size != 1:
+        if not values.size:
+            raise self.damaged(f"{key} is empty")
+        if values.size > 1:
             raise UnsupportedModelError(
-                f"{key} has {values.size} values, from {values.min(initial=0)} to "
-                f"{values.max(initial=0)}, where a population has one",
+                f"{key} has {values.size} values, from {values[0]} to {values[-1]}, where a "
+                "population has one",
                 where=self.where,
                 remedy="train with shared_param=True",
                 code="ADL-NTX-05",

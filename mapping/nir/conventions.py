@@ -68,7 +68,7 @@ class NirConventions:
             )
 
     def as_options(self, dt_s: float) -> dict[str, str | float]:
-        """Format and conventions by the names of their options, with the step that was used [s]."""
+        """The conventions by the names of their options, with the step that was used [s]."""
         chosen: dict[str, Any] = asdict(self)
         del chosen["dt_s"]
-        return {"format": "NIR", "dt": dt_s, **chosen}
+        return {"dt": dt_s, **chosen}
