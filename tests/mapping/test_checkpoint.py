@@ -21,6 +21,7 @@ from support.networks import (
     relay_network,
     small_network,
 )
+from support.spatial import spatial_network
 
 from mapping.errors import ArtifactError, ConfigError
 from mapping.ir.checkpoint import (
@@ -30,7 +31,7 @@ from mapping.ir.checkpoint import (
     load_network,
     save_network,
 )
-from mapping.ir.network import LowRank, Network, RankGate
+from mapping.ir.network import LowRank, Network, RankGate, SparseSynapses
 from mapping.passes.fuse_factors import FuseFactors
 from mapping.passes.realise_factors import realise_factors
 from mapping.targets.load import load_target
@@ -46,6 +47,7 @@ NETWORKS = {
     "linear gate without trace": optioned_network(at="relay", traced=False, biased=True),
     "gate by hand": realise_factors(optioned_network(at="relay", hidden=3, biased=True)),
     "gate at the host by hand": realise_factors(optioned_network(at="source", changes=True)),
+    "every form of synapses": spatial_network(),
     "fused": FuseFactors().run(digits_like_network(payload_max=1), load_target("loihi1")),
 }
 
@@ -65,7 +67,7 @@ def _assert_same_fields(one: Any, other: Any) -> None:
             assert before.dtype == after.dtype
             assert before.shape == after.shape
             assert before.tobytes() == after.tobytes()
-        elif isinstance(before, RankGate):
+        elif isinstance(before, RankGate | SparseSynapses):
             _assert_same_fields(before, after)
         else:
             assert before == after
