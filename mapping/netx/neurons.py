@@ -50,7 +50,7 @@ def neurons(record: Record, shape: tuple[int, ...]) -> IntegerLif:
         dv=voltage,
         threshold=record.whole("neuron/vThMant"),
         bias_mantissa=_spread(record, "bias", bias, shape).astype(np.int32),
-        bias_exponent=STATE_SHIFT if bias.any() else 0,
+        bias_exponent=STATE_SHIFT,
         scale=1.0,
     )
 

@@ -146,10 +146,6 @@ class _Chain:
         self._extend(record, "dense", DenseSynapses(values=weights), (rows,), None)
 
     def _add_conv(self, record: Record, kind: str) -> None:
-        if len(self.shape) != 3:
-            raise record.misshapen(
-                f"reads (channels, height, width), but gets {self.shape or 'an input of no shape'}"
-            )
         weights = _weights(record)
         if weights.ndim == 5 and weights.shape[4] == 1:
             weights = weights[..., 0]
@@ -157,6 +153,10 @@ class _Chain:
             raise record.misshapen(
                 f"weight has shape {weights.shape}, not (outputs, inputs, height, width, 1)"
             )
+        if not self.populations:
+            self._begin(_read_by(record, kind, weights))
+        if len(self.shape) != 3:
+            raise record.misshapen(f"reads (channels, height, width), but gets {self.shape}")
         conv = _geometry(record, kind, self.shape, weights)
         if kind == "pool":
             weights = np.broadcast_to(weights, conv.weight_shape)
@@ -229,6 +229,24 @@ def _agree(record: Record, **expected: int) -> None:
     for key, value in expected.items():
         if key in record and record.whole(key) != value:
             raise record.misshapen(f"{key} is {record.whole(key)}, its weight says {value}")
+
+
+def _read_by(record: Record, kind: str, weights: IntArray) -> tuple[int, int, int]:
+    """The shape that a first layer reads; a stride of 1 leaves no other."""
+    stride, padding, dilation = (record.pair(key) for key in ("stride", "padding", "dilation"))
+    outputs = record.shape()
+    if kind == "pool" or stride != (1, 1) or len(outputs) != 3:
+        raise record.misshapen("comes first, and no input layer gives the shape that it reads")
+    height, width = (
+        extent - 1 + gap * (size - 1) + 1 - 2 * pad
+        for extent, gap, size, pad in zip(
+            outputs[1:], dilation, weights.shape[2:], padding, strict=True
+        )
+    )
+    shape = (weights.shape[1] * record.whole("groups"), height, width)
+    if min(shape) < 1 or prod(shape) > MOST_COMPARTMENTS:
+        raise record.misshapen(f"would read an input of shape {shape}")
+    return shape
 
 
 def _geometry(record: Record, kind: str, inputs: tuple[int, ...], weights: IntArray) -> ConvShape:

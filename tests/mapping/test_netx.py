@@ -203,6 +203,14 @@ def test_a_pair_may_be_one_number(tmp_path: Path) -> None:
     assert one.projections[0].spec == other.projections[0].spec
 
 
+def test_a_convolution_of_stride_1_tells_what_it_reads(tmp_path: Path) -> None:
+    """SLAYER writes an input layer only where the network has one."""
+    layer = conv((4, 6, 5), even(2, 2, 3, 2), padding=(1, 0), dilation=(1, 2), groups=2)
+    network = read_net(write_net(tmp_path / "x.net", [layer]))
+    assert network.input.shape == (4, 6, 5)
+    assert_same_spikes(network, [layer], random_spikes((4, 6, 5)))
+
+
 START: Layer = {"type": "input", "shape": list(SHAPE)}
 CONV = conv(SHAPE, even(2, 2, 3, 3))
 FLAT = dense(even(3, 4))
@@ -229,7 +237,10 @@ FLAT = dense(even(3, 4))
         ([START, FLAT], "ADL-NTX-03", "layer/1", "reads 4 neurons"),
         ([{**FLAT, "bias": np.zeros(2)}], "ADL-NTX-03", "layer/0", "bias has 2 values"),
         ([{**FLAT, "delay": np.zeros(2)}, FLAT], "ADL-NTX-03", "layer/0", "delay has 2"),
-        ([CONV], "ADL-NTX-03", "layer/0", "an input of no shape"),
+        ([{**CONV, "stride": [1, 2]}], "ADL-NTX-03", "layer/0", "no input layer"),
+        ([pool(SHAPE, (2, 2), 2)], "ADL-NTX-03", "layer/0", "no input layer"),
+        ([{**CONV, "padding": [9, 0]}], "ADL-NTX-03", "layer/0", "would read"),
+        ([FLAT, CONV], "ADL-NTX-03", "layer/1", "gets (3,)"),
         ([START, {"type": "flatten", "shape": [5]}], "ADL-NTX-03", "layer/1", "48 neurons"),
         ([START, {**CONV, "shape": [4, 2, 2]}], "ADL-NTX-03", "layer/1", "(2, 4, 2)"),
         ([START, {**CONV, "weight": even(2, 2, 3)}], "ADL-NTX-03", "layer/1", "weight has"),
