@@ -110,15 +110,16 @@ class _SparseRecord(_Record):
     name: str
     source: str
     target: str
+    height: int
 
 
 class _ConvShapeRecord(_Record):
-    inputs: list[int]
+    inputs: tuple[int, int, int]
     out_channels: int
-    kernel: list[int]
-    stride: list[int]
-    padding: list[int]
-    dilation: list[int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
     groups: int
 
 
@@ -201,7 +202,8 @@ _TENSORS = {
     "conv2d": ("weight", "delays"),
     "sum_pool2d": ("delays",),
 }
-_SPARSE_TENSORS = ("values", "targets", "starts", "height")
+_SPARSE_TENSORS = ("values", "targets", "starts")
+_INTEGER_TENSORS = ("delays", "targets", "starts")
 _GATE_TENSORS = ("weight", "bias", "cost", "hidden_weight", "hidden_bias")
 
 
@@ -264,7 +266,7 @@ def _described(network: Network) -> tuple[dict[str, object], dict[str, FloatArra
             elif isinstance(value, ConvShape):
                 found[item.name] = record(value, where, ())
             elif isinstance(value, SparseSynapses):
-                record(value, f"{where}/{item.name}", _SPARSE_TENSORS)
+                found |= record(value, f"{where}/{item.name}", _SPARSE_TENSORS)
             else:
                 found[item.name] = list(value) if isinstance(value, tuple) else value
         return found
@@ -314,10 +316,9 @@ def load_network(folder: Path | str) -> Network:
                     key: _tensor(tensors, f"{item.name}/synapses/{key}", folder / TENSOR_FILE)
                     for key in _SPARSE_TENSORS
                 }
-                height = int(found.pop("height").item())
-                values["synapses"] = SparseSynapses(**found, height=height)  # type: ignore[arg-type]
+                values["synapses"] = SparseSynapses(**found, height=values.pop("height"))  # type: ignore[arg-type]
             if "conv" in values:
-                values["conv"] = ConvShape(**_tuples(values["conv"]))
+                values["conv"] = ConvShape(**values["conv"])
             elements[group].append(_TYPES[item.kind](**_tuples(values)))
     return Network(
         name=record.name,
@@ -378,11 +379,14 @@ def _tensor(tensors: dict[str, FloatArray], key: str, path: Path) -> FloatArray:
             remedy=f"export the checkpoint again, so that {DESCRIPTION_FILE} and it agree",
             code="ADL-CKP-03",
         )
-    if tensors[key].dtype.kind not in "fiu":
+    values = tensors[key]
+    integers = key.rsplit("/", 1)[-1] in _INTEGER_TENSORS
+    if values.dtype.kind not in "fiu" or (integers and not (values == np.rint(values)).all()):
         raise ArtifactError(
-            f"tensor {key!r} holds {tensors[key].dtype}, not real numbers",
+            f"tensor {key!r} holds {values.dtype}, not "
+            + ("integers" if integers else "real numbers"),
             where=str(path),
-            remedy="export real weights",
+            remedy="export real weights, and delays and places of synapses as integers",
             code="ADL-CKP-03",
         )
-    return tensors[key]
+    return values

@@ -366,3 +366,59 @@ def test_a_gate_off_the_schema_names_the_entry(gated_folder: Path, case: str) ->
     _edit(gated_folder, lambda content: content["projections"][0]["gate"].update(changes))
     with refused(ArtifactError, "ADL-CKP-03", where=DESCRIPTION_FILE, message=entry):
         load_network(gated_folder)
+
+
+@pytest.fixture
+def spatial_folder(tmp_path: Path) -> Path:
+    """A checkpoint with every form of synapses."""
+    save_network(spatial_network(), tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["conv/weight", "conv/delays", "sparse/synapses/values", "sparse/synapses/starts", "out/bias"],
+)
+def test_a_missing_array_of_any_form_is_named(spatial_folder: Path, key: str) -> None:
+    _replace_tensor(spatial_folder, key, None)
+    with refused(ArtifactError, "ADL-CKP-03", where=TENSOR_FILE, message=key):
+        load_network(spatial_folder)
+
+
+@pytest.mark.parametrize(
+    "key", ["conv/delays", "sparse/synapses/targets", "sparse/synapses/starts"]
+)
+def test_places_and_delays_are_integers(spatial_folder: Path, key: str) -> None:
+    _replace_tensor(spatial_folder, key, load_file(spatial_folder / TENSOR_FILE)[key] + 0.5)
+    with refused(ArtifactError, "ADL-CKP-03", message="not integers", remedy="integers"):
+        load_network(spatial_folder)
+
+
+FORM_SCHEMA_ERRORS: dict[str, tuple[int, dict[str, Any], str]] = {
+    "one stride": (0, {"conv": {"stride": [1]}}, "conv2d.conv.stride"),
+    "inputs": (0, {"conv": {"inputs": [60]}}, "conv2d.conv.inputs"),
+    "fraction": (0, {"conv": {"groups": 1.5}}, "conv2d.conv.groups"),
+    "pool weight": (1, {"weight": "half"}, "sum_pool2d.weight"),
+    "height": (2, {"height": 9.5}, "sparse.height"),
+    "unknown field": (2, {"width": 9}, "sparse.width"),
+}
+
+
+@pytest.mark.parametrize("case", FORM_SCHEMA_ERRORS)
+def test_a_form_off_the_schema_names_the_entry(spatial_folder: Path, case: str) -> None:
+    number, changes, entry = FORM_SCHEMA_ERRORS[case]
+
+    def edit(content: dict[str, Any]) -> None:
+        record = content["projections"][number]
+        for key, value in changes.items():
+            record[key] = record[key] | value if isinstance(value, dict) else value
+
+    _edit(spatial_folder, edit)
+    with refused(ArtifactError, "ADL-CKP-03", message=f"projections.{number}.{entry}"):
+        load_network(spatial_folder)
+
+
+def test_geometry_that_contradicts_the_populations_is_refused(spatial_folder: Path) -> None:
+    _edit(spatial_folder, lambda c: c["projections"][0]["conv"].update(stride=[2, 2]))
+    with refused(ConfigError, "ADL-NET-04", where="conv"):
+        load_network(spatial_folder)

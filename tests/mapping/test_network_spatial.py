@@ -26,11 +26,11 @@ def spoilt(name: str, /, **changes: object) -> Callable[[], Network]:
 
 
 def conv(**changes: object) -> Callable[[], Network]:
-    return spoilt("conv", conv=replace(CONV, **changes))  # type: ignore[arg-type]
+    return lambda: changed(spatial_network(), "conv", conv=replace(CONV, **changes))  # type: ignore[arg-type]
 
 
 def listed(**changes: object) -> Callable[[], Network]:
-    return spoilt("sparse", synapses=replace(SYNAPSES, **changes))  # type: ignore[arg-type]
+    return lambda: changed(spatial_network(), "sparse", synapses=replace(SYNAPSES, **changes))  # type: ignore[arg-type]
 
 
 ERRORS = {
@@ -69,6 +69,20 @@ ERRORS = {
     "sparse targets": (listed(targets=SYNAPSES.targets + 9), "ADL-NET-04", "sparse", "in order"),
     "sparse starts": (listed(starts=SYNAPSES.starts[::-1]), "ADL-NET-04", "sparse", "in order"),
     "sparse ends": (listed(starts=SYNAPSES.starts + 1), "ADL-NET-04", "sparse", "in order"),
+    "sparse rows twice": (
+        listed(targets=np.zeros_like(SYNAPSES.targets)),
+        "ADL-NET-04",
+        "sparse",
+        "rising order",
+    ),
+    "sparse table": (
+        listed(starts=SYNAPSES.starts[None]),
+        "ADL-NET-04",
+        "sparse",
+        "1 and 2 dimensions",
+    ),
+    "one stride": (conv(stride=(1,)), "ADL-NET-04", "conv", "two dimensions"),
+    "inputs without channels": (conv(inputs=(6, 5)), "ADL-NET-04", "conv", "two dimensions"),
     "sparse values": (
         listed(values=SYNAPSES.values[:-1]),
         "ADL-NET-04",
@@ -93,6 +107,29 @@ def test_a_wrong_entry_is_named(case: str) -> None:
         edit()
     error: AdlrnsError = caught.value
     assert words in f"{error.message}. {error.remedy}"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        conv(stride=(1.5, 2)),
+        conv(groups=2.5),
+        spoilt("conv", delays=np.full(60, 0.5)),
+        spoilt("conv", delays=np.full(60, np.nan)),
+        listed(targets=SYNAPSES.targets + 0.5),
+    ],
+    ids=["stride", "groups", "delays", "NaN", "targets"],
+)
+def test_a_fraction_is_never_cut_to_an_integer(edit: Callable[[], Network]) -> None:
+    with pytest.raises(TypeError):
+        edit()
+
+
+def test_numpy_scalars_are_as_good_as_python_numbers() -> None:
+    shape = replace(CONV, stride=tuple(np.array(CONV.stride)), groups=np.int64(2))
+    rows = replace(SYNAPSES, height=np.int64(9))
+    network = changed(changed(spatial_network(), "conv", conv=shape), "sparse", synapses=rows)
+    assert fingerprint(network) == fingerprint(spatial_network())
 
 
 def test_delays_count_among_the_columns_that_a_projection_reads() -> None:

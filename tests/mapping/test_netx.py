@@ -27,6 +27,7 @@ from mapping.errors import ArtifactError, ConfigError, UnsupportedModelError
 from mapping.ir.checkpoint import fingerprint
 from mapping.ir.quantized import IntegerLif, QuantizedNetwork
 from mapping.ir.synapses import full
+from mapping.ir.traffic import Calibration
 from mapping.model import load_compiled_model, load_model
 from mapping.netx import is_net, read_net
 from mapping.nir import write_nir
@@ -436,6 +437,15 @@ def test_compiling_skips_the_float_passes(tmp_path: Path) -> None:
     report: Any = result.report
     assert report["network"]["conventions"] == model.conventions
     assert [row["relative_error"] for row in report["network"]["layers"]] == [0.0] * 4
+
+
+def test_activity_is_measured_on_calibration_data(tmp_path: Path) -> None:
+    network = read_net(write_net(tmp_path / "x.net", every_layer()))
+    data = Calibration(payloads=random_spikes(SHAPE)[None])
+    result = compile_network(network, load_target("loihi2"), CompileOptions(), calibration=data)
+    report: Any = result.report
+    assert report["estimate"]["activity"] == "measured"
+    assert result.artifact.origin.calibration_sha256
 
 
 @pytest.mark.parametrize("option", [{"rank": 3}, {"rank": 0.5}, {"weight_bits": 4}])
