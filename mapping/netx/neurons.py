@@ -35,12 +35,12 @@ def neurons(record: Record, shape: tuple[int, ...]) -> IntegerLif:
             f"iDecay {current} and vDecay {voltage}; the chip has 1 to {DECAY_UNIT} and 0 to "
             f"{DECAY_UNIT - 1}",
         )
-    for key, only, why in (
-        ("refDelay", 1, "the chip has no refractory time"),
-        ("gradedSpike", 0, "a spike of LIF neurons carries no value"),
-        ("weight_exp", 0, "its norm scales the current, which belongs into the weights"),
+    for key, plain, why in (
+        ("refDelay", (0, 1), "the chip has no refractory time"),
+        ("gradedSpike", (0,), "a spike of LIF neurons carries no value"),
+        ("weight_exp", (0,), "its norm scales the current, which belongs into the weights"),
     ):
-        if f"neuron/{key}" in record and record.whole(f"neuron/{key}") != only:
+        if f"neuron/{key}" in record and record.whole(f"neuron/{key}") not in plain:
             raise _neuron(record, f"{key} is {record.whole(f'neuron/{key}')}, but {why}")
     bias = record.integers("bias").ravel() if "bias" in record else np.zeros(1, np.int64)
     return IntegerLif(
@@ -62,7 +62,7 @@ def axonal_delays(record: Record, size: int) -> IntArray:
     delays = _spread(record, "delay", record.integers("delay").ravel(), (size,))
     low, high = int(delays.min()), int(delays.max())
     if low < 0 or high > LONGEST_DELAY:
-        raise delay_refused(record, f"delays reach from {low} to {high} steps")
+        raise delay_refused(record.where, f"delays reach from {low} to {high} steps")
     return delays
 
 
@@ -74,11 +74,11 @@ def _spread(record: Record, what: str, values: IntArray, shape: tuple[int, ...])
     return np.repeat(values, size // values.size)
 
 
-def delay_refused(record: Record, message: str) -> UnsupportedModelError:
+def delay_refused(where: str, message: str) -> UnsupportedModelError:
     """What to raise for delays that the chip lacks."""
     return UnsupportedModelError(
         message,
-        where=record.where,
+        where=where,
         remedy=f"give delays of 0 to {LONGEST_DELAY} steps to layers that others read",
         code="ADL-NTX-07",
     )

@@ -31,7 +31,6 @@ _WHY_NOT_LAYER = {
     "unpool": "spreads its input, for which no form of synapses is read",
     "concat": "joins several layers, but only chains are read",
 }
-
 _UNKNOWN = "is not read; only input, dense, conv, pool and flatten are"
 
 
@@ -61,14 +60,14 @@ class _Chain:
 
     Attributes:
         shape: of what the next layer reads, () before the first.
-        delays: axonal delays of the last population, in the record ``delaying``.
+        delays: axonal delays of the last population; delaying: the place in the file.
     """
 
     shape: tuple[int, ...] = ()
     populations: list[Input | IntegerLif] = field(default_factory=list)
     projections: list[IntegerProjection] = field(default_factory=list)
     delays: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
-    delaying: Record | None = None
+    delaying: str = ""
 
     def add(self, record: Record) -> None:
         kind = record.text("type")
@@ -87,7 +86,7 @@ class _Chain:
     def network(self, name: str, dt_s: float, last: Record) -> QuantizedNetwork:
         if not self.projections:
             raise _layer(last, "no layer before its end has neurons")
-        if self.delays.any() and self.delaying is not None:
+        if self.delays.any():
             raise delay_refused(
                 self.delaying,
                 "delays the spikes of the last layer, which nothing on the chip reads",
@@ -212,7 +211,11 @@ class _Chain:
             IntegerProjection(spec=spec, synapses=synapses.with_values(mantissas))
         )
         self.populations.append(target)
-        self.shape, self.delays, self.delaying = shape, axonal_delays(record, target.size), record
+        self.shape, self.delays, self.delaying = (
+            shape,
+            axonal_delays(record, target.size),
+            record.where,
+        )
 
 
 def _layer(record: Record, message: str) -> UnsupportedModelError:
@@ -238,7 +241,7 @@ def _read_by(record: Record, kind: str, weights: IntArray) -> tuple[int, int, in
     if kind == "pool" or stride != (1, 1) or len(outputs) != 3:
         raise record.misshapen("comes first, and no input layer gives the shape that it reads")
     height, width = (
-        extent - 1 + gap * (size - 1) + 1 - 2 * pad
+        extent + gap * (size - 1) - 2 * pad
         for extent, gap, size, pad in zip(
             outputs[1:], dilation, weights.shape[2:], padding, strict=True
         )

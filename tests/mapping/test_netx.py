@@ -101,7 +101,7 @@ def test_every_layer_computes_what_lava_dl_does(tmp_path: Path) -> None:
         assert 0.02 < sent.mean() < 0.9
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_convolutions_of_any_geometry(data: st.DataObject, tmp_path_factory: Any) -> None:
     pairs = st.tuples(st.integers(1, 2), st.integers(1, 2))
@@ -155,7 +155,7 @@ def test_weights_take_the_fewest_bits(
     np.testing.assert_array_equal(scaled, np.array(weights) * 2.0**scale)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(weights=st.lists(st.integers(-300, 300), min_size=1, max_size=6))
 def test_weights_are_exact_or_refused(weights: list[int], tmp_path_factory: Any) -> None:
     path = write_net(tmp_path_factory.mktemp("net") / "x.net", [dense([weights])])
@@ -348,7 +348,7 @@ def test_a_folder_is_no_file_whatever_its_name(tmp_path: Path) -> None:
         load_model(path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_a_file_with_flipped_bytes_is_read_or_refused(
     data: st.DataObject, tmp_path_factory: Any

@@ -106,7 +106,7 @@ def assert_books_are_right(
         np.testing.assert_array_equal(present(before.synapses), present(after.synapses))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 2**16),
     neurons_per_core=st.integers(2, 30),

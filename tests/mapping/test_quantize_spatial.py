@@ -124,7 +124,7 @@ def test_without_spikes_between_only_rounding_is_left() -> None:
     assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 2**32 - 1),
     leak=st.sampled_from([0.0, 0.5, 0.99, 0.9999, 1.0]),
@@ -166,7 +166,7 @@ def test_no_current_wraps_and_no_integrator_saturates(
         assert np.abs(v).max() < STATE_LIMIT - 1
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32 - 1), payload_max=st.sampled_from([1, 7]))
 def test_compiled_programs_keep_every_number_rule(seed: int, payload_max: int) -> None:
     network = spatial_network(seed=seed, payload_max=payload_max)
