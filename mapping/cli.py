@@ -29,6 +29,7 @@ from mapping.errors import (
 )
 from mapping.ir.checkpoint import load_network
 from mapping.ir.network import Network
+from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.traffic import Calibration, check_payloads
 from mapping.model import load_model
 from mapping.nir import write_nir
@@ -74,7 +75,9 @@ def complain(text: str) -> None:
 
 @app.command("compile")
 def compile_command(
-    model: Annotated[Path, typer.Argument(help="ADLRNS checkpoint folder or NIR file.")],
+    model: Annotated[
+        Path, typer.Argument(help="ADLRNS checkpoint folder, NIR file or lava-dl .net file.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     target: Annotated[str, typer.Option(help="Target name or TOML file.")] = "loihi2",
     calibration: Annotated[
@@ -97,7 +100,9 @@ def compile_command(
         str | None,
         typer.Option(help="Rank (integer) or fraction of min(in, out), e.g. 8 or 0.25."),
     ] = None,
-    weight_bits: Annotated[int | None, typer.Option(help="Bits per weight.")] = None,
+    weight_bits: Annotated[
+        int | None, typer.Option(help="Bits per weight, of float models.")
+    ] = None,
     neurons_per_core: Annotated[int | None, typer.Option(help="Cap on neurons per core.")] = None,
     partitioner: Annotated[str, typer.Option(help="How to cut into cores.")] = "first-fit",
     placer: Annotated[str, typer.Option(help="How to place cores.")] = "raster",
@@ -237,8 +242,9 @@ def print_summary(report: dict[str, Any]) -> None:
         f"{network['synapses']} synapses, {cores['used']} of {cores['available']} cores"
     )
     if network.get("conventions"):
-        read = ", ".join(f"{name} {value}" for name, value in network["conventions"].items())
-        say(f"Read from NIR with {read}")
+        conventions = dict(network["conventions"])
+        origin = conventions.pop("format")
+        say(f"Read from {origin} with {', '.join(f'{n} {v}' for n, v in conventions.items())}")
     layers = Table(
         "layer",
         "in → out",
@@ -348,7 +354,7 @@ def _parse_rank(text: str | None) -> int | float | None:
     return value
 
 
-def _load_calibration(path: Path, network: Network) -> Calibration:
+def _load_calibration(path: Path, network: Network | QuantizedNetwork) -> Calibration:
     spikes, _ = read_spikes(path)
     return Calibration(payloads=check_payloads(spikes, network.input, where=str(path)))
 

@@ -10,46 +10,65 @@ from typing import Any
 from mapping.errors import ConfigError
 from mapping.ir.checkpoint import load_network
 from mapping.ir.network import Network
+from mapping.ir.quantized import QuantizedNetwork
+from mapping.netx import is_net, read_net
 from mapping.nir import NirConventions, read_nir
+
+_OF_NET = {"format": "lava-dl net", "reset": "zero", "cuba_order": "new"}
+"""The conventions that all lava-dl networks follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A network, and by which conventions its file was read, if that left any open."""
+    """A network, and by which conventions its file was read; none for a checkpoint of ours.
 
-    network: Network
+    A file that holds integers already gives an integer network.
+    """
+
+    network: Network | QuantizedNetwork
     conventions: dict[str, str | float] = field(default_factory=dict)
 
 
 def load_model(path: Path, **given: str | float | None) -> Model:
-    """The model in ``path``: a NIR file or a checkpoint folder.
+    """The model in ``path``: a NIR file, a lava-dl ``.net`` file or a checkpoint folder.
 
     Args:
         path: file or folder.
         given: fields of :class:`mapping.nir.NirConventions`; None for what was not asked for.
 
     Raises:
-        ConfigError: ADL-NIR-10, a convention was asked for, but checkpoints leave none open.
-        AdlrnsError: as :func:`mapping.nir.read_nir` and :func:`mapping.ir.checkpoint.load_network`
-            document.
+        ConfigError: ADL-NIR-10, a convention was asked for, but the format leaves none open.
+        AdlrnsError: as :func:`mapping.nir.read_nir`, :func:`mapping.netx.read_net` and
+            :func:`mapping.ir.checkpoint.load_network` document.
     """
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if is_net(path):
+        _refuse(chosen, "a lava-dl network")
+        integers = read_net(path)
+        return Model(network=integers, conventions={**_OF_NET, "dt": integers.dt_s})
     if path.is_file() or (path.suffix == ".nir" and not path.is_dir()):
         conventions = NirConventions(**chosen)
         network = read_nir(path, conventions)
-        return Model(network=network, conventions=conventions.as_options(network.dt_s))
+        options = conventions.as_options(network.dt_s)
+        return Model(network=network, conventions={"format": "NIR", **options})
+    _refuse(chosen, "a checkpoint")
+    return Model(network=load_network(path))
+
+
+def _refuse(chosen: Mapping[str, object], what: str) -> None:
     if chosen:
         option = next(iter(chosen)).removesuffix("_s").replace("_", "-")
         raise ConfigError(
-            "a checkpoint leaves no convention open",
+            f"{what} leaves no convention open",
             where=f"--{option}",
             remedy="drop the option; it is for NIR files",
             code="ADL-NIR-10",
         )
-    return Model(network=load_network(path))
 
 
-def load_compiled_model(path: Path, options: Mapping[str, str | int | float | None]) -> Network:
+def load_compiled_model(
+    path: Path, options: Mapping[str, str | int | float | None]
+) -> Network | QuantizedNetwork:
     """The model in ``path``, read as it was when it was compiled.
 
     Args:
@@ -60,7 +79,7 @@ def load_compiled_model(path: Path, options: Mapping[str, str | int | float | No
         AdlrnsError: as :func:`load_model` documents.
     """
     given: dict[str, Any] = {}
-    if path.is_file():
+    if path.is_file() and not is_net(path):
         given = {name: options.get(name) for name in ("reset", "integration", "cuba_order")}
         given["dt_s"] = options.get("dt")
     return load_model(path, **given).network

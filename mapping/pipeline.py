@@ -1,4 +1,4 @@
-"""The compiler: float network in, compiled program and report out."""
+"""The compiler: network in, compiled program and report out."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import numpy as np
 
 from mapping.artifact.schema import Artifact, Origin
 from mapping.budget import priced_energies
-from mapping.errors import DesignRuleError
+from mapping.errors import ConfigError, DesignRuleError
 from mapping.ir.checkpoint import fingerprint
 from mapping.ir.diagnostic import Diagnostic
 from mapping.ir.network import Network
+from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.traffic import Calibration, TrafficProfile, check_payloads
 from mapping.ir.verify import verify_partition, verify_placement, verify_routing
 from mapping.passes.fuse_factors import FuseFactors
@@ -74,7 +75,7 @@ class _Stages:
 
 
 def compile_network(
-    network: Network,
+    network: Network | QuantizedNetwork,
     chip: ChipSpec,
     options: CompileOptions,
     *,
@@ -85,7 +86,7 @@ def compile_network(
     """Compile ``network`` for ``chip``.
 
     Args:
-        network: the float network.
+        network: the float network, or integers that need no more than cores and places.
         chip: the target.
         options: what the passes shall do.
         calibration: input from which activity is measured; without it 10 % is assumed.
@@ -94,17 +95,18 @@ def compile_network(
 
     Raises:
         AdlrnsError: from the passes; each documents its own.
-        ConfigError: ADL-INP-01 … 03, the calibration data do not suit the network.
+        ConfigError: the calibration data do not suit the network (ADL-INP-01 … 03), or an option
+            is for float networks only (ADL-CFG-07).
         DesignRuleError: the compiled program breaks design rules.
     """
     if calibration is not None:
         check_payloads(calibration.payloads, network.input, where="calibration")
     stages = _Stages(observer)
-    pruned = stages.run("prune_ranks", PruneRanks(rank=options.rank).run, network)
-    fused = stages.run("fuse_factors", FuseFactors().run, pruned, chip)
-    factored = stages.run("realise_factors", realise_factors, fused)
-    quantize = Quantize(weight_bits=options.weight_bits)
-    quantized = stages.run("quantize", quantize.run, factored, chip)
+    if isinstance(network, QuantizedNetwork):
+        _refuse_float_options(options)
+        quantized = network
+    else:
+        quantized = _quantized(network, chip, options, stages)
     partition = Partition(
         partitioner=options.partitioner, neurons_per_core=options.neurons_per_core
     )
@@ -136,8 +138,31 @@ def compile_network(
     return CompileResult(artifact=artifact, report=report, diagnostics=diagnostics)
 
 
+def _quantized(
+    network: Network, chip: ChipSpec, options: CompileOptions, stages: _Stages
+) -> QuantizedNetwork:
+    pruned = stages.run("prune_ranks", PruneRanks(rank=options.rank).run, network)
+    fused = stages.run("fuse_factors", FuseFactors().run, pruned, chip)
+    factored = stages.run("realise_factors", realise_factors, fused)
+    quantize = Quantize(weight_bits=options.weight_bits)
+    return stages.run("quantize", quantize.run, factored, chip)
+
+
+def _refuse_float_options(options: CompileOptions) -> None:
+    for name in ("rank", "weight_bits"):
+        value = getattr(options, name)
+        if value is not None:
+            raise ConfigError(
+                f"{value} was asked for, but the model holds integers already, whose "
+                f"{name.replace('_', ' ')} cannot be chosen any more",
+                where=name,
+                remedy=f"drop the option --{name.replace('_', '-')}, or compile a float model",
+                code="ADL-CFG-07",
+            )
+
+
 def _origin(
-    network: Network,
+    network: Network | QuantizedNetwork,
     chip: ChipSpec,
     options: CompileOptions,
     calibration: Calibration | None,

@@ -32,7 +32,7 @@ def compile_report(
         traffic: expected activity, for the traffic and energy estimates.
         diagnostics: what the design rules found.
         stages: passes with their durations [s].
-        conventions: by which a NIR model was read; empty for a checkpoint, which leaves none open.
+        conventions: by which a model of another tool was read; empty for a checkpoint of ours.
     """
     return {
         "schema": REPORT_SCHEMA,

@@ -111,7 +111,7 @@ def verify_command(
     stimulus: Annotated[Path, typer.Option("--input", help="Input .npz, best with labels.")],
     model: Annotated[
         Path | None,
-        typer.Option(help="Checkpoint folder or .nir that was compiled, to run it in float, too."),
+        typer.Option(help="Checkpoint folder, .nir or .net that was compiled, to run it, too."),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Take the first N samples.")] = 20,
     budget: Annotated[
@@ -119,7 +119,7 @@ def verify_command(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run float model, oracle, chip simulator and Lava side by side; the last three must agree."""
+    """Run model, oracle, chip simulator and Lava side by side; all but a float model must agree."""
     program = load_artifact(artifact)
     spikes = load_stimulus(stimulus).checked(program.partitioned.input, where=str(stimulus))
     lava = find_spec("lava") is not None
@@ -135,7 +135,7 @@ def verify_command(
     else:
         out.print(verification_table(found))
         if model is None:
-            say("The float model was left out; --model adds it")
+            say("The model was left out; --model adds it")
         if not lava:
             say("Lava is not installed and took no part")
     require_equal(*found.traces, where=str(artifact))

@@ -1,4 +1,4 @@
-"""The stages of a program side by side: float model, oracle, chip simulator, Lava."""
+"""The stages of a program side by side: its model, oracle, chip simulator, Lava."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from mapping.artifact.schema import Artifact
 from mapping.errors import ConfigError
 from mapping.ir.checkpoint import fingerprint
 from mapping.ir.network import Lif, Network
+from mapping.ir.quantized import QuantizedNetwork
 from mapping.passes.fuse_factors import FuseFactors
 from mapping.passes.prune_ranks import PruneRanks
 from mapping.semantics.float_net import run_float_network
+from mapping.semantics.int_net import run_integer_network
 from simulators.backend import simulate
 from simulators.compare import Difference, first_difference
-from simulators.trace import ExecutionTrace, Stimulus
+from simulators.trace import ExecutionTrace, IntArray, Stimulus
 
-FLOAT, REFERENCE = "float", "oracle"
+FLOAT, INTEGERS, REFERENCE = "float", "integers", "oracle"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,7 @@ class Stage:
     """One way of running the same stimulus, compared with the oracle.
 
     Attributes:
-        name: ``float`` or the backend's.
+        name: ``float`` or ``integers``, what the model holds, or the backend's.
         accuracy: share of right answers; None without labels.
         same_answers: share of samples with the oracle's answer.
         differing_spikes: by population that both recorded, the share of neurons, samples and steps
@@ -48,8 +50,8 @@ class Verification:
     """What :func:`verify` found.
 
     Attributes:
-        stages: float model (if given), oracle, then the other backends.
-        traces: of the backends, the oracle's first.
+        stages: model (if given), oracle, then the other backends.
+        traces: that must agree: of the backends, the oracle's first, and of an integer model.
     """
 
     stages: tuple[Stage, ...]
@@ -65,19 +67,19 @@ def verify(
     stimulus: Stimulus,
     backends: Sequence[str],
     *,
-    model: Network | None = None,
+    model: Network | QuantizedNetwork | None = None,
     price: float = 0.0,
     deadline_s: float = 600.0,
 ) -> Verification:
     """Run ``stimulus`` at every stage and compare each with the oracle.
 
-    The float model differs by rounding; backends must not differ at all.
+    A float model differs by rounding; an integer model and backends must not differ at all.
 
     Args:
         artifact: the compiled program.
         stimulus: its input.
         backends: names of the backends beside the oracle.
-        model: the float network that the program was compiled from; its stage is left out if None.
+        model: the network that the program was compiled from; its stage is left out if None.
         price: of a level's cost, for the gates.
         deadline_s: time limit for a backend that can hang [s].
 
@@ -100,30 +102,39 @@ def verify(
     )
     stages = [_stage(trace, traces[0]) for trace in traces]
     if model is not None:
-        stages.insert(0, _stage(_float_trace(artifact, stimulus, model, price), traces[0]))
+        modelled = _model_trace(artifact, stimulus, model, price)
+        stages.insert(0, _stage(modelled, traces[0]))
+        traces += (modelled,) if modelled.backend == INTEGERS else ()
     return Verification(stages=tuple(stages), traces=traces)
 
 
-def _float_trace(
-    artifact: Artifact, stimulus: Stimulus, model: Network, price: float
+def _model_trace(
+    artifact: Artifact, stimulus: Stimulus, model: Network | QuantizedNetwork, price: float
 ) -> ExecutionTrace:
-    """Spikes of the LIF populations of the float network; the scale of payloads is another."""
-    rank = artifact.origin.options["rank"]
-    assert not isinstance(rank, str)
-    network = FuseFactors().run(PruneRanks(rank=rank).run(model), artifact.chip)
+    """What the model does: of a float network only the spikes of LIFs, whose unit is the same."""
     payloads = stimulus.payloads.reshape(stimulus.samples, stimulus.steps, -1)
     late = np.pad(payloads, ((0, 0), (0, artifact.partitioned.latency_steps), (0, 0)))
-    sent = run_float_network(network, late, price=price)
-    lifs = [population.name for population in network.populations if isinstance(population, Lif)]
+    u: dict[str, IntArray] = {}
+    v: dict[str, IntArray] = {}
+    if isinstance(model, QuantizedNetwork):
+        ran = run_integer_network(model, late, price=price)
+        spikes, u, v = ran.spikes, ran.u, ran.v
+    else:
+        rank = artifact.origin.options["rank"]
+        assert not isinstance(rank, str)
+        network = FuseFactors().run(PruneRanks(rank=rank).run(model), artifact.chip)
+        sent = run_float_network(network, late, price=price)
+        lifs = [p.name for p in network.populations if isinstance(p, Lif)]
+        spikes = {name: sent[name].astype(np.int64) for name in lifs}
     return ExecutionTrace(
-        backend=FLOAT,
+        backend=INTEGERS if isinstance(model, QuantizedNetwork) else FLOAT,
         program=artifact.origin.fingerprint(),
-        output=network.output,
+        output=model.output,
         seconds=0.0,
         price=price,
-        spikes={name: sent[name].astype(np.int64) for name in lifs},
-        u={},
-        v={},
+        spikes=spikes,
+        u=u,
+        v=v,
         labels=stimulus.labels,
     )
 

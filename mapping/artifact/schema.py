@@ -39,7 +39,8 @@ class Origin:
     Attributes:
         tool_version: version of this package.
         seed: seed of the search passes.
-        options: compiler options and, of a NIR model, the conventions it was read by, by name.
+        options: compiler options and, of a model of another tool, the conventions it was read by,
+            by name.
         network_sha256, chip_sha256: fingerprints of the inputs; calibration_sha256 is empty
             without calibration data.
         stages: names of the passes that ran.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,6 +34,7 @@ from mapping.ir.network import (
     SparseSynapses,
     SumPool2d,
 )
+from mapping.ir.quantized import QuantizedNetwork
 
 SCHEMA = "adlrns-network/1"
 DESCRIPTION_FILE = "network.json"
@@ -109,15 +110,16 @@ class _SparseRecord(_Record):
     name: str
     source: str
     target: str
+    height: int
 
 
 class _ConvShapeRecord(_Record):
-    inputs: list[int]
+    inputs: tuple[int, int, int]
     out_channels: int
-    kernel: list[int]
-    stride: list[int]
-    padding: list[int]
-    dilation: list[int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
     groups: int
 
 
@@ -200,7 +202,8 @@ _TENSORS = {
     "conv2d": ("weight", "delays"),
     "sum_pool2d": ("delays",),
 }
-_SPARSE_TENSORS = ("values", "targets", "starts", "height")
+_SPARSE_TENSORS = ("values", "targets", "starts")
+_INTEGER_TENSORS = ("delays", "targets", "starts")
 _GATE_TENSORS = ("weight", "bias", "cost", "hidden_weight", "hidden_bias")
 
 
@@ -216,12 +219,36 @@ def save_network(network: Network, folder: Path | str) -> None:
         save_file(tensors, work / TENSOR_FILE)
 
 
-def fingerprint(network: Network) -> str:
-    """SHA-256 over everything that a checkpoint of ``network`` would hold."""
+def fingerprint(network: Network | QuantizedNetwork) -> str:
+    """SHA-256 over everything that ``network`` holds, as a checkpoint would."""
+    if isinstance(network, QuantizedNetwork):
+        return _integer_fingerprint(network)
     description, tensors = _described(network)
     digest = sha256(json.dumps(description, sort_keys=True).encode())
     for key in sorted(tensors):
         digest.update(key.encode() + tensors[key].tobytes())
+    return digest.hexdigest()
+
+
+def _integer_fingerprint(network: QuantizedNetwork) -> str:
+    digest = sha256()
+
+    def add(value: Any) -> None:
+        if is_dataclass(value):
+            digest.update(type(value).__name__.encode())
+            for item in fields(value):
+                digest.update(item.name.encode())
+                add(getattr(value, item.name))
+        elif isinstance(value, np.ndarray):
+            digest.update(f"{value.dtype.str}{value.shape}".encode() + value.tobytes())
+        elif isinstance(value, tuple):
+            digest.update(f"{len(value)}:".encode())
+            for entry in value:
+                add(entry)
+        else:
+            digest.update(f"{value!r};".encode())
+
+    add(network)
     return digest.hexdigest()
 
 
@@ -239,7 +266,7 @@ def _described(network: Network) -> tuple[dict[str, object], dict[str, FloatArra
             elif isinstance(value, ConvShape):
                 found[item.name] = record(value, where, ())
             elif isinstance(value, SparseSynapses):
-                record(value, f"{where}/{item.name}", _SPARSE_TENSORS)
+                found |= record(value, f"{where}/{item.name}", _SPARSE_TENSORS)
             else:
                 found[item.name] = list(value) if isinstance(value, tuple) else value
         return found
@@ -289,10 +316,9 @@ def load_network(folder: Path | str) -> Network:
                     key: _tensor(tensors, f"{item.name}/synapses/{key}", folder / TENSOR_FILE)
                     for key in _SPARSE_TENSORS
                 }
-                height = int(found.pop("height").item())
-                values["synapses"] = SparseSynapses(**found, height=height)  # type: ignore[arg-type]
+                values["synapses"] = SparseSynapses(**found, height=values.pop("height"))  # type: ignore[arg-type]
             if "conv" in values:
-                values["conv"] = ConvShape(**_tuples(values["conv"]))
+                values["conv"] = ConvShape(**values["conv"])
             elements[group].append(_TYPES[item.kind](**_tuples(values)))
     return Network(
         name=record.name,
@@ -353,11 +379,14 @@ def _tensor(tensors: dict[str, FloatArray], key: str, path: Path) -> FloatArray:
             remedy=f"export the checkpoint again, so that {DESCRIPTION_FILE} and it agree",
             code="ADL-CKP-03",
         )
-    if tensors[key].dtype.kind not in "fiu":
+    values = tensors[key]
+    integers = key.rsplit("/", 1)[-1] in _INTEGER_TENSORS
+    if values.dtype.kind not in "fiu" or (integers and not (values == np.rint(values)).all()):
         raise ArtifactError(
-            f"tensor {key!r} holds {tensors[key].dtype}, not real numbers",
+            f"tensor {key!r} holds {values.dtype}, not "
+            + ("integers" if integers else "real numbers"),
             where=str(path),
-            remedy="export real weights",
+            remedy="export real weights, and delays and places of synapses as integers",
             code="ADL-CKP-03",
         )
-    return tensors[key]
+    return values

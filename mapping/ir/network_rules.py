@@ -278,15 +278,27 @@ def _dense_rules(dense: Dense, populations: Mapping[str, Population]) -> Iterato
 def _sparse_rules(sparse: Sparse, sizes: tuple[int, int]) -> Iterator[_Rule]:
     synapses = sparse.synapses
     yield (
+        synapses.targets.ndim == 1 and synapses.starts.ndim == 1,
+        f"targets and starts have {synapses.targets.ndim} and {synapses.starts.ndim} dimensions",
+        "give vectors",
+    )
+    yield (
         synapses.shape == sizes,
         f"synapses have shape {synapses.shape}, expected {sizes}",
         "give one row per target compartment and one column per source compartment",
     )
     inside = (synapses.targets >= 0) & (synapses.targets < sizes[0])
-    rising = synapses.starts[0] == 0 and bool((np.diff(synapses.starts) >= 0).all())
+    whole = synapses.starts[0] == 0 and synapses.starts[-1] == synapses.targets.size
     yield (
-        bool(inside.all()) and rising and synapses.starts[-1] == synapses.targets.size,
+        bool(inside.all()) and whole and bool((np.diff(synapses.starts) >= 0).all()),
         "synapses do not name rows and columns in order",
+        "build them with SparseSynapses.of from a SciPy sparse array",
+    )
+    first = np.zeros(synapses.targets.size + 1, np.bool_)
+    first[synapses.starts] = True
+    yield (
+        bool((first[1:-1] | (np.diff(synapses.targets) > 0)).all()),
+        "synapses of one column do not name rows in rising order, each once",
         "build them with SparseSynapses.of from a SciPy sparse array",
     )
 
@@ -295,6 +307,12 @@ def _conv_rules(
     conv: ConvShape, populations: Mapping[str, Population], projection: Conv2d | SumPool2d
 ) -> Iterator[_Rule]:
     source, target = populations[projection.source].shape, populations[projection.target].shape
+    pairs = (conv.kernel, conv.stride, conv.padding, conv.dilation)
+    yield (
+        len(conv.inputs) == 3 and all(len(pair) == 2 for pair in pairs),
+        f"geometry {conv} does not have two dimensions",
+        "give inputs as (channels, height, width), all else as (vertical, horizontal)",
+    )
     counts = (*conv.inputs, conv.out_channels, *conv.kernel, *conv.stride, *conv.dilation)
     yield (
         min(*counts, conv.groups) > 0 and min(conv.padding) >= 0,

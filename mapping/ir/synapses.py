@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from operator import index
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -24,7 +25,11 @@ Matrix = npt.NDArray[Any] | csr_array
 
 
 def frozen_array(values: npt.ArrayLike, dtype: npt.DTypeLike = np.float64) -> Values:
-    """``values`` as a read-only, C-contiguous array that nobody else can write to."""
+    """``values`` as a read-only, C-contiguous array that nobody else can write to.
+
+    Raises:
+        TypeError: integers are wanted, but there are fractions among the values.
+    """
     wanted = np.dtype(dtype)
     if (
         isinstance(values, np.ndarray)
@@ -34,7 +39,10 @@ def frozen_array(values: npt.ArrayLike, dtype: npt.DTypeLike = np.float64) -> Va
         and not values.flags.writeable
     ):
         return values
-    array = np.array(values, dtype=wanted, order="C", copy=True)
+    given = np.asarray(values)
+    if wanted.kind in "iu" and given.dtype.kind == "f" and (given != np.rint(given)).any():
+        raise TypeError("fractions among values that must be integers")
+    array = np.array(given, dtype=wanted, order="C", copy=True)
     array.setflags(write=False)
     return array
 
@@ -120,6 +128,7 @@ class SparseSynapses:
         object.__setattr__(self, "values", frozen_array(self.values, np.asarray(self.values).dtype))
         object.__setattr__(self, "targets", frozen_array(self.targets, np.int32))
         object.__setattr__(self, "starts", frozen_array(self.starts, np.int64))
+        object.__setattr__(self, "height", index(self.height))
 
     @classmethod
     def of(cls, matrix: Any) -> SparseSynapses:
@@ -220,6 +229,12 @@ class ConvShape:
     padding: tuple[int, int] = (0, 0)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("inputs", "kernel", "stride", "padding", "dilation"):
+            object.__setattr__(self, name, tuple(index(extent) for extent in getattr(self, name)))
+        for name in ("out_channels", "groups"):
+            object.__setattr__(self, name, index(getattr(self, name)))
 
     @property
     def outputs(self) -> tuple[int, int, int]:

@@ -185,12 +185,15 @@ class _FirstFit:
             )
             place = f"{population}[{start}]"
             what = f"to reach {place} it" if need.where else "one compartment alone"
+            spread = "lower neurons_per_core, so that more cores share the sending, or " * bool(
+                need.where
+            )
             raise CapacityError(
                 f"{what} needs {need.used:,} {need.resource}, a core of {self.chip.name} has "
                 f"{need.limit:,}",
                 where=need.where or place,
-                remedy="lower the rank or the fan-in of the layer, use fewer weight bits, or "
-                "choose a bigger target",
+                remedy=f"{spread}lower the rank or the fan-in of the layer, use fewer weight bits, "
+                "or choose a bigger target",
                 code=need.code,
             )
         return core, taken

@@ -40,7 +40,7 @@ from mapping.ir.quantized import (
     QuantizedNetwork,
     WeightFidelity,
 )
-from mapping.ir.ranges import LONGEST_SAMPLE, Reach, Received
+from mapping.ir.ranges import Reach, Received
 from mapping.ir.synapses import ConvSynapses
 from mapping.passes.weight_grid import Fit, Image, Piece, Source, WeightGrid, fidelity, worst_input
 from mapping.semantics.fixedpoint import DECAY_UNIT, STATE_LIMIT, STATE_SHIFT
@@ -49,6 +49,9 @@ from mapping.targets.spec import ChipSpec, NumericSpec
 _FINEST_THRESHOLD = 2**11
 """A finer threshold would gain nothing and take the room that inhibition needs: v saturates at
 2**17 threshold units, here at 64 thresholds or more below zero."""
+_SUMMED_STEPS = 2**8
+"""Steps of the worst input for which an integrator that hardly leaks has room. Later it saturates;
+more room would cost the resolution of every step, and no real input is the worst in each."""
 _CONTROL_BITS = 2
 """Control weights are 0 or 1, for which the smallest mantissas do."""
 
@@ -173,12 +176,12 @@ class _Quantization:
         self._emit_lif(lif, pieces, fit, threshold)
 
     def _add_li(self, li: Li) -> None:
-        """As large a scale as keeps every voltage from saturating."""
+        """As large a scale as keeps every voltage from saturating for :data:`_SUMMED_STEPS`."""
         pieces = self._pieces(li.name, 0, li.size)
         _, from_bias = self._bias_ceiling(li)
         held = [piece.source.reach.held_by(_du(li) + 1) for piece in pieces]
         peak = worst_input(pieces, held, li.size) + float(np.abs(li.bias).max())
-        piled = min(1 / (1 - li.voltage_decay) if li.voltage_decay < 1 else inf, LONGEST_SAMPLE)
+        piled = min(1 / (1 - li.voltage_decay) if li.voltage_decay < 1 else inf, _SUMMED_STEPS)
         room = (STATE_LIMIT >> STATE_SHIFT) / (peak * piled) if peak else inf
         ceiling = min(room, from_bias)
         fit = self._fit_currents(li, pieces, ceiling)

@@ -21,7 +21,7 @@ from mapping.rules.base import Finding, rule
 from mapping.semantics.fixedpoint import DECAY_UNIT
 
 _TOO_LARGE = "lower the weights, the rank or the payload range and compile again"
-_COARSE_THRESHOLD = 32
+_COARSE = 32
 _UNBOUNDED = 2.0**62
 
 
@@ -129,15 +129,27 @@ def compartment_parameters(artifact: Artifact) -> Iterator[Finding]:
 
 
 @rule("ADL-NUM-06", severity="warning")
-def threshold_resolution(artifact: Artifact) -> Iterator[Finding]:
-    """A threshold of fewer than 32 units makes rounding visible in the spike times."""
+def resolution(artifact: Artifact) -> Iterator[Finding]:
+    """Rounding shows where a threshold, or all that an integrator gets in a step, is < 32 units."""
+    ranges = payload_ranges(artifact)
     for population in artifact.network.populations:
-        if isinstance(population, IntegerLif) and population.threshold < _COARSE_THRESHOLD:
+        if not isinstance(population, IntegerLif):
+            continue
+        if population.spikes and population.threshold < _COARSE:
             yield (
                 population.name,
                 f"its threshold is only {population.threshold} units, since the worst-case input "
                 "is very much larger",
                 "lower current_decay or the largest weights and verify the accuracy",
+            )
+        parts = _rows(artifact, ranges, population)
+        packets = delivered_range(((w, e, r.packet) for w, e, r in parts), population.size)
+        peak = float(packets.magnitude.max())
+        if not population.spikes and 0 < peak < _COARSE:
+            yield (
+                population.name,
+                f"its input in a step is {peak:g} units at most, since its voltage adds up many",
+                "lower voltage_decay or current_decay and verify the accuracy",
             )
 
 

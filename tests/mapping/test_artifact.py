@@ -17,6 +17,7 @@ import pytest
 from support.chips import tiny_chip
 from support.errors import refused
 from support.networks import digits_like_network, random_payloads, recurrent_network, small_network
+from support.spatial import spatial_network
 
 from mapping.artifact.read import load_artifact, load_report
 from mapping.artifact.schema import (
@@ -91,8 +92,14 @@ def replace_file(folder: Path, name: str, content: bytes) -> None:
 
 @pytest.mark.parametrize(
     "network",
-    [small_network(), small_network(biases=False), recurrent_network(), digits_like_network()],
-    ids=["small", "no biases", "recurrent", "digits"],
+    [
+        small_network(),
+        small_network(biases=False),
+        recurrent_network(),
+        digits_like_network(),
+        spatial_network(),
+    ],
+    ids=["small", "no biases", "recurrent", "digits", "every form of synapses"],
 )
 def test_writing_what_was_loaded_gives_the_same_bytes(network: Network, tmp_path: Path) -> None:
     result = compiled(network, neurons_per_core=16)

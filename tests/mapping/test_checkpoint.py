@@ -21,6 +21,7 @@ from support.networks import (
     relay_network,
     small_network,
 )
+from support.spatial import spatial_network
 
 from mapping.errors import ArtifactError, ConfigError
 from mapping.ir.checkpoint import (
@@ -30,7 +31,7 @@ from mapping.ir.checkpoint import (
     load_network,
     save_network,
 )
-from mapping.ir.network import LowRank, Network, RankGate
+from mapping.ir.network import LowRank, Network, RankGate, SparseSynapses
 from mapping.passes.fuse_factors import FuseFactors
 from mapping.passes.realise_factors import realise_factors
 from mapping.targets.load import load_target
@@ -46,6 +47,7 @@ NETWORKS = {
     "linear gate without trace": optioned_network(at="relay", traced=False, biased=True),
     "gate by hand": realise_factors(optioned_network(at="relay", hidden=3, biased=True)),
     "gate at the host by hand": realise_factors(optioned_network(at="source", changes=True)),
+    "every form of synapses": spatial_network(),
     "fused": FuseFactors().run(digits_like_network(payload_max=1), load_target("loihi1")),
 }
 
@@ -65,7 +67,7 @@ def _assert_same_fields(one: Any, other: Any) -> None:
             assert before.dtype == after.dtype
             assert before.shape == after.shape
             assert before.tobytes() == after.tobytes()
-        elif isinstance(before, RankGate):
+        elif isinstance(before, RankGate | SparseSynapses):
             _assert_same_fields(before, after)
         else:
             assert before == after
@@ -364,3 +366,59 @@ def test_a_gate_off_the_schema_names_the_entry(gated_folder: Path, case: str) ->
     _edit(gated_folder, lambda content: content["projections"][0]["gate"].update(changes))
     with refused(ArtifactError, "ADL-CKP-03", where=DESCRIPTION_FILE, message=entry):
         load_network(gated_folder)
+
+
+@pytest.fixture
+def spatial_folder(tmp_path: Path) -> Path:
+    """A checkpoint with every form of synapses."""
+    save_network(spatial_network(), tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["conv/weight", "conv/delays", "sparse/synapses/values", "sparse/synapses/starts", "out/bias"],
+)
+def test_a_missing_array_of_any_form_is_named(spatial_folder: Path, key: str) -> None:
+    _replace_tensor(spatial_folder, key, None)
+    with refused(ArtifactError, "ADL-CKP-03", where=TENSOR_FILE, message=key):
+        load_network(spatial_folder)
+
+
+@pytest.mark.parametrize(
+    "key", ["conv/delays", "sparse/synapses/targets", "sparse/synapses/starts"]
+)
+def test_places_and_delays_are_integers(spatial_folder: Path, key: str) -> None:
+    _replace_tensor(spatial_folder, key, load_file(spatial_folder / TENSOR_FILE)[key] + 0.5)
+    with refused(ArtifactError, "ADL-CKP-03", message="not integers", remedy="integers"):
+        load_network(spatial_folder)
+
+
+FORM_SCHEMA_ERRORS: dict[str, tuple[int, dict[str, Any], str]] = {
+    "one stride": (0, {"conv": {"stride": [1]}}, "conv2d.conv.stride"),
+    "inputs": (0, {"conv": {"inputs": [60]}}, "conv2d.conv.inputs"),
+    "fraction": (0, {"conv": {"groups": 1.5}}, "conv2d.conv.groups"),
+    "pool weight": (1, {"weight": "half"}, "sum_pool2d.weight"),
+    "height": (2, {"height": 9.5}, "sparse.height"),
+    "unknown field": (2, {"width": 9}, "sparse.width"),
+}
+
+
+@pytest.mark.parametrize("case", FORM_SCHEMA_ERRORS)
+def test_a_form_off_the_schema_names_the_entry(spatial_folder: Path, case: str) -> None:
+    number, changes, entry = FORM_SCHEMA_ERRORS[case]
+
+    def edit(content: dict[str, Any]) -> None:
+        record = content["projections"][number]
+        for key, value in changes.items():
+            record[key] = record[key] | value if isinstance(value, dict) else value
+
+    _edit(spatial_folder, edit)
+    with refused(ArtifactError, "ADL-CKP-03", message=f"projections.{number}.{entry}"):
+        load_network(spatial_folder)
+
+
+def test_geometry_that_contradicts_the_populations_is_refused(spatial_folder: Path) -> None:
+    _edit(spatial_folder, lambda c: c["projections"][0]["conv"].update(stride=[2, 2]))
+    with refused(ConfigError, "ADL-NET-04", where="conv"):
+        load_network(spatial_folder)

@@ -187,7 +187,13 @@ def test_the_conventions_of_a_nir_model_are_printed_and_kept(cli: Any) -> None:
     read = "Read from NIR with dt 0.0001, reset zero, integration exp, cuba_order previous\n"
     assert read in outcome.out
     assert read in cli("inspect", "out").out
-    conventions = {"dt": 1e-4, "reset": "zero", "integration": "exp", "cuba_order": "previous"}
+    conventions = {
+        "format": "NIR",
+        "dt": 1e-4,
+        "reset": "zero",
+        "integration": "exp",
+        "cuba_order": "previous",
+    }
     assert load_report("out")["network"]["conventions"] == conventions
     assert conventions.items() <= load_artifact("out").origin.options.items()
 
@@ -196,7 +202,7 @@ def test_conventions_that_are_not_given_are_the_files_or_the_usual(cli: Any) -> 
     write_nir(small_network(), "x.nir")
     report = cli("compile", "x.nir", "-o", "out", "--json").json
     usual = {"dt": 1e-3, "reset": "zero", "integration": "euler", "cuba_order": "new"}
-    assert report["network"]["conventions"] == usual
+    assert report["network"]["conventions"] == {"format": "NIR", **usual}
 
 
 @pytest.mark.parametrize(

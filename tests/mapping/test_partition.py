@@ -349,6 +349,7 @@ def test_too_many_output_axons_name_the_layer_that_sends() -> None:
         Partition().run(quantised(dense_network((4, 4, 8))), chip)
     assert "p1" in str(caught.value)
     assert "one compartment alone" not in str(caught.value)
+    assert "lower neurons_per_core" in caught.value.remedy
 
 
 def test_too_many_cores_name_the_biggest_layers() -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from support.chips import tiny_chip
 from support.errors import refused
 from support.gated import program, rate_gated_network, spikes
+from support.net_files import dense, write_net
 from support.networks import random_payloads, small_network
 
 from mapping.artifact.write import write_artifact
@@ -17,11 +18,13 @@ from mapping.cli import run as adlrns_map
 from mapping.errors import ConfigError
 from mapping.ir.checkpoint import save_network
 from mapping.ir.network import Network
-from mapping.model import load_compiled_model
+from mapping.ir.quantized import QuantizedNetwork
+from mapping.model import load_compiled_model, load_model
 from mapping.nir import NirConventions, read_nir, write_nir
 from mapping.pipeline import CompileOptions, CompileResult, compile_network
 from mapping.targets.load import load_target
 from simulators.backend import simulate
+from simulators.compare import require_equal
 from simulators.trace import Stimulus
 from simulators.verify import verification_table, verify
 
@@ -98,6 +101,24 @@ def test_a_nir_model_is_read_as_it_was_compiled(tmp_path: Path) -> None:
     again = load_compiled_model(tmp_path / "x.nir", result.artifact.origin.options)
     stimulus = Stimulus(payloads=random_payloads(network, samples=5, steps=8))
     assert verify(result.artifact, stimulus, ["chip"], model=again).stages[0].name == "float"
+
+
+def test_an_integer_model_must_agree_in_every_state(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    layers = [dense(rng.integers(-60, 60, size) * 2) for size in ((5, 6), (3, 5))]
+    model = load_model(write_net(tmp_path / "x.net", layers))
+    assert isinstance(model.network, QuantizedNetwork)
+    result = compile_network(
+        model.network, CHIP, CompileOptions(neurons_per_core=2), conventions=model.conventions
+    )
+    stimulus = Stimulus(payloads=rng.integers(0, 2, (3, 20, 6)))
+    again = load_compiled_model(tmp_path / "x.net", result.artifact.origin.options)
+    found = verify(result.artifact, stimulus, ["chip"], model=again)
+    assert [stage.name for stage in found.stages] == ["integers", "oracle", "chip"]
+    assert {stage.first for stage in found.stages} == {None}
+    assert found.stages[0].differing_spikes == {"layer0": 0.0, "layer1": 0.0}
+    assert [trace.backend for trace in found.traces] == ["oracle", "chip", "integers"]
+    require_equal(*found.traces, where="here")
 
 
 def test_another_model_is_refused() -> None:
