@@ -81,7 +81,7 @@ class Fanout(NamedTuple):
 class Flows(NamedTuple):
     """One entry per flow: its ends (-1 is the host), hops, and whether it stays in a tile.
 
-    ``charged`` is the core to which the network's work belongs.
+    ``charged`` is the core to which the network's work belongs; ``chip`` counts hops between chips.
     """
 
     source: Int32Array
@@ -89,6 +89,7 @@ class Flows(NamedTuple):
     charged: Int32Array
     east_west: Int32Array
     north_south: Int32Array
+    chip: Int32Array
     local: npt.NDArray[np.bool_]
 
 
@@ -227,14 +228,15 @@ def _tiles(
 
 def _flows(artifact: Artifact) -> Flows:
     routing, placement = artifact.routing, artifact.placement
-    east_west, north_south = routing.hops()
+    hops = routing.hops(artifact.chip.mesh)
     local = [placement.same_tile(source, target) for source, target in routing.pairs()]
     return Flows(
         source=routing.source,
         target=routing.target,
         charged=routing.charged,
-        east_west=east_west,
-        north_south=north_south,
+        east_west=hops.east_west,
+        north_south=hops.north_south,
+        chip=hops.chip,
         local=np.array(local, np.bool_),
     )
 

@@ -33,6 +33,7 @@ COUNTED = (
     "within_tile",
     "hop_east_west",
     "hop_north_south",
+    "hop_chip",
     "host_packet",
 )
 """Leading axis of the kernel's counts; the order of :class:`mapping.cost.ActionCounts`."""
@@ -46,6 +47,7 @@ COUNTED = (
     _WITHIN_TILE,
     _EAST_WEST,
     _NORTH_SOUTH,
+    _HOP_CHIP,
     _HOST_PACKET,
 ) = range(len(COUNTED))
 
@@ -273,6 +275,7 @@ def _send(
         here[_AXON_IN, charged] += flows.target[flow] >= 0
         here[_EAST_WEST, charged] += flows.east_west[flow]
         here[_NORTH_SOUTH, charged] += flows.north_south[flow]
+        here[_HOP_CHIP, charged] += flows.chip[flow]
         if flows.source[flow] < 0:
             here[_HOST_PACKET, charged] += 1
         else:
