@@ -43,7 +43,7 @@ def core_table(artifact: Artifact, energy: EnergyReport) -> Table:
 def energy_lines(energy: EnergyReport) -> list[str]:
     """The totals, in sentences."""
     cores = "1 core" if energy.cores == 1 else f"{energy.cores} cores"
-    chips = "whole-chip static" if energy.chips == 1 else f"static of all {energy.chips} chips"
+    chips = "whole-chip static" if energy.chips == 1 else f"static of the {energy.chips} chips"
     low, high = (with_prefix(energy_j, "J", digits=2) for energy_j in energy.interval_j())
     early, late = (with_prefix(latency_s, "s", digits=2) for latency_s in energy.interval_s())
     return [

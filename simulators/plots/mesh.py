@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,10 +12,15 @@ from mapping.ir.placed import CoreSlot, Placement
 from mapping.ir.routed import DIRECTIONS, link_ends
 from mapping.targets.spec import MeshSpec
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 Point = tuple[float, float]
 
 _ASIDE = 0.06
 _GAP = 0.9
+_COARSE_TILE, _NUMBERED_TILE, _LEGIBLE = 39.0, 12.0, 2.0
+"""Points: tiles for full lines, tiles for numbers at the axes, numbers in squares."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,15 +92,10 @@ class View:
             row - self.chips_y.start * self.mesh.height + _GAP * (chip_y - self.chips_y.start),
         )
 
-    def ticks(self) -> tuple[dict[float, int], dict[float, int]]:
-        """Where which x and which y of a chip's tiles lies."""
-        mesh = self.mesh
-        columns = range(self.chips_x.start * mesh.width, self.chips_x.stop * mesh.width)
-        rows = range(self.chips_y.start * mesh.height, self.chips_y.stop * mesh.height)
-        return (
-            {self.centre(column, 0)[0]: column % mesh.width for column in columns},
-            {self.centre(0, row)[1]: row % mesh.height for row in rows},
-        )
+    @property
+    def bottom(self) -> float:
+        """The y of the lowest row of tiles."""
+        return _extent(len(self.chips_y), self.mesh.height) - 1
 
     def chip_corner(self, chip: int) -> Point:
         """The upper left corner of a chip, half a tile from the middle of its first tile."""
@@ -123,15 +124,37 @@ class View:
         )
 
     def number_size(self, width: float, tile: float, cores: int) -> float:
-        """Font size with which the largest number of ``cores`` fits its square.
+        """Font size with which the largest number of ``cores`` fits its square; 0 if illegible.
 
         Args:
             width: of the drawing, in points.
             tile: side of a tile's square.
             cores: number of cores that are numbered.
         """
-        return width / self.size[0] * self.core_side(tile) / (0.68 * max(2, len(str(cores - 1))))
+        square = width / self.size[0] * self.core_side(tile)
+        size = square / (0.68 * max(2, len(str(cores - 1))))
+        return size if size >= _LEGIBLE else 0.0
+
+    def fineness(self, width: float) -> float:
+        """Factor up to 1 for lines, so that they suit the tiles of a drawing this wide [points]."""
+        return min(1.0, width / self.size[0] / _COARSE_TILE)
+
+    def numbered(self, width: float) -> bool:
+        """Whether tiles are wide enough for a number at each in a drawing this wide [points]."""
+        return width / self.size[0] >= _NUMBERED_TILE
 
 
 def _extent(chips: int, tiles: int) -> float:
     return chips * tiles + (chips - 1) * _GAP
+
+
+def number_tiles(axes: Axes, view: View, width: float) -> None:
+    """Number the tiles of each chip along both axes of a drawing ``width`` points wide.
+
+    Numbers that would run into one another are left out.
+    """
+    mesh, shown = view.mesh, view.tiles() if view.numbered(width) else []
+    x_at = {view.centre(column, row)[0]: str(column % mesh.width) for column, row in shown}
+    y_at = {view.centre(column, row)[1]: str(row % mesh.height) for column, row in shown}
+    axes.set_xticks(list(x_at), list(x_at.values()))
+    axes.set_yticks(list(y_at), list(y_at.values()))

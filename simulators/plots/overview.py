@@ -17,14 +17,15 @@ from mapping.artifact.atomic import atomic_file
 from mapping.artifact.schema import Artifact
 from mapping.units import si_prefix, with_prefix
 from simulators.energy.estimate import EnergyReport
-from simulators.plots.mesh import View
+from simulators.plots.mesh import View, number_tiles
 from simulators.trace import ExecutionTrace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _TILE = 0.62
-_MAP_INCHES = 7.0
+_MAP_POINTS = 504.0
+"""Width of the map, about."""
 
 
 def draw_overview(
@@ -43,8 +44,8 @@ def draw_overview(
     """
     view = View.around(artifact.placement, artifact.chip.mesh)
     width, height = view.size
-    map_height = _MAP_INCHES * height / width
-    figure = Figure(figsize=(14, max(5.4, 1.9 + map_height)), layout="constrained", dpi=110)
+    map_inches = _MAP_POINTS / 72 * height / width
+    figure = Figure(figsize=(14, max(5.4, 1.9 + map_inches)), layout="constrained", dpi=110)
     chip_axes, raster_axes = figure.subplots(1, 2, width_ratios=(1.25, 1))
     _draw_chips(chip_axes, view, artifact, trace, energy)
     _draw_raster(raster_axes, artifact, trace, sample)
@@ -70,36 +71,47 @@ def _draw_chips(
     per_core = per_core / factor
     colours = ScalarMappable(Normalize(0, float(per_core.max())), "YlOrRd")
     cell = view.core_side(_TILE)
-    number_size = min(7.0, view.number_size(72 * _MAP_INCHES, _TILE, energy.cores))
+    number_size = min(7.0, view.number_size(_MAP_POINTS, _TILE, energy.cores))
+    name_size = min(8.0, 0.75 * _MAP_POINTS / view.size[0])
+    fine = view.fineness(_MAP_POINTS)
     all_cores = [
         Rectangle(view.core_corner(slot, _TILE), cell * 0.94, cell * 0.94) for slot in view.cores()
     ]
-    axes.add_collection(PatchCollection(all_cores, facecolor="#e9ebee", edgecolor="#c6cad0"))
+    axes.add_collection(
+        PatchCollection(all_cores, facecolor="#e9ebee", edgecolor="#c6cad0", linewidth=fine)
+    )
     for number, slot in enumerate(artifact.placement.slots):
         corner = view.core_corner(slot, _TILE)
         colour = colours.to_rgba(per_core[number])
         axes.add_patch(
-            Rectangle(corner, cell * 0.94, cell * 0.94, facecolor=colour, edgecolor="#333333")
+            Rectangle(
+                corner,
+                cell * 0.94,
+                cell * 0.94,
+                facecolor=colour,
+                edgecolor="#333333",
+                linewidth=fine,
+            )
         )
-        axes.text(
-            corner[0] + cell * 0.47,
-            corner[1] + cell * 0.47,
-            str(number),
-            ha="center",
-            va="center",
-            fontsize=number_size,
-            color="white" if per_core[number] > 0.6 * per_core.max() else "black",
-        )
+        if number_size:
+            axes.text(
+                corner[0] + cell * 0.47,
+                corner[1] + cell * 0.47,
+                str(number),
+                ha="center",
+                va="center",
+                fontsize=number_size,
+                color="white" if per_core[number] > 0.6 * per_core.max() else "black",
+            )
     for chip in view.chips() if view.several else ():
         x, y = view.chip_corner(chip)
         size = view.mesh.width, view.mesh.height
         axes.add_patch(Rectangle((x, y), *size, facecolor="none", edgecolor="#8a9099"))
-        axes.text(x, y - 0.1, f"chip {chip}", fontsize=8, va="bottom")
+        axes.text(x, y - 0.1, f"chip {chip}", fontsize=name_size, va="bottom")
     _draw_links(axes, view, trace)
     host_x, host_y = view.centre(*view.mesh.host_tile)
-    x_ticks, y_ticks = view.ticks()
     width, height = view.size
-    top = -0.55 - (height - max(y_ticks) - 1)
+    bottom = view.bottom + 0.55
     axes.annotate(
         "host",
         (host_x - 0.36, host_y),
@@ -112,14 +124,13 @@ def _draw_chips(
     )
     axes.set(
         xlim=(-0.8, width - 0.45),
-        ylim=(max(y_ticks) + 0.55, top),
+        ylim=(bottom, bottom - height - 0.1),
         aspect="equal",
         xlabel="tile x",
         ylabel="tile y",
         title="Energy per core and load per link",
     )
-    axes.set_xticks(list(x_ticks), list(map(str, x_ticks.values())))
-    axes.set_yticks(list(y_ticks), list(map(str, y_ticks.values())))
+    number_tiles(axes, view, _MAP_POINTS)
     axes.figure.colorbar(
         colours,
         ax=axes,
@@ -136,7 +147,8 @@ def _draw_links(axes: Axes, view: View, trace: ExecutionTrace) -> None:
     loads = trace.link_packets / (trace.samples * trace.steps)
     used = np.flatnonzero(loads)
     lines = [view.link_line(link, _TILE) for link in used.tolist()]
-    collection = LineCollection(lines, cmap="winter_r", linewidths=5, capstyle="butt")
+    width = 5 * view.fineness(_MAP_POINTS)
+    collection = LineCollection(lines, cmap="winter_r", linewidths=width, capstyle="butt")
     collection.set_array(loads[used])
     collection.set_clim(0, float(loads.max()))
     axes.add_collection(collection)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
+from matplotlib import rcParams
 from matplotlib.collections import PatchCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -16,7 +17,7 @@ from mapping.artifact.schema import Artifact
 from mapping.cost import FloatArray
 from mapping.ir.routed import link_ends
 from mapping.targets.spec import MeshSpec
-from simulators.plots.mesh import Point, View
+from simulators.plots.mesh import Point, View, number_tiles
 from simulators.report.svg import FAINT, INK, MUTED, SERIES, WIDTH, draw
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 HOST = SERIES[3]
 _TILE = 0.86
 _SMALL_TILE = 0.56
-_NARROWEST_TICK = 12.0
-"""Width of a tile below which its number would run into the next one's."""
+_MAP_WIDTH = WIDTH - 38
 _FAINTEST, _STRONGEST = 0.14, 0.8
 
 
@@ -69,24 +69,26 @@ def core_map(
         side = view.core_side(_TILE) * 0.9
         slots = artifact.placement.slots
         used = set(slots)
-        number_size = view.number_size(WIDTH - 38, _TILE, len(slots))
+        number_size = min(10.0, view.number_size(_MAP_WIDTH, _TILE, len(slots)))
+        fine = view.fineness(_MAP_WIDTH)
         unused = [view.core_corner(slot, _TILE) for slot in view.cores() if slot not in used]
-        squares(axes, unused, side, facecolors="none", edgecolors=FAINT, linewidths=0.7)
+        squares(axes, unused, side, facecolors="none", edgecolors=FAINT, linewidths=0.7 * fine)
         corners = [view.core_corner(slot, _TILE) for slot in slots]
         shades = [shade(float(value) / largest, colour) for value in values]
-        squares(axes, corners, side, facecolors=shades, edgecolors=INK, linewidths=0.9)
+        squares(axes, corners, side, facecolors=shades, edgecolors=INK, linewidths=0.9 * fine)
         for number, (x, y) in enumerate(corners):
             if number in dark:
                 mark = [(x + side * 0.6, y), (x + side, y), (x + side, y + side * 0.4)]
                 axes.add_artist(Polygon(mark, facecolor=INK, edgecolor="none"))
-            axes.text(
-                x + side / 2,
-                y + side * 0.54,
-                str(number),
-                ha="center",
-                va="center",
-                fontsize=min(10.0, number_size),
-            )
+            if number_size:
+                axes.text(
+                    x + side / 2,
+                    y + side * 0.54,
+                    str(number),
+                    ha="center",
+                    va="center",
+                    fontsize=number_size,
+                )
         draw_scale(scale, largest, colour, unit)
 
     return draw(key, alt, _map_height(view) + 94, paint)
@@ -108,6 +110,7 @@ def link_map(key: str, alt: str, artifact: Artifact, loads: FloatArray, *, unit:
         _frame(axes, view)
         used = {slot.tile(view.mesh) for slot in artifact.placement.slots}
         tiles = view.tiles()
+        fine = view.fineness(_MAP_WIDTH)
         centres = [view.centre(*tile) for tile in tiles]
         squares(
             axes,
@@ -115,7 +118,7 @@ def link_map(key: str, alt: str, artifact: Artifact, loads: FloatArray, *, unit:
             _SMALL_TILE,
             facecolors="none",
             edgecolors=[INK if tile in used else FAINT for tile in tiles],
-            linewidths=0.8,
+            linewidths=0.8 * fine,
         )
         for link in np.flatnonzero(loads).tolist():
             share = float(loads[link]) / largest
@@ -124,10 +127,11 @@ def link_map(key: str, alt: str, artifact: Artifact, loads: FloatArray, *, unit:
                 "",
                 end,
                 start,
+                size=rcParams["font.size"] * fine,
                 arrowprops={
                     "arrowstyle": "-|>,head_length=0.28,head_width=0.16",
                     "color": shade(share, SERIES[0]),
-                    "linewidth": 1.0 + 3.0 * share,
+                    "linewidth": (1.0 + 3.0 * share) * fine,
                     "shrinkA": 0,
                     "shrinkB": 0,
                 },
@@ -170,25 +174,24 @@ def draw_scale(axes: Axes, largest: float, colour: str, unit: str) -> None:
 
 def _map_height(view: View) -> float:
     """Height that keeps tiles square, in the units of a figure's width."""
-    return (WIDTH - 38) * view.size[1] / view.size[0]
+    return _MAP_WIDTH * view.size[1] / view.size[0]
 
 
 def _frame(axes: Axes, view: View) -> None:
     mesh = view.mesh
-    tile_width = (WIDTH - 38) / view.size[0]
+    name_size = min(9.0, 0.75 * _MAP_WIDTH / view.size[0])
     for chip in view.chips() if view.several else ():
         x, y = view.chip_corner(chip)
         outline = Rectangle((x, y), mesh.width, mesh.height, facecolor="none", edgecolor=MUTED)
         axes.add_artist(outline)
-        axes.text(x, y - 0.08, f"chip {chip}", va="bottom", fontsize=min(9.0, 0.75 * tile_width))
+        axes.text(x, y - 0.08, f"chip {chip}", va="bottom", fontsize=name_size)
     x, y = view.centre(*mesh.host_tile)
     axes.add_artist(
         Rectangle(
             (x - 0.5, y - 0.5), 1, 1, facecolor="none", edgecolor=HOST, linewidth=2, linestyle=":"
         )
     )
-    x_ticks, y_ticks = view.ticks()
-    bottom = max(y_ticks) + 0.53
+    bottom = view.bottom + 0.53
     axes.set(
         xlim=(-0.53, view.size[0] - 0.47),
         ylim=(bottom, bottom - view.size[1] - 0.06),
@@ -197,10 +200,6 @@ def _frame(axes: Axes, view: View) -> None:
         ylabel="tile y",
     )
     axes.tick_params(length=0)
-    if tile_width >= _NARROWEST_TICK:
-        axes.set_xticks(list(x_ticks), list(map(str, x_ticks.values())))
-        axes.set_yticks(list(y_ticks), list(map(str, y_ticks.values())))
-    else:
-        axes.set(xticks=[], yticks=[])
+    number_tiles(axes, view, _MAP_WIDTH)
     for spine in axes.spines.values():
         spine.set_visible(False)
