@@ -36,6 +36,7 @@ from mapping.nir import write_nir
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.rules import check_rules
 from mapping.targets.load import load_target, target_data, target_names
+from mapping.targets.spec import MeshSpec
 from mapping.units import with_prefix
 
 app = typer.Typer(
@@ -179,13 +180,13 @@ def check_command(artifact: ArtifactPath, as_json: JsonFlag = False) -> None:
 @app.command("inspect")
 def inspect_command(artifact: ArtifactPath, as_json: JsonFlag = False) -> None:
     """Show what a compiled program holds."""
-    load_artifact(artifact)
+    mesh = load_artifact(artifact).chip.mesh
     report = load_report(artifact)
     if as_json:
         print_json(report)
     else:
         print_summary(report)
-        print_cores(report)
+        print_cores(report, mesh)
 
 
 @targets_app.command("list")
@@ -240,6 +241,7 @@ def print_summary(report: dict[str, Any]) -> None:
     say(
         f"{network['name']} on {report['target']}: {network['neurons']} neurons, "
         f"{network['synapses']} synapses, {cores['used']} of {cores['available']} cores"
+        + (f" on {cores['chips']} chips" if cores["chips"] > 1 else "")
     )
     if network.get("conventions"):
         conventions = dict(network["conventions"])
@@ -308,7 +310,7 @@ def _with_interval(estimate: dict[str, Any], quantity: str, suffix: str, unit: s
     return f"{with_prefix(estimate[f'{quantity}_{suffix}_per_step'], unit)} ({ends})"
 
 
-def print_cores(report: dict[str, Any]) -> None:
+def print_cores(report: dict[str, Any], mesh: MeshSpec) -> None:
     """One row per core: where it is, what it holds and how full it is."""
     table = Table(
         "core",
@@ -326,7 +328,7 @@ def print_cores(report: dict[str, Any]) -> None:
     for core in report["cores"]["per_core"]:
         table.add_row(
             str(core["id"]),
-            f"{core['x']},{core['y']}",
+            mesh.tile_name(core["chip"], core["x"], core["y"]),
             str(core["neurons"]),
             str(core["synapse_words"]),
             str(core["in_axons"]),

@@ -32,7 +32,8 @@ class ActionCounts:
         axon_out: packets sent, one per spike and receiving core.
         axon_in: packets received, from cores and from the host.
         within_tile: received packets that crossed no link and came from a core.
-        hop_east_west, hop_north_south: links crossed by received packets.
+        hop_east_west, hop_north_south: links within a chip crossed by received packets.
+        hop_chip: links between chips crossed by received packets.
         host_packet: received packets that the host injected.
     """
 
@@ -45,6 +46,7 @@ class ActionCounts:
     within_tile: CountArray
     hop_east_west: CountArray
     hop_north_south: CountArray
+    hop_chip: CountArray
     host_packet: CountArray
 
     def items(self) -> Iterator[tuple[str, CountArray]]:
@@ -63,7 +65,7 @@ COMPONENTS = {
     "compartment_update": ("compartment_update",),
     "spike": ("spike",),
     "axon": ("axon_out", "axon_in"),
-    "hop": ("within_tile", "hop_east_west", "hop_north_south"),
+    "hop": ("within_tile", "hop_east_west", "hop_north_south", "hop_chip"),
     "host": ("host_packet",),
 }
 """Energy components of the reports and the actions that each sums."""
@@ -104,14 +106,14 @@ def core_time_s(counts: ActionCounts, chip: ChipSpec) -> FloatArray:
 
 def step_time_s(counts: ActionCounts, chip: ChipSpec, used_tiles: int) -> FloatArray:
     """Duration of each step, ``(samples, steps)`` [s]: the slowest core, then the barrier."""
-    barrier = chip.barrier_s.duration_s(used_tiles, chip.tiles)
+    barrier = chip.barrier_s.duration_s(used_tiles, chip.mesh.tiles_per_chip)
     slowest_s = core_time_s(counts, chip).max(axis=2)
     return np.asarray(np.maximum(slowest_s + barrier, chip.barrier_s.shortest_step.value))
 
 
 def static_power_w(chip: ChipSpec, cores: int) -> float:
-    """Share of the chip's static power that falls to ``cores`` of its cores [W]."""
-    return chip.static_power_w.value * cores / chip.cores
+    """Share of the chips' static power that falls to ``cores`` of their cores [W]."""
+    return chip.static_power_w.value * cores / chip.mesh.usable_cores.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

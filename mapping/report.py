@@ -140,7 +140,12 @@ def _cores(artifact: Artifact) -> Report:
                 "holds": [str(group) for group in artifact.partitioned.cores[number].groups],
             }
         )
-    return {"used": len(usages), "available": chip.cores, "chips": 1, "per_core": per_core}
+    return {
+        "used": len(usages),
+        "available": chip.cores,
+        "chips": artifact.placement.used_chips(),
+        "per_core": per_core,
+    }
 
 
 def _noc(artifact: Artifact, traffic: TrafficProfile) -> Report:
@@ -164,15 +169,18 @@ def _noc(artifact: Artifact, traffic: TrafficProfile) -> Report:
 def _estimate(artifact: Artifact, traffic: TrafficProfile) -> Report:
     """Of a step with mean activity: the slowest core of a real step is busier than that."""
     chip, used_tiles = artifact.chip, artifact.placement.used_tiles()
-    counts = traffic.expected_counts(artifact.partitioned, artifact.placement, artifact.routing)
+    counts = traffic.expected_counts(
+        artifact.partitioned, artifact.placement, artifact.routing, chip.mesh
+    )
     step = totals(counts, chip, used_tiles)
     low, high = bounds(counts, chip, used_tiles)
+    static_chips_w = chip.static_power_w.value * artifact.placement.used_chips()
     return {
         "energy_j_per_step": step.energy_j,
         "energy_interval_j_per_step": [low.energy_j, high.energy_j],
         "static_j_per_step": step.static_j,
         "dynamic_j_per_step": step.dynamic_j,
-        "static_chip_j_per_step": chip.static_power_w.value * step.latency_s,
+        "static_chip_j_per_step": static_chips_w * step.latency_s,
         "latency_s_per_step": step.latency_s,
         "latency_interval_s_per_step": [low.latency_s, high.latency_s],
         "status": chip.estimate_status(),

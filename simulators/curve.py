@@ -29,7 +29,7 @@ class Measured(_Record):
     Attributes:
         accuracy: share of correct answers; None without labels.
         dynamic_j: dynamic energy [J].
-        static_j: static energy of the used cores [J]; static_chip_j: of the whole chip [J].
+        static_j: static energy of the used cores [J]; static_chip_j: of all chips in use [J].
         latency_s: duration of all steps [s].
     """
 

@@ -16,6 +16,15 @@ class CoreSlot:
     x: int
     core: int
 
+    def on_mesh(self, mesh: MeshSpec) -> bool:
+        """Whether the chip and the tile exist."""
+        on_chip = 0 <= self.x < mesh.width and 0 <= self.y < mesh.height
+        return on_chip and 0 <= self.chip < mesh.chip_count
+
+    def tile(self, mesh: MeshSpec) -> tuple[int, int]:
+        """Column and row of the tile, over all chips."""
+        return mesh.tile(self.chip, self.x, self.y)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
@@ -34,9 +43,14 @@ class Placement:
         """Number of tiles with at least one core program."""
         return len({(slot.chip, slot.x, slot.y) for slot in self.slots})
 
+    def used_chips(self) -> int:
+        """Number of chips with at least one core program."""
+        return len({slot.chip for slot in self.slots})
+
 
 def slot_at(number: int, mesh: MeshSpec) -> CoreSlot:
-    """The ``number``-th core of a chip in raster order: along a tile, then x, then y."""
+    """The ``number``-th usable core in raster order: along a tile, x, y, then chip by chip."""
+    chip, number = divmod(number, mesh.usable_cores.value)
     tile, core = divmod(number, mesh.cores_per_tile)
     y, x = divmod(tile, mesh.width)
-    return CoreSlot(chip=0, x=x, y=y, core=core)
+    return CoreSlot(chip=chip, x=x, y=y, core=core)

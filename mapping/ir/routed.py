@@ -5,13 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from mapping.ir.network import FloatArray, frozen_array
 from mapping.ir.quantized import Int32Array
 from mapping.targets.spec import MeshSpec
 
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
-"""East, west, south, north as steps in (x, y); a link is ``4 * tile + direction``."""
+"""East, west, south, north as steps in (x, y).
+
+A link is ``4 * tile + direction``; tiles are numbered along x, then along y, over all chips.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Hops:
+    """``(flows,)`` links of each kind on the way: within a chip by direction, between chips."""
+
+    east_west: Int32Array
+    north_south: Int32Array
+    chip: Int32Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,22 +67,39 @@ class Routing:
         """The links that ``flow`` takes, in order."""
         return self.links[self.offsets[flow] : self.offsets[flow + 1]]
 
-    def hops(self) -> tuple[Int32Array, Int32Array]:
-        """``(flows,)`` east–west and north–south hops of each flow."""
-        vertical = np.concatenate([[0], np.cumsum(self.links % 4 >= 2)])
-        north_south = np.diff(vertical[self.offsets]).astype(np.int32)
-        return (np.diff(self.offsets) - north_south).astype(np.int32), north_south
+    def hops(self, mesh: MeshSpec) -> Hops:
+        """The hops of each flow."""
+        vertical, between = self.links % 4 >= 2, _between_chips(self.links, mesh)
+
+        def on_the_way(kind: npt.NDArray[np.bool_]) -> Int32Array:
+            passed = np.concatenate([[0], np.cumsum(kind)])
+            return np.diff(passed[self.offsets]).astype(np.int32)
+
+        return Hops(
+            east_west=on_the_way(~vertical & ~between),
+            north_south=on_the_way(vertical & ~between),
+            chip=on_the_way(between),
+        )
 
     def link_loads(self, packets: FloatArray, mesh: MeshSpec) -> FloatArray:
         """``(tiles * 4,)`` packets over each link when flow ``f`` carries ``packets[f]``."""
-        loads = np.zeros(4 * mesh.width * mesh.height)
+        loads = np.zeros(4 * mesh.columns * mesh.rows)
         np.add.at(loads, self.links, np.repeat(packets, np.diff(self.offsets)))
         return loads
 
 
 def link_ends(link: int, mesh: MeshSpec) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Tiles ``(x, y)`` that a link leads from and to."""
+    """Tiles (column, row), over all chips, that a link leads from and to."""
     tile, direction = divmod(link, 4)
-    y, x = divmod(tile, mesh.width)
+    y, x = divmod(tile, mesh.columns)
     dx, dy = DIRECTIONS[direction]
     return (x, y), (x + dx, y + dy)
+
+
+def _between_chips(links: Int32Array, mesh: MeshSpec) -> npt.NDArray[np.bool_]:
+    """Which of ``links`` leave their chip."""
+    tiles, directions = np.divmod(links, 4)
+    ends = np.stack(np.divmod(tiles, mesh.columns)[::-1], axis=1)
+    size = np.array([mesh.width, mesh.height])
+    beyond = ends + np.array(DIRECTIONS)[directions]
+    return np.asarray((ends // size != beyond // size).any(axis=1))

@@ -17,6 +17,7 @@ from mapping.ir.quantized import Int32Array, IntegerRelay, QuantizedNetwork
 from mapping.ir.ranges import LONGEST_SAMPLE
 from mapping.ir.routed import Routing
 from mapping.semantics.int_net import run_integer_network
+from mapping.targets.spec import MeshSpec
 
 IntArray = npt.NDArray[np.integer[Any]]
 
@@ -176,6 +177,7 @@ class TrafficProfile:
         partitioned: PartitionedNetwork,
         placement: Placement,
         routing: Routing,
+        mesh: MeshSpec,
     ) -> ActionCounts:
         """Expected actions of one step, ``(1, 1, cores)``."""
         cores = len(partitioned.cores)
@@ -183,7 +185,7 @@ class TrafficProfile:
         from_host, to_host = routing.source == HOST, routing.target == HOST
         charged = routing.charged
         local = np.array([placement.same_tile(*pair) for pair in routing.pairs()], dtype=bool)
-        east_west, north_south = routing.hops()
+        hops = routing.hops(mesh)
 
         def at(cores_of: Int32Array, amount: FloatArray) -> FloatArray:
             return np.bincount(cores_of, amount, cores).astype(np.float64)[None, None]
@@ -198,8 +200,9 @@ class TrafficProfile:
             axon_out=at(routing.source[sent], packets[sent]),
             axon_in=at(charged, packets * ~to_host),
             within_tile=at(charged, packets * local),
-            hop_east_west=at(charged, packets * east_west),
-            hop_north_south=at(charged, packets * north_south),
+            hop_east_west=at(charged, packets * hops.east_west),
+            hop_north_south=at(charged, packets * hops.north_south),
+            hop_chip=at(charged, packets * hops.chip),
             host_packet=at(charged, packets * from_host),
         )
 

@@ -87,15 +87,13 @@ def verify_routing(placement: Placement, routing: Routing, mesh: MeshSpec) -> No
     """Every route leads link by link from its sender to its receiver, x before y."""
     for flow in range(routing.flows):
         source, target = int(routing.source[flow]), int(routing.target[flow])
-        slot = placement.slots[source]
-        tile = mesh.host_tile if source < 0 else (slot.x, slot.y)
+        tile = mesh.host_tile if source < 0 else placement.slots[source].tile(mesh)
         path = routing.path(flow).tolist()
         for link in path:
             start, stop = link_ends(link, mesh)
             assert start == tile, f"flow {flow} jumps"
             tile = stop
-        end = placement.slots[target]
-        wanted = mesh.host_tile if target < 0 else (end.x, end.y)
+        wanted = mesh.host_tile if target < 0 else placement.slots[target].tile(mesh)
         assert tile == wanted, f"flow {flow} ends at {tile}"
         vertical = [link % 4 >= 2 for link in path]
         assert vertical == sorted(vertical), f"flow {flow} turns back to x"

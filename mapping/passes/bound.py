@@ -44,7 +44,7 @@ def degree_bound(routing: Routing, packets: FloatArray, mesh: MeshSpec) -> float
 
 def _from_tile(mesh: MeshSpec, slots: int) -> FloatArray:
     """Hops from the host's tile to its ``slots`` nearest cores, sorted."""
-    y, x = np.mgrid[: mesh.height, : mesh.width]
+    y, x = np.mgrid[: mesh.rows, : mesh.columns]
     hops = np.abs(x - mesh.host_tile[0]) + np.abs(y - mesh.host_tile[1])
     return np.sort(np.repeat(hops.ravel(), mesh.cores_per_tile))[:slots].astype(np.float64)
 

@@ -47,6 +47,6 @@ class Place:
 
 @PLACERS.register("raster")
 def raster(partitioned: PartitionedNetwork, chip: ChipSpec, seed: int) -> tuple[CoreSlot, ...]:
-    """Core programs in order along a tile, then along x, then along y; uses no randomness."""
+    """Core programs in order along a tile, x, y, then chip by chip; uses no randomness."""
     del seed
     return tuple(slot_at(number, chip.mesh) for number in range(len(partitioned.cores)))

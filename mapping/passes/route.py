@@ -25,15 +25,15 @@ class Route:
         """
         tiles = {HOST: chip.mesh.host_tile}
         for core, slot in enumerate(placement.slots):
-            if slot.chip or not (0 <= slot.x < chip.mesh.width and 0 <= slot.y < chip.mesh.height):
+            if not slot.on_mesh(chip.mesh):
                 raise RoutingError(
-                    f"its place, tile ({slot.x}, {slot.y}) of chip {slot.chip}, is off the "
-                    f"{chip.mesh.width} × {chip.mesh.height} mesh",
+                    f"its place, tile ({slot.x}, {slot.y}) of chip {slot.chip}, is off the mesh: "
+                    f"{chip.mesh.chip_count} chips of {chip.mesh.width} × {chip.mesh.height} tiles",
                     where=f"core {core}",
                     remedy="use a placer that knows this target",
                     code="ADL-RTE-01",
                 )
-            tiles[core] = (slot.x, slot.y)
+            tiles[core] = slot.tile(chip.mesh)
         flows = packet_flows(partitioned)
         paths = [xy_path(tiles[source], tiles[target], chip.mesh) for source, target in flows]
         return Routing(
@@ -63,6 +63,6 @@ def xy_path(source: tuple[int, int], target: tuple[int, int], mesh: MeshSpec) ->
             direction = 0 if target[0] > x else 1
         else:
             direction = 2 if target[1] > y else 3
-        links.append(4 * (y * mesh.width + x) + direction)
+        links.append(4 * (y * mesh.columns + x) + direction)
         x, y = x + DIRECTIONS[direction][0], y + DIRECTIONS[direction][1]
     return links

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from mapping.artifact.schema import Artifact
@@ -55,11 +56,12 @@ def compartment_groups(artifact: Artifact) -> Iterator[Finding]:
 
 @rule("ADL-CAP-06")
 def cores(artifact: Artifact) -> Iterator[Finding]:
-    """The program uses no more cores than the chip has."""
-    used = len(artifact.partitioned.cores)
-    if used > artifact.chip.cores:
-        yield (
-            f"network {artifact.partitioned.name}",
-            f"needs {used} cores, {artifact.chip.name} has {artifact.chip.cores}",
-            "lower the rank or choose a bigger target",
-        )
+    """No chip holds more core programs than it has usable cores."""
+    limit = artifact.chip.mesh.usable_cores.value
+    for chip, used in sorted(Counter(s.chip for s in artifact.placement.slots).items()):
+        if used > limit:
+            yield (
+                f"network {artifact.partitioned.name} → chip {chip}",
+                f"needs {used} cores, {artifact.chip.name} has {limit} per chip",
+                "lower the rank, choose a bigger target or place the programs again",
+            )

@@ -17,7 +17,7 @@ def own_slot(artifact: Artifact) -> Iterator[Finding]:
     for slot, programs in Counter(artifact.placement.slots).items():
         if programs > 1:
             yield (
-                f"tile ({slot.x}, {slot.y}) core {slot.core}",
+                f"chip {slot.chip} tile ({slot.x}, {slot.y}) core {slot.core}",
                 f"{programs} core programs share it",
                 "place the program again",
             )
@@ -28,8 +28,7 @@ def on_mesh(artifact: Artifact) -> Iterator[Finding]:
     """Every physical core exists on the mesh."""
     mesh = artifact.chip.mesh
     for number, slot in enumerate(artifact.placement.slots):
-        inside = 0 <= slot.x < mesh.width and 0 <= slot.y < mesh.height
-        if not inside or not 0 <= slot.core < mesh.cores_per_tile or slot.chip != 0:
+        if not slot.on_mesh(mesh) or not 0 <= slot.core < mesh.cores_per_tile:
             yield (
                 f"core {number}",
                 f"is placed on core {slot.core} of tile ({slot.x}, {slot.y}), chip {slot.chip}, "
@@ -40,7 +39,7 @@ def on_mesh(artifact: Artifact) -> Iterator[Finding]:
 
 @rule("ADL-MSH-03")
 def dimension_order(artifact: Artifact) -> Iterator[Finding]:
-    """Every flow has one route, connected, first along x, then along y."""
+    """Every flow between cores on the mesh has one route, first along x, then along y."""
     routing, mesh = artifact.routing, artifact.chip.mesh
     have = routing.pairs()
     wanted = packet_flows(artifact.partitioned)
@@ -49,9 +48,11 @@ def dimension_order(artifact: Artifact) -> Iterator[Finding]:
         yield "routes", f"do not match the packet flows, e.g. {lost[:1]}", "route again"
         return
     slots = artifact.placement.slots
-    tiles = {core: (slot.x, slot.y) for core, slot in enumerate(slots)} | {HOST: mesh.host_tile}
+    tiles = {core: slot.tile(mesh) for core, slot in enumerate(slots) if slot.on_mesh(mesh)}
+    tiles[HOST] = mesh.host_tile
     for flow, (source, target) in enumerate(have):
-        if routing.path(flow).tolist() != xy_path(tiles[source], tiles[target], mesh):
+        known = source in tiles and target in tiles
+        if known and routing.path(flow).tolist() != xy_path(tiles[source], tiles[target], mesh):
             yield (
                 f"flow {source} → {target}",
                 "its links are not the x-then-y path between its tiles",

@@ -1,4 +1,9 @@
-"""Read chip targets: built-in ones by name, a user's own from a TOML file."""
+"""Read chip targets: built-in ones by name, a user's own from a TOML file.
+
+A target may name another as its ``base``, by name or as a ``.toml`` file beside it, and give only
+what differs. Sections are merged; a figure is replaced whole, so that no value stands under the
+status and source of another.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +20,8 @@ from mapping.targets.spec import ChipSpec, Limit
 
 _ADAPTER = TypeAdapter(ChipSpec)
 _SUFFIX = ".toml"
+_OWN = ("name", "description")
+"""Entries that no target takes from its base."""
 
 
 def target_names() -> tuple[str, ...]:
@@ -26,26 +33,15 @@ def target_names() -> tuple[str, ...]:
 
 
 def load_target(name_or_file: str | Path) -> ChipSpec:
-    """The chip called ``name_or_file``, or described by that TOML file.
+    """The target called ``name_or_file``, or described by that TOML file.
 
     Raises:
-        TargetError: unknown name or missing file (ADL-TGT-01), not TOML (ADL-TGT-02), or an entry
-            is missing, unknown or of the wrong type (ADL-TGT-03).
+        TargetError: unknown name or missing file (ADL-TGT-01), not TOML (ADL-TGT-02), an entry is
+            missing, unknown or of the wrong type (ADL-TGT-03), or targets are each other's base
+            (ADL-TGT-04).
     """
     text = str(name_or_file)
-    try:
-        if text in target_names():
-            content = (resources.files("mapping.targets") / f"{text}{_SUFFIX}").read_text("utf-8")
-        else:
-            content = _read_file(text)
-        return parse_target(tomllib.loads(content), where=text)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TargetError(
-            f"is not TOML ({error})",
-            where=text,
-            remedy="mend the file; `adlrns-map targets show loihi2` prints a complete example",
-            code="ADL-TGT-02",
-        ) from error
+    return parse_target(_description(text, heirs=()), where=text)
 
 
 def parse_target(data: object, *, where: str) -> ChipSpec:
@@ -73,14 +69,15 @@ def parse_target(data: object, *, where: str) -> ChipSpec:
                 remedy=remedy,
                 code="ADL-TGT-03",
             )
-    x, y = chip.mesh.host_tile
-    slots = chip.tiles * chip.mesh.cores_per_tile
-    if not (0 <= x < chip.mesh.width and 0 <= y < chip.mesh.height) or chip.cores > slots:
+    mesh = chip.mesh
+    x, y = mesh.host_tile
+    slots, usable = mesh.tiles_per_chip * mesh.cores_per_tile, mesh.usable_cores.value
+    if not (0 <= x < mesh.width and 0 <= y < mesh.height) or usable > slots:
         raise TargetError(
-            f"mesh of {chip.tiles} tiles holds {slots} cores; usable_cores is {chip.cores} and "
-            f"host_tile ({x}, {y})",
+            f"mesh of {mesh.tiles_per_chip} tiles per chip holds {slots} cores; usable_cores is "
+            f"{usable} and host_tile ({x}, {y})",
             where=where,
-            remedy="keep usable_cores within the mesh and host_tile on it",
+            remedy="keep usable_cores within the mesh of a chip and host_tile on that of the first",
             code="ADL-TGT-03",
         )
     return chip
@@ -120,7 +117,61 @@ def target_data(chip: ChipSpec) -> dict[str, object]:
     return data
 
 
-def _read_file(text: str) -> str:
+def _description(text: str, *, heirs: tuple[str, ...]) -> dict[str, object]:
+    """The entries of a target, on top of those of its base.
+
+    Args:
+        text: name or file of the target.
+        heirs: names or files of those that it is the base of, nearest last.
+    """
+    where = " → ".join((*heirs, text))
+    if Path(text).resolve() in (Path(heir).resolve() for heir in heirs):
+        raise TargetError(
+            "is its own base",
+            where=where,
+            remedy="let one of these files give every entry itself, without a base",
+            code="ADL-TGT-04",
+        )
+    try:
+        entries: dict[str, object] = tomllib.loads(_read(text, where=where))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TargetError(
+            f"is not TOML ({error})",
+            where=where,
+            remedy="mend the file; `adlrns-map targets show loihi2` prints a complete example",
+            code="ADL-TGT-02",
+        ) from error
+    base = entries.pop("base", None)
+    if base is None:
+        return entries
+    if not isinstance(base, str):
+        raise TargetError(
+            f"base: {base!r} is not the name or file of a target",
+            where=where,
+            remedy='write e.g. base = "loihi2", above the first section',
+            code="ADL-TGT-03",
+        )
+    if base.endswith(_SUFFIX):
+        base = str(Path(text).parent / base)
+    inherited = _description(base, heirs=(*heirs, text))
+    return _overlaid({k: v for k, v in inherited.items() if k not in _OWN}, entries)
+
+
+def _overlaid(base: dict[str, object], own: dict[str, object]) -> dict[str, object]:
+    """``own`` entries over those of ``base``: sections are merged, figures replaced whole."""
+    merged = dict(base)
+    for key, entry in own.items():
+        below = base.get(key)
+        if isinstance(entry, dict) and isinstance(below, dict) and "value" not in below:
+            merged[key] = _overlaid(below, entry)
+        else:
+            merged[key] = entry
+    return merged
+
+
+def _read(text: str, *, where: str) -> str:
+    if text in target_names():
+        return (resources.files("mapping.targets") / f"{text}{_SUFFIX}").read_text("utf-8")
     path = Path(text)
     if path.suffix == _SUFFIX and path.is_file():
         return path.read_text("utf-8")
@@ -129,7 +180,7 @@ def _read_file(text: str) -> str:
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise TargetError(
         f"is neither a built-in target ({', '.join(names)}) nor a TOML file",
-        where=text,
+        where=where,
         remedy=f"{hint}list targets with `adlrns-map targets list` or give a path ending in .toml",
         code="ADL-TGT-01",
     )

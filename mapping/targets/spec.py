@@ -50,6 +50,15 @@ class Widths:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """How many of something lie side by side: columns, then rows."""
+
+    value: tuple[PositiveInt, PositiveInt]
+    status: Status
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CoreSpec:
     """Capacities of one core.
 
@@ -87,15 +96,56 @@ class CoreSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshSpec:
-    """The mesh of one chip, ``width * height`` tiles, routed by dimension order, x first."""
+    """Tiles of ``cores_per_tile`` cores, routed by dimension order, x first.
+
+    A chip has ``width * height`` tiles, of whose cores programs may use ``usable_cores``. The
+    meshes of a grid of ``chips`` join edge to edge to one mesh of ``columns * rows`` tiles. Chips
+    are numbered along x, then along y; the host is attached at ``host_tile`` of chip 0.
+    """
 
     width: PositiveInt
     height: PositiveInt
     cores_per_tile: PositiveInt
     usable_cores: Limit
+    chips: Grid
     host_tile: tuple[int, int]
     status: Status
     source: str
+
+    @property
+    def columns(self) -> int:
+        """Columns of tiles, over all chips."""
+        return self.width * self.chips.value[0]
+
+    @property
+    def rows(self) -> int:
+        """Rows of tiles, over all chips."""
+        return self.height * self.chips.value[1]
+
+    @property
+    def chip_count(self) -> int:
+        """Number of chips."""
+        return self.chips.value[0] * self.chips.value[1]
+
+    @property
+    def tiles_per_chip(self) -> int:
+        """Number of tiles of one chip."""
+        return self.width * self.height
+
+    def tile(self, chip: int, x: int, y: int) -> tuple[int, int]:
+        """Column and row, over all chips, of tile ``(x, y)`` of ``chip``."""
+        chip_y, chip_x = divmod(chip, self.chips.value[0])
+        return chip_x * self.width + x, chip_y * self.height + y
+
+    def tile_name(self, chip: int, x: int, y: int) -> str:
+        """A tile for people: ``x,y``, on a grid of chips ``chip:x,y``."""
+        return f"{chip}:{x},{y}" if self.chip_count > 1 else f"{x},{y}"
+
+    def on_chip(self, column: int, row: int) -> tuple[int, int, int]:
+        """Chip, x and y of a tile, the inverse of :meth:`tile`."""
+        chip_x, x = divmod(column, self.width)
+        chip_y, y = divmod(row, self.height)
+        return chip_y * self.chips.value[0] + chip_x, x, y
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +185,7 @@ class EnergyTable:
     within_tile: Constant
     hop_east_west: Constant
     hop_north_south: Constant
+    hop_chip: Constant
     host_packet: Constant
 
 
@@ -152,32 +203,35 @@ class LatencyTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BarrierTable:
-    """Duration of the barrier that ends a step: linear between two numbers of used tiles [s]."""
+    """Duration of the barrier that ends a step: linear in the number of used tiles [s].
+
+    ``all_tiles`` is that of a whole chip; over several chips the line goes on.
+    """
 
     one_tile: Constant
     all_tiles: Constant
     shortest_step: Constant
 
-    def duration_s(self, used_tiles: int, tiles: int) -> float:
-        """Barrier duration for ``used_tiles`` of ``tiles`` tiles [s]."""
-        share = (used_tiles - 1) / (tiles - 1) if tiles > 1 else 0.0
+    def duration_s(self, used_tiles: int, tiles_per_chip: int) -> float:
+        """Barrier duration for ``used_tiles`` tiles of chips of ``tiles_per_chip`` [s]."""
+        share = (used_tiles - 1) / (tiles_per_chip - 1) if tiles_per_chip > 1 else 0.0
         return self.one_tile.value + share * (self.all_tiles.value - self.one_tile.value)
 
 
-Figure = Limit | Constant | Flag | Widths
+Figure = Limit | Constant | Flag | Widths | Grid
 Table = TypeVar("Table", EnergyTable, LatencyTable, BarrierTable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChipSpec:
-    """One chip target.
+    """One target: a chip, or a grid of chips of one kind.
 
     Attributes:
         name: target name.
         description: one sentence for people.
         energy_j: energy per action [J].
         latency_s: core time per action [s]; barrier_s: what ends a step [s].
-        static_power_w: power of a whole chip that does nothing [W].
+        static_power_w: power of one whole chip that does nothing [W].
     """
 
     name: str
@@ -193,13 +247,13 @@ class ChipSpec:
 
     @property
     def cores(self) -> int:
-        """Number of cores that programs may use."""
-        return self.mesh.usable_cores.value
+        """Number of cores that programs may use, over all chips."""
+        return self.mesh.chip_count * self.mesh.usable_cores.value
 
     @property
     def tiles(self) -> int:
-        """Number of tiles on the mesh."""
-        return self.mesh.width * self.mesh.height
+        """Number of tiles on the mesh, over all chips."""
+        return self.mesh.chip_count * self.mesh.tiles_per_chip
 
     def constants(self) -> dict[str, Figure]:
         """Every figure under its dotted name, e.g. ``energy_j.synaptic_op``."""

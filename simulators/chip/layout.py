@@ -135,6 +135,7 @@ FLOW_ENTRY = np.dtype(
         ("charged", np.int32),
         ("east_west", np.int32),
         ("north_south", np.int32),
+        ("chip", np.int32),
         ("local", np.bool_),
         ("first_link", np.int32),
         ("end_link", np.int32),
@@ -142,7 +143,7 @@ FLOW_ENTRY = np.dtype(
 )
 """A flow: its ends (-1 is the host), hops, whether it stays in a tile, and its ``links``.
 
-``charged`` is the core to which the network's work belongs.
+``charged`` is the core to which the network's work belongs; ``chip`` counts hops between chips.
 """
 
 
@@ -526,11 +527,12 @@ def _channels_last(
 
 def _flows(artifact: Artifact) -> Table:
     routing, placement = artifact.routing, artifact.placement
-    east_west, north_south = routing.hops()
+    hops = routing.hops(artifact.chip.mesh)
     table = np.zeros(routing.flows, FLOW_ENTRY)
     table["source"], table["target"] = routing.source, routing.target
     table["charged"] = routing.charged
-    table["east_west"], table["north_south"] = east_west, north_south
+    table["east_west"], table["north_south"] = hops.east_west, hops.north_south
+    table["chip"] = hops.chip
     table["local"] = [placement.same_tile(source, target) for source, target in routing.pairs()]
     table["first_link"], table["end_link"] = routing.offsets[:-1], routing.offsets[1:]
     return table

@@ -98,7 +98,7 @@ def new_record(
 
 def link_count(artifact: Artifact) -> int:
     """Directed links of the mesh."""
-    return 4 * artifact.chip.mesh.width * artifact.chip.mesh.height
+    return 4 * artifact.chip.mesh.columns * artifact.chip.mesh.rows
 
 
 def to_trace(

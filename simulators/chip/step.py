@@ -23,6 +23,7 @@ COUNTED = (
     "within_tile",
     "hop_east_west",
     "hop_north_south",
+    "hop_chip",
     "host_packet",
 )
 """Last axis of the kernel's counts; the rest of :class:`mapping.cost.ActionCounts` is fixed."""
@@ -35,6 +36,7 @@ COUNTED = (
     _WITHIN_TILE,
     _EAST_WEST,
     _NORTH_SOUTH,
+    _HOP_CHIP,
     _HOST_PACKET,
 ) = range(len(COUNTED))
 
@@ -273,6 +275,7 @@ def _carry(
     here[flow.charged, _AXON_IN] += packets * (flow.target >= 0)
     here[flow.charged, _EAST_WEST] += packets * flow.east_west
     here[flow.charged, _NORTH_SOUTH] += packets * flow.north_south
+    here[flow.charged, _HOP_CHIP] += packets * flow.chip
     if flow.source < 0:
         here[flow.charged, _HOST_PACKET] += packets
     else:

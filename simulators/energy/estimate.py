@@ -28,7 +28,8 @@ class EnergyReport:
         chip: the target whose table was used.
         core_step_j: by component, ``(steps, cores)`` dynamic energy [J].
         static_core_j: static energy of one used core [J].
-        static_chip_j: static energy of the whole chip, used or not [J].
+        static_chip_j: static energy of all chips in use, their unused cores included [J].
+        chips: number of chips in use.
         step_s: ``(steps,)`` duration of each step [s].
         core_dark_share: ``(cores,)`` share of samples and steps in which a core was dark: nothing
             reached it and it updated nothing.
@@ -40,6 +41,7 @@ class EnergyReport:
     core_step_j: dict[str, FloatArray]
     static_core_j: float
     static_chip_j: float
+    chips: int
     step_s: FloatArray
     core_dark_share: FloatArray
     bounds: tuple[Totals, Totals]
@@ -163,13 +165,14 @@ def estimate_energy(artifact: Artifact, trace: ExecutionTrace) -> EnergyReport:
     used_tiles = artifact.placement.used_tiles()
     step_s = step_time_s(trace.counts, chip, used_tiles).mean(axis=0)
     latency_s = float(step_s.sum())
-    cores = len(artifact.partitioned.cores)
+    cores, chips = len(artifact.partitioned.cores), artifact.placement.used_chips()
     energy = dynamic_energy_j(trace.counts, chip)
     return EnergyReport(
         chip=chip,
         core_step_j={name: values.mean(axis=0) for name, values in energy.items()},
         static_core_j=static_power_w(chip, cores) * latency_s / cores,
-        static_chip_j=chip.static_power_w.value * latency_s,
+        static_chip_j=chip.static_power_w.value * chips * latency_s,
+        chips=chips,
         step_s=step_s,
         core_dark_share=trace.counts.idle.mean(axis=(0, 1)),
         bounds=bounds(trace.counts, chip, used_tiles),

@@ -27,11 +27,11 @@ def core_table(artifact: Artifact, energy: EnergyReport) -> Table:
         collapse_padding=True,
         pad_edge=False,
     )
-    totals = energy.core_j()
+    totals, mesh = energy.core_j(), artifact.chip.mesh
     for core, slot in enumerate(artifact.placement.slots):
         table.add_row(
             str(core),
-            f"{slot.x},{slot.y}",
+            mesh.tile_name(slot.chip, slot.x, slot.y),
             f"{floor(100 * energy.core_dark_share[core])}%",
             f"{energy.static_core_j * 1e9:.1f}",
             *(f"{e[:, core].sum() * 1e9:.1f}" for e in energy.core_step_j.values()),
@@ -43,13 +43,13 @@ def core_table(artifact: Artifact, energy: EnergyReport) -> Table:
 def energy_lines(energy: EnergyReport) -> list[str]:
     """The totals, in sentences."""
     cores = "1 core" if energy.cores == 1 else f"{energy.cores} cores"
+    chips = "whole-chip static" if energy.chips == 1 else f"static of the {energy.chips} chips"
     low, high = (with_prefix(energy_j, "J", digits=2) for energy_j in energy.interval_j())
     early, late = (with_prefix(latency_s, "s", digits=2) for latency_s in energy.interval_s())
     return [
         f"Energy per inference: {with_prefix(energy.total_j, 'J')} "
         f"({with_prefix(energy.dynamic_j, 'J')} dynamic + {with_prefix(energy.static_j, 'J')} "
-        f"static on {cores}); whole-chip static "
-        f"{with_prefix(energy.static_chip_j, 'J')}",
+        f"static on {cores}); {chips} {with_prefix(energy.static_chip_j, 'J')}",
         f"Latency per inference: {with_prefix(energy.latency_s, 's')} in "
         f"{len(energy.step_s)} steps",
         f"Status of the constants: {energy.status}; with each within its factor the energy lies "

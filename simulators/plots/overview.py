@@ -15,17 +15,17 @@ from matplotlib.ticker import MaxNLocator
 
 from mapping.artifact.atomic import atomic_file
 from mapping.artifact.schema import Artifact
-from mapping.ir.placed import slot_at
-from mapping.targets.spec import MeshSpec
 from mapping.units import si_prefix, with_prefix
 from simulators.energy.estimate import EnergyReport
-from simulators.plots.mesh import cell_side, core_corner, link_line
+from simulators.plots.mesh import View, number_tiles
 from simulators.trace import ExecutionTrace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _TILE = 0.62
+_MAP_POINTS = 504.0
+"""Width of the map, about."""
 
 
 def draw_overview(
@@ -42,15 +42,20 @@ def draw_overview(
     Raises:
         ArtifactError: ADL-ART-01, the file cannot be written.
     """
-    figure = Figure(figsize=(14, 5.4), layout="constrained", dpi=110)
+    view = View.around(artifact.placement, artifact.chip.mesh)
+    width, height = view.size
+    map_inches = _MAP_POINTS / 72 * height / width
+    figure = Figure(figsize=(14, max(5.4, 1.9 + map_inches)), layout="constrained", dpi=110)
     chip_axes, raster_axes = figure.subplots(1, 2, width_ratios=(1.25, 1))
-    _draw_chip(chip_axes, artifact, trace, energy)
+    _draw_chips(chip_axes, view, artifact, trace, energy)
     _draw_raster(raster_axes, artifact, trace, sample)
     accuracy = trace.accuracy()
     low, high = (with_prefix(end, "J", digits=2) for end in energy.interval_j())
     figure.suptitle(
         f"{artifact.partitioned.name} on {artifact.chip.name}: {energy.cores} of "
-        f"{artifact.chip.cores} cores, {with_prefix(energy.total_j, 'J')} ({low} … {high}) and "
+        f"{artifact.chip.cores} cores"
+        + (f" on {energy.chips} chips" if energy.chips > 1 else "")
+        + f", {with_prefix(energy.total_j, 'J')} ({low} … {high}) and "
         f"{with_prefix(energy.latency_s, 's')} per inference ({energy.status})"
         + (f", accuracy {accuracy:.1%}" if accuracy is not None else "")
     )
@@ -58,35 +63,55 @@ def draw_overview(
         figure.savefig(work, format="png")
 
 
-def _draw_chip(axes: Axes, artifact: Artifact, trace: ExecutionTrace, energy: EnergyReport) -> None:
-    mesh = artifact.chip.mesh
+def _draw_chips(
+    axes: Axes, view: View, artifact: Artifact, trace: ExecutionTrace, energy: EnergyReport
+) -> None:
     per_core = energy.core_j()
     factor, prefix = si_prefix(float(per_core.max()))
     per_core = per_core / factor
     colours = ScalarMappable(Normalize(0, float(per_core.max())), "YlOrRd")
-    cell = cell_side(mesh, _TILE)
+    cell = view.core_side(_TILE)
+    number_size = min(7.0, view.number_size(_MAP_POINTS, _TILE, energy.cores))
+    name_size = min(8.0, 0.75 * _MAP_POINTS / view.size[0])
+    fine = view.fineness(_MAP_POINTS)
     all_cores = [
-        Rectangle(core_corner(slot_at(number, mesh), mesh, _TILE), cell * 0.94, cell * 0.94)
-        for number in range(mesh.width * mesh.height * mesh.cores_per_tile)
+        Rectangle(view.core_corner(slot, _TILE), cell * 0.94, cell * 0.94) for slot in view.cores()
     ]
-    axes.add_collection(PatchCollection(all_cores, facecolor="#e9ebee", edgecolor="#c6cad0"))
+    axes.add_collection(
+        PatchCollection(all_cores, facecolor="#e9ebee", edgecolor="#c6cad0", linewidth=fine)
+    )
     for number, slot in enumerate(artifact.placement.slots):
-        corner = core_corner(slot, mesh, _TILE)
+        corner = view.core_corner(slot, _TILE)
         colour = colours.to_rgba(per_core[number])
         axes.add_patch(
-            Rectangle(corner, cell * 0.94, cell * 0.94, facecolor=colour, edgecolor="#333333")
+            Rectangle(
+                corner,
+                cell * 0.94,
+                cell * 0.94,
+                facecolor=colour,
+                edgecolor="#333333",
+                linewidth=fine,
+            )
         )
-        axes.text(
-            corner[0] + cell * 0.47,
-            corner[1] + cell * 0.47,
-            str(number),
-            ha="center",
-            va="center",
-            fontsize=7,
-            color="white" if per_core[number] > 0.6 * per_core.max() else "black",
-        )
-    _draw_links(axes, trace, mesh)
-    host_x, host_y = mesh.host_tile
+        if number_size:
+            axes.text(
+                corner[0] + cell * 0.47,
+                corner[1] + cell * 0.47,
+                str(number),
+                ha="center",
+                va="center",
+                fontsize=number_size,
+                color="white" if per_core[number] > 0.6 * per_core.max() else "black",
+            )
+    for chip in view.chips() if view.several else ():
+        x, y = view.chip_corner(chip)
+        size = view.mesh.width, view.mesh.height
+        axes.add_patch(Rectangle((x, y), *size, facecolor="none", edgecolor="#8a9099"))
+        axes.text(x, y - 0.1, f"chip {chip}", fontsize=name_size, va="bottom")
+    _draw_links(axes, view, trace)
+    host_x, host_y = view.centre(*view.mesh.host_tile)
+    width, height = view.size
+    bottom = view.bottom + 0.55
     axes.annotate(
         "host",
         (host_x - 0.36, host_y),
@@ -98,15 +123,14 @@ def _draw_chip(axes: Axes, artifact: Artifact, trace: ExecutionTrace, energy: En
         arrowprops={"arrowstyle": "->"},
     )
     axes.set(
-        xlim=(-0.8, mesh.width - 0.45),
-        ylim=(mesh.height - 0.45, -0.55),
+        xlim=(-0.8, width - 0.45),
+        ylim=(bottom, bottom - height - 0.1),
         aspect="equal",
-        xticks=range(mesh.width),
-        yticks=range(mesh.height),
         xlabel="tile x",
         ylabel="tile y",
         title="Energy per core and load per link",
     )
+    number_tiles(axes, view, _MAP_POINTS)
     axes.figure.colorbar(
         colours,
         ax=axes,
@@ -117,13 +141,14 @@ def _draw_chip(axes: Axes, artifact: Artifact, trace: ExecutionTrace, energy: En
     )
 
 
-def _draw_links(axes: Axes, trace: ExecutionTrace, mesh: MeshSpec) -> None:
+def _draw_links(axes: Axes, view: View, trace: ExecutionTrace) -> None:
     if trace.link_packets is None or not trace.link_packets.any():
         return
     loads = trace.link_packets / (trace.samples * trace.steps)
     used = np.flatnonzero(loads)
-    lines = [link_line(link, mesh, _TILE) for link in used.tolist()]
-    collection = LineCollection(lines, cmap="winter_r", linewidths=5, capstyle="butt")
+    lines = [view.link_line(link, _TILE) for link in used.tolist()]
+    width = 5 * view.fineness(_MAP_POINTS)
+    collection = LineCollection(lines, cmap="winter_r", linewidths=width, capstyle="butt")
     collection.set_array(loads[used])
     collection.set_clim(0, float(loads.max()))
     axes.add_collection(collection)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
+from matplotlib import rcParams
 from matplotlib.collections import PatchCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -14,11 +15,10 @@ from matplotlib.patches import Polygon, Rectangle
 
 from mapping.artifact.schema import Artifact
 from mapping.cost import FloatArray
-from mapping.ir.placed import slot_at
 from mapping.ir.routed import link_ends
 from mapping.targets.spec import MeshSpec
-from simulators.plots.mesh import Point, cell_side, core_corner, link_line
-from simulators.report.svg import FAINT, INK, SERIES, WIDTH, draw
+from simulators.plots.mesh import Point, View, number_tiles
+from simulators.report.svg import FAINT, INK, MUTED, SERIES, WIDTH, draw
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 HOST = SERIES[3]
 _TILE = 0.86
 _SMALL_TILE = 0.56
+_MAP_WIDTH = WIDTH - 38
 _FAINTEST, _STRONGEST = 0.14, 0.8
 
 
@@ -59,36 +60,38 @@ def core_map(
         colour: of the largest value; unit: of the values, for the scale.
         dark: cores to mark in a corner.
     """
-    mesh = artifact.chip.mesh
+    view = View.around(artifact.placement, artifact.chip.mesh)
     largest = float(values.max(initial=0.0)) or 1.0
 
     def paint(figure: Figure) -> None:
-        axes, scale = figure.subplots(2, 1, height_ratios=(_map_height(mesh), 9))
-        _frame(axes, mesh)
-        side = cell_side(mesh, _TILE) * 0.9
+        axes, scale = figure.subplots(2, 1, height_ratios=(_map_height(view), 9))
+        _frame(axes, view)
+        side = view.core_side(_TILE) * 0.9
         slots = artifact.placement.slots
         used = set(slots)
-        every = (slot_at(n, mesh) for n in range(mesh.width * mesh.height * mesh.cores_per_tile))
-        unused = [core_corner(slot, mesh, _TILE) for slot in every if slot not in used]
-        squares(axes, unused, side, facecolors="none", edgecolors=FAINT, linewidths=0.7)
-        corners = [core_corner(slot, mesh, _TILE) for slot in slots]
+        number_size = min(10.0, view.number_size(_MAP_WIDTH, _TILE, len(slots)))
+        fine = view.fineness(_MAP_WIDTH)
+        unused = [view.core_corner(slot, _TILE) for slot in view.cores() if slot not in used]
+        squares(axes, unused, side, facecolors="none", edgecolors=FAINT, linewidths=0.7 * fine)
+        corners = [view.core_corner(slot, _TILE) for slot in slots]
         shades = [shade(float(value) / largest, colour) for value in values]
-        squares(axes, corners, side, facecolors=shades, edgecolors=INK, linewidths=0.9)
+        squares(axes, corners, side, facecolors=shades, edgecolors=INK, linewidths=0.9 * fine)
         for number, (x, y) in enumerate(corners):
             if number in dark:
                 mark = [(x + side * 0.6, y), (x + side, y), (x + side, y + side * 0.4)]
                 axes.add_artist(Polygon(mark, facecolor=INK, edgecolor="none"))
-            axes.text(
-                x + side / 2,
-                y + side * 0.54,
-                str(number),
-                ha="center",
-                va="center",
-                fontsize=_number_size(mesh, len(slots)),
-            )
+            if number_size:
+                axes.text(
+                    x + side / 2,
+                    y + side * 0.54,
+                    str(number),
+                    ha="center",
+                    va="center",
+                    fontsize=number_size,
+                )
         draw_scale(scale, largest, colour, unit)
 
-    return draw(key, alt, _map_height(mesh) + 94, paint)
+    return draw(key, alt, _map_height(view) + 94, paint)
 
 
 def link_map(key: str, alt: str, artifact: Artifact, loads: FloatArray, *, unit: str) -> Markup:
@@ -99,46 +102,57 @@ def link_map(key: str, alt: str, artifact: Artifact, loads: FloatArray, *, unit:
         artifact: the compiled program.
         loads: ``(links,)``; unit: of the loads, for the scale.
     """
-    mesh = artifact.chip.mesh
+    view = View.around(artifact.placement, artifact.chip.mesh)
     largest = float(loads.max(initial=0.0)) or 1.0
 
     def paint(figure: Figure) -> None:
-        axes, scale = figure.subplots(2, 1, height_ratios=(_map_height(mesh), 9))
-        _frame(axes, mesh)
-        used = {(slot.x, slot.y) for slot in artifact.placement.slots}
-        tiles = [(x, y) for y in range(mesh.height) for x in range(mesh.width)]
+        axes, scale = figure.subplots(2, 1, height_ratios=(_map_height(view), 9))
+        _frame(axes, view)
+        used = {slot.tile(view.mesh) for slot in artifact.placement.slots}
+        tiles = view.tiles()
+        fine = view.fineness(_MAP_WIDTH)
+        centres = [view.centre(*tile) for tile in tiles]
         squares(
             axes,
-            [(x - _SMALL_TILE / 2, y - _SMALL_TILE / 2) for x, y in tiles],
+            [(x - _SMALL_TILE / 2, y - _SMALL_TILE / 2) for x, y in centres],
             _SMALL_TILE,
             facecolors="none",
             edgecolors=[INK if tile in used else FAINT for tile in tiles],
-            linewidths=0.8,
+            linewidths=0.8 * fine,
         )
         for link in np.flatnonzero(loads).tolist():
             share = float(loads[link]) / largest
-            start, end = link_line(link, mesh, _SMALL_TILE)
+            start, end = view.link_line(link, _SMALL_TILE)
             axes.annotate(
                 "",
                 end,
                 start,
+                size=rcParams["font.size"] * fine,
                 arrowprops={
                     "arrowstyle": "-|>,head_length=0.28,head_width=0.16",
                     "color": shade(share, SERIES[0]),
-                    "linewidth": 1.0 + 3.0 * share,
+                    "linewidth": (1.0 + 3.0 * share) * fine,
                     "shrinkA": 0,
                     "shrinkB": 0,
                 },
             )
         draw_scale(scale, largest, SERIES[0], unit)
 
-    return draw(key, alt, _map_height(mesh) + 94, paint)
+    return draw(key, alt, _map_height(view) + 94, paint)
 
 
 def link_name(link: int, mesh: MeshSpec) -> tuple[str, str]:
-    """The tiles that a link leads from and to, as ``x,y``."""
-    (x0, y0), (x1, y1) = link_ends(link, mesh)
-    return f"{x0},{y0}", f"{x1},{y1}"
+    """Names of the tiles that a link leads from and to."""
+    start, end = link_ends(link, mesh)
+    return mesh.tile_name(*mesh.on_chip(*start)), mesh.tile_name(*mesh.on_chip(*end))
+
+
+def left_out(artifact: Artifact) -> str:
+    """What a caption says of chips that the maps do not show."""
+    mesh = artifact.chip.mesh
+    if View.around(artifact.placement, mesh).whole:
+        return ""
+    return f" Of {mesh.chip_count:,} chips those in use, the host's and those between are shown."
 
 
 def squares(axes: Axes, corners: Sequence[Point], side: float, **style: Any) -> None:
@@ -158,33 +172,34 @@ def draw_scale(axes: Axes, largest: float, colour: str, unit: str) -> None:
         spine.set_visible(False)
 
 
-def _map_height(mesh: MeshSpec) -> float:
+def _map_height(view: View) -> float:
     """Height that keeps tiles square, in the units of a figure's width."""
-    return (WIDTH - 38) * mesh.height / mesh.width
+    return _MAP_WIDTH * view.size[1] / view.size[0]
 
 
-def _number_size(mesh: MeshSpec, cores: int) -> float:
-    """Font size with which the largest number of ``cores`` fits its square."""
-    square = (WIDTH - 38) / mesh.width * cell_side(mesh, _TILE)
-    return min(10.0, square / (0.68 * max(2, len(str(cores - 1)))))
-
-
-def _frame(axes: Axes, mesh: MeshSpec) -> None:
-    x, y = mesh.host_tile
+def _frame(axes: Axes, view: View) -> None:
+    mesh = view.mesh
+    name_size = min(9.0, 0.75 * _MAP_WIDTH / view.size[0])
+    for chip in view.chips() if view.several else ():
+        x, y = view.chip_corner(chip)
+        outline = Rectangle((x, y), mesh.width, mesh.height, facecolor="none", edgecolor=MUTED)
+        axes.add_artist(outline)
+        axes.text(x, y - 0.08, f"chip {chip}", va="bottom", fontsize=name_size)
+    x, y = view.centre(*mesh.host_tile)
     axes.add_artist(
         Rectangle(
             (x - 0.5, y - 0.5), 1, 1, facecolor="none", edgecolor=HOST, linewidth=2, linestyle=":"
         )
     )
+    bottom = view.bottom + 0.53
     axes.set(
-        xlim=(-0.53, mesh.width - 0.47),
-        ylim=(mesh.height - 0.47, -0.53),
+        xlim=(-0.53, view.size[0] - 0.47),
+        ylim=(bottom, bottom - view.size[1] - 0.06),
         aspect="equal",
-        xticks=range(mesh.width),
-        yticks=range(mesh.height),
         xlabel="tile x",
         ylabel="tile y",
     )
     axes.tick_params(length=0)
+    number_tiles(axes, view, _MAP_WIDTH)
     for spine in axes.spines.values():
         spine.set_visible(False)

@@ -22,7 +22,7 @@ from simulators.report.blocks import (
     percent,
     quantity,
 )
-from simulators.report.chip_maps import core_map, link_map, link_name
+from simulators.report.chip_maps import core_map, left_out, link_map, link_name
 from simulators.report.run_charts import (
     SHOWN_CORES,
     SHOWN_NEURONS,
@@ -75,7 +75,7 @@ def links(sources: Sources) -> Section:
     picture = Picture(
         title="Load per link",
         caption=f"Mean {unit} over each directed link of the mesh, as wide and as strong as its "
-        "load. Tiles with used cores are outlined.",
+        "load. Tiles with used cores are outlined." + left_out(sources.artifact),
         legend=(_HOST,),
         svg=link_map(
             "links",
@@ -149,11 +149,12 @@ def cores(sources: Sources) -> Section:
         blocks += _core_costs(sources, sources.run)
     else:
         blocks.append(sources.without_counts("energy by core and component"))
+    mesh = sources.artifact.chip.mesh
     columns = ("core", "tile", "holds", "neurons", "synapse words", "in axons", "out axons")
     rows = tuple(
         (
             number(core["id"]),
-            f"{core['x']},{core['y']}",
+            mesh.tile_name(core["chip"], core["x"], core["y"]),
             ", ".join(core["holds"]),
             number(core["neurons"]),
             number(core["synapse_words"]),
@@ -185,10 +186,10 @@ def _core_energy(sources: Sources, run: Run) -> Picture:
     return Picture(
         title="Energy per core",
         caption="Dynamic energy and static share of each used core, per inference. Unused cores "
-        "are outlined faintly.",
+        "are outlined faintly." + left_out(sources.artifact),
         svg=core_map(
             "grid-energy",
-            f"Map of the chip's cores shaded by energy; core {costliest} takes most, "
+            f"Map of the cores shaded by energy; core {costliest} takes most, "
             f"{energies[costliest] / factor:.3g} {prefix}J.{marked}",
             sources.artifact,
             energies / factor,
@@ -206,11 +207,11 @@ def _occupancy(sources: Sources) -> Picture:
     return Picture(
         title="Occupancy",
         caption="Share taken of each used core's scarcest resource. Unused cores are outlined "
-        "faintly.",
+        "faintly." + left_out(sources.artifact),
         legend=(_HOST,),
         svg=core_map(
             "grid-occupancy",
-            f"Map of the chip's cores shaded by occupancy; core {fullest} is the fullest, "
+            f"Map of the cores shaded by occupancy; core {fullest} is the fullest, "
             f"{shares[fullest]:.1%}.",
             sources.artifact,
             100 * shares,
@@ -253,9 +254,13 @@ def _core_costs(sources: Sources, run: Run) -> list[Block]:
     )
     everything = np.stack([*parts.values(), totals], axis=1)
     unit, cells = column(everything.ravel().tolist(), "J")
-    width = len(parts) + 1
+    width, mesh = len(parts) + 1, sources.artifact.chip.mesh
     rows: list[tuple[Cell, ...]] = [
-        (number(core), f"{slot.x},{slot.y}", *cells[core * width : (core + 1) * width])
+        (
+            number(core),
+            mesh.tile_name(slot.chip, slot.x, slot.y),
+            *cells[core * width : (core + 1) * width],
+        )
         for core, slot in enumerate(sources.artifact.placement.slots)
     ]
     table = Table(

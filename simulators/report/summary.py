@@ -57,7 +57,7 @@ def _run_costs(run: Run) -> tuple[list[Fact], list[Block]]:
     mean = Totals(dynamic_j=energy.dynamic_j, static_j=energy.static_j, latency_s=energy.latency_s)
     return facts, [
         Caution(lead=_LEAD, text=what + _LEFT_OUT),
-        _split(mean, energy.static_chip_j, energy.cores, "inference"),
+        _split(mean, energy.static_chip_j, energy.cores, energy.chips, "inference"),
     ]
 
 
@@ -81,6 +81,7 @@ def _expected_costs(sources: Sources) -> tuple[list[Fact], list[Block]]:
         f"A step of {estimate['activity']} mean activity, times the energy table of "
         f"{sources.report['target']} (status of its weakest constant: {estimate['status']}). "
     )
+    cores = sources.report["cores"]
     mean = Totals(
         dynamic_j=estimate["dynamic_j_per_step"],
         static_j=estimate["static_j_per_step"],
@@ -88,19 +89,20 @@ def _expected_costs(sources: Sources) -> tuple[list[Fact], list[Block]]:
     )
     return facts, [
         Caution(lead=_LEAD, text=what + _LEFT_OUT),
-        _split(mean, estimate["static_chip_j_per_step"], sources.report["cores"]["used"], "step"),
+        _split(mean, estimate["static_chip_j_per_step"], cores["used"], cores["chips"], "step"),
         sources.without_counts("energy, latency and accuracy of an inference"),
     ]
 
 
-def _split(mean: Totals, static_chip_j: float, cores: int, per: str) -> Table:
+def _split(mean: Totals, static_chip_j: float, cores: int, chips: int, per: str) -> Table:
     values = (mean.dynamic_j, mean.static_j, mean.energy_j, static_chip_j)
     of_cores = "of the used core" if cores == 1 else f"of the {cores} used cores"
+    of_chips = "of the whole chip, its" if chips == 1 else f"of the {chips} chips in use, their"
     names = (
         "dynamic",
         f"static, {of_cores}",
         "sum, the energy above",
-        "static of the whole chip, its unused cores left on",
+        f"static {of_chips} unused cores left on",
     )
     return Table(
         caption=f"Energy per {per}",
@@ -129,11 +131,12 @@ def _accuracy(sources: Sources) -> list[Fact]:
 def _program(report: dict[str, Any]) -> list[Fact]:
     network, cores, noc = report["network"], report["cores"], report["noc"]
     busiest = max(cores["per_core"], key=lambda core: core["utilisation"])
+    on_chips = f"on {cores['chips']} chips; " if cores["chips"] > 1 else ""
     return [
         Fact(
             name="Cores",
             value=Quantity(value=cores["used"], text=f"{cores['used']} of {cores['available']}"),
-            detail=f"busiest: core {busiest['id']}, {busiest['utilisation']:.1%} of its "
+            detail=f"{on_chips}busiest: core {busiest['id']}, {busiest['utilisation']:.1%} of its "
             f"{busiest['bottleneck'].replace('_', ' ')}",
         ),
         Fact(name="Neurons", value=number(network["neurons"]), detail="relays included"),

@@ -30,6 +30,7 @@ MESHES = {
     "line": tiny_chip(width=32, height=1, cores_per_tile=1),
     "tile": tiny_chip(width=1, height=1, cores_per_tile=32),
     "exact": tiny_chip(width=3, height=3, cores_per_tile=1),
+    "chips": tiny_chip(width=2, height=1, cores_per_tile=2, usable_cores=3, chips=(2, 2)),
 }
 
 
@@ -134,10 +135,10 @@ def test_a_placer_gives_every_program_a_core_of_its_own(name: str, mesh: str, se
     placement = Place(placer=name, seed=seed).run(partitioned, chip)
     verify_placement(partitioned, placement)
     for slot in placement.slots:
-        assert slot.chip == 0
-        assert 0 <= slot.x < chip.mesh.width
-        assert 0 <= slot.y < chip.mesh.height
+        assert slot.on_mesh(chip.mesh)
         assert 0 <= slot.core < chip.mesh.cores_per_tile
+    per_chip = Counter(slot.chip for slot in placement.slots)
+    assert max(per_chip.values()) <= chip.mesh.usable_cores.value
     verify_routing(placement, Route().run(partitioned, placement, chip), chip.mesh)
 
 

@@ -21,6 +21,7 @@ MESHES = {
     "5x1x1": tiny_chip(width=5, height=1, cores_per_tile=1, host_tile=(2, 0)).mesh,
     "2x1x3": tiny_chip(width=2, height=1, cores_per_tile=3, host_tile=(1, 0)).mesh,
     "3x2x1": tiny_chip(width=3, height=2, cores_per_tile=1, host_tile=(1, 1)).mesh,
+    "two chips": tiny_chip(width=1, height=2, cores_per_tile=1, chips=(2, 1)).mesh,
     "1x1x4": tiny_chip(width=1, height=1, cores_per_tile=4).mesh,
 }
 Flows = dict[tuple[int, int], float]

@@ -109,6 +109,29 @@ def test_compile_json_is_the_report_alone(cli: Any) -> None:
     assert {"network", "cores", "noc", "estimate", "diagnostics", "stages"} <= set(outcome.json)
 
 
+def test_a_program_on_several_chips_says_on_how_many(cli: Any) -> None:
+    chip = tiny_chip(width=2, height=1, cores_per_tile=2, usable_cores=3, chips=(1, 3))
+    Path("mine.toml").write_text(as_toml(chip))
+    options = ("--target", "mine.toml", "--neurons-per-core", "3")
+    compiled = cli("compile", "model", "-o", "out", *options)
+    assert "5 of 9 cores on 2 chips" in compiled.out
+    shown = cli("inspect", "out")
+    assert "5 of 9 cores on 2 chips" in shown.out
+    assert "1:0,0" in shown.out
+    assert cli("check", "out").code == 0
+    assert "on 1 chip" not in cli("compile", "model", "-o", "out").out
+
+
+@pytest.mark.parametrize(("name", "grid"), [("kapoho-point", "(2, 4)"), ("hala-point", "(32, 36)")])
+def test_the_grid_of_chips_is_shown(cli: Any, name: str, grid: str) -> None:
+    assert name in cli("targets", "list").out
+    shown = cli("targets", "show", name)
+    assert shown.code == 0
+    assert grid in shown.out
+    assert "energy_j.hop_chip" in shown.out
+    assert cli("targets", "validate", name).code == 0
+
+
 def test_every_option_reaches_the_compiler(cli: Any) -> None:
     Path("mine.toml").write_text(as_toml(tiny_chip(compartments=8)))
     np.savez("x.npz", spikes=random_payloads(small_network()))

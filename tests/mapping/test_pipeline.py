@@ -184,8 +184,8 @@ def test_the_reports_sums_are_consistent(network: Network, per_core: int | None)
     assert noc["gap"] == pytest.approx(
         1 - noc["lower_bound"] / noc["hops_per_step"] if noc["hops_per_step"] else 0.0
     )
-    east_west, north_south = artifact.routing.hops()
-    assert noc["longest_path"] == (east_west + north_south).max()
+    hops = artifact.routing.hops(artifact.chip.mesh)
+    assert noc["longest_path"] == (hops.east_west + hops.north_south + hops.chip).max()
     assert noc["max_link_load"] <= noc["hops_per_step"]
     assert estimate["energy_j_per_step"] == pytest.approx(
         estimate["static_j_per_step"] + estimate["dynamic_j_per_step"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -24,8 +25,20 @@ from mapping.passes.realise_factors import realise_factors
 from mapping.passes.route import Route, packet_flows, xy_path
 from mapping.targets.spec import ChipSpec, MeshSpec
 
-MESH = tiny_chip(width=4, height=3, cores_per_tile=2).mesh
-TILES = [(x, y) for y in range(MESH.height) for x in range(MESH.width)]
+CHIPS = {
+    "one": tiny_chip(width=4, height=3, cores_per_tile=2, host_tile=(1, 1)),
+    "row": tiny_chip(width=2, height=3, cores_per_tile=2, chips=(4, 1), usable_cores=7),
+    "grid": tiny_chip(width=2, height=1, cores_per_tile=2, chips=(2, 4), host_tile=(1, 0)),
+    "tiles": tiny_chip(width=1, height=1, cores_per_tile=3, chips=(5, 3), usable_cores=2),
+}
+
+
+@st.composite
+def pairs_of_tiles(draw: st.DrawFn) -> tuple[MeshSpec, tuple[int, int], tuple[int, int]]:
+    """A mesh, of one chip or of several, and two of its tiles by column and row."""
+    mesh = draw(st.sampled_from(list(CHIPS.values()))).mesh
+    tiles = st.tuples(st.integers(0, mesh.columns - 1), st.integers(0, mesh.rows - 1))
+    return mesh, draw(tiles), draw(tiles)
 
 
 def cut(network: Network, chip: ChipSpec, per_core: int) -> PartitionedNetwork:
@@ -41,6 +54,14 @@ def routed(
     partitioned = cut(network, chip, per_core)
     placement = Place().run(partitioned, chip)
     return partitioned, placement, Route().run(partitioned, placement, chip)
+
+
+def tiles_of(placement: Placement, mesh: MeshSpec) -> dict[int, tuple[int, int]]:
+    """Column and row of the tile of every core program and of the host."""
+    slots = enumerate(placement.slots)
+    return {core: mesh.tile(slot.chip, slot.x, slot.y) for core, slot in slots} | {
+        HOST: mesh.host_tile
+    }
 
 
 def distance(a: tuple[int, int], b: tuple[int, int]) -> int:
@@ -65,21 +86,57 @@ def test_raster_fills_a_tile_then_x_then_y() -> None:
     assert {s.chip for s in placement.slots} == {0}
 
 
-@given(width=st.integers(1, 5), height=st.integers(1, 5), cores=st.integers(1, 4), data=st.data())
+@given(
+    width=st.integers(1, 5),
+    height=st.integers(1, 5),
+    cores=st.integers(1, 4),
+    chips=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+)
 def test_slots_number_every_core_of_the_mesh_once(
-    width: int, height: int, cores: int, data: st.DataObject
+    width: int, height: int, cores: int, chips: tuple[int, int]
 ) -> None:
-    mesh = tiny_chip(width=width, height=height, cores_per_tile=cores).mesh
-    slots = [slot_at(number, mesh) for number in range(width * height * cores)]
+    chip = tiny_chip(width=width, height=height, cores_per_tile=cores, chips=chips)
+    slots = [slot_at(number, chip.mesh) for number in range(chip.cores)]
     assert slots == sorted(slots)
-    assert {(s.x, s.y, s.core) for s in slots} == {
-        (x, y, core) for x in range(width) for y in range(height) for core in range(cores)
+    assert {(s.chip, s.x, s.y, s.core) for s in slots} == {
+        (number, x, y, core)
+        for number in range(chips[0] * chips[1])
+        for x in range(width)
+        for y in range(height)
+        for core in range(cores)
     }
+    assert all(slot.on_mesh(chip.mesh) for slot in slots)
+    tiles = {slot.tile(chip.mesh) for slot in slots}
+    assert tiles == {(x, y) for x in range(width * chips[0]) for y in range(height * chips[1])}
+    assert {(s.chip, s.x, s.y) for s in slots} == {chip.mesh.on_chip(*tile) for tile in tiles}
 
 
-def test_used_tiles_counts_tiles_not_cores() -> None:
-    slots = (CoreSlot(chip=0, x=0, y=0, core=0), CoreSlot(chip=0, x=0, y=0, core=3))
-    assert Placement(slots=slots).used_tiles() == 1
+def test_raster_leaves_a_chip_once_its_usable_cores_are_taken() -> None:
+    chip = tiny_chip(width=2, height=1, cores_per_tile=2, usable_cores=3, chips=(2, 2))
+    assert (chip.cores, chip.tiles) == (12, 8)
+    placement = Place(placer="raster").run(cut(dense_network((3, 4, 4)), chip, 1), chip)
+    assert [(s.chip, s.x, s.core) for s in placement.slots] == [
+        (0, 0, 0),
+        (0, 0, 1),
+        (0, 1, 0),
+        (1, 0, 0),
+        (1, 0, 1),
+        (1, 1, 0),
+        (2, 0, 0),
+        (2, 0, 1),
+    ]
+    assert [s.tile(chip.mesh) for s in placement.slots[::3]] == [(0, 0), (2, 0), (0, 1)]
+    assert (placement.used_chips(), placement.used_tiles()) == (3, 5)
+
+
+def test_used_tiles_and_chips_count_no_core_twice() -> None:
+    slots = [CoreSlot(chip=0, x=0, y=0, core=core) for core in (0, 3)]
+    assert Placement(slots=tuple(slots)).used_tiles() == 1
+    slots.append(CoreSlot(chip=2, x=0, y=0, core=0))
+    placement = Placement(slots=tuple(slots))
+    assert (placement.used_tiles(), placement.used_chips()) == (2, 2)
+    assert placement.same_tile(0, 1)
+    assert not placement.same_tile(0, 2)
 
 
 def test_more_programs_than_cores_are_refused() -> None:
@@ -104,35 +161,67 @@ def test_a_shared_slot_is_our_own_mistake() -> None:
         verify_placement(partitioned, Placement(slots=(slot, slot)))
 
 
-@given(source=st.sampled_from(TILES), target=st.sampled_from(TILES))
+@given(case=pairs_of_tiles())
 def test_a_path_is_connected_shortest_and_turns_once(
-    source: tuple[int, int], target: tuple[int, int]
+    case: tuple[MeshSpec, tuple[int, int], tuple[int, int]],
 ) -> None:
-    path = xy_path(source, target, MESH)
+    mesh, source, target = case
+    path = xy_path(source, target, mesh)
     assert len(path) == len(set(path)) == distance(source, target)
     here = source
     for link in path:
-        start, stop = link_ends(link, MESH)
+        start, stop = link_ends(link, mesh)
         assert start == here
         assert distance(start, stop) == 1
-        assert 0 <= stop[0] < MESH.width
-        assert 0 <= stop[1] < MESH.height
+        assert 0 <= stop[0] < mesh.columns
+        assert 0 <= stop[1] < mesh.rows
         here = stop
     assert here == target
     along_y = [link % 4 >= 2 for link in path]
     assert along_y == sorted(along_y)
 
 
-@given(source=st.sampled_from(TILES), target=st.sampled_from(TILES))
-def test_there_and_back_share_no_link(source: tuple[int, int], target: tuple[int, int]) -> None:
-    assert not set(xy_path(source, target, MESH)) & set(xy_path(target, source, MESH))
+@given(case=pairs_of_tiles())
+def test_there_and_back_share_no_link(
+    case: tuple[MeshSpec, tuple[int, int], tuple[int, int]],
+) -> None:
+    mesh, source, target = case
+    assert not set(xy_path(source, target, mesh)) & set(xy_path(target, source, mesh))
 
 
-@given(tile=st.integers(0, len(TILES) - 1), direction=st.integers(0, 3))
-def test_a_link_joins_neighbours(tile: int, direction: int) -> None:
-    start, stop = link_ends(4 * tile + direction, MESH)
-    assert start == TILES[tile]
-    assert (stop[0] - start[0], stop[1] - start[1]) == DIRECTIONS[direction]
+@pytest.mark.parametrize("name", CHIPS)
+@pytest.mark.parametrize("direction", range(4))
+def test_a_link_joins_neighbours(name: str, direction: int) -> None:
+    mesh = CHIPS[name].mesh
+    for tile, (x, y) in enumerate((x, y) for y in range(mesh.rows) for x in range(mesh.columns)):
+        start, stop = link_ends(4 * tile + direction, mesh)
+        assert start == (x, y)
+        assert (stop[0] - start[0], stop[1] - start[1]) == DIRECTIONS[direction]
+
+
+@given(case=pairs_of_tiles())
+def test_a_hop_is_along_x_or_y_or_from_chip_to_chip(
+    case: tuple[MeshSpec, tuple[int, int], tuple[int, int]],
+) -> None:
+    """Every link of a path counts once; on the way the chip changes as often as is counted."""
+    mesh, source, target = case
+    path = xy_path(source, target, mesh)
+    both = Routing(
+        source=np.array([HOST, HOST]),
+        target=np.array([0, 1]),
+        offsets=np.array([0, len(path), len(path)]),
+        links=np.array(path),
+    )
+    hops = both.hops(mesh)
+    assert [int(kind[1]) for kind in (hops.east_west, hops.north_south, hops.chip)] == [0, 0, 0]
+    chips = [mesh.on_chip(*link_ends(link, mesh)[0])[0] for link in path]
+    chips.append(mesh.on_chip(*target)[0])
+    assert hops.chip[0] == sum(one != other for one, other in pairwise(chips))
+    between_x = abs(source[0] // mesh.width - target[0] // mesh.width)
+    between_y = abs(source[1] // mesh.height - target[1] // mesh.height)
+    assert hops.chip[0] == between_x + between_y
+    assert hops.east_west[0] == abs(source[0] - target[0]) - between_x
+    assert hops.north_south[0] == abs(source[1] - target[1]) - between_y
 
 
 def spelt_out_flows(partitioned: PartitionedNetwork) -> set[tuple[int, int]]:
@@ -153,52 +242,59 @@ def spelt_out_flows(partitioned: PartitionedNetwork) -> set[tuple[int, int]]:
 
 
 CASES = [
-    (dense_network((3, 4, 4)), 1, (0, 0)),
-    (recurrent_network(), 2, (3, 2)),
-    (digits_like_network(rank=8, levels=(3, 8), hidden=20), 3, (1, 1)),
+    (dense_network((3, 4, 4)), 1),
+    (recurrent_network(), 2),
+    (digits_like_network(rank=8, levels=(3, 8), hidden=20), 3),
 ]
 
 
-@pytest.mark.parametrize(("network", "per_core", "host"), CASES)
+@pytest.mark.parametrize("name", CHIPS)
+@pytest.mark.parametrize(("network", "per_core"), CASES)
 def test_routes_join_exactly_the_cores_that_talk(
-    network: Network, per_core: int, host: tuple[int, int]
+    network: Network, per_core: int, name: str
 ) -> None:
-    chip = tiny_chip(width=4, height=3, cores_per_tile=2, host_tile=host)
+    chip = CHIPS[name]
     partitioned, placement, routing = routed(network, chip, per_core)
     flows = list(zip(routing.source.tolist(), routing.target.tolist(), strict=True))
     assert set(flows) == spelt_out_flows(partitioned)
     assert flows == sorted(flows) == packet_flows(partitioned)
     assert routing.flows == len(flows)
-    tiles = {core: (slot.x, slot.y) for core, slot in enumerate(placement.slots)} | {HOST: host}
+    tiles = tiles_of(placement, chip.mesh)
     for flow, (source, target) in enumerate(flows):
         assert routing.path(flow).tolist() == xy_path(tiles[source], tiles[target], chip.mesh)
     verify_routing(placement, routing, chip.mesh)
 
 
-@pytest.mark.parametrize(("network", "per_core", "host"), CASES)
-def test_hops_are_the_distances_along_x_and_y(
-    network: Network, per_core: int, host: tuple[int, int]
-) -> None:
-    chip = tiny_chip(width=4, height=3, cores_per_tile=2, host_tile=host)
+@pytest.mark.parametrize("name", CHIPS)
+@pytest.mark.parametrize(("network", "per_core"), CASES)
+def test_hops_are_the_distances(network: Network, per_core: int, name: str) -> None:
+    chip = CHIPS[name]
     _, placement, routing = routed(network, chip, per_core)
-    tiles = {core: (slot.x, slot.y) for core, slot in enumerate(placement.slots)} | {HOST: host}
-    east_west, north_south = routing.hops()
+    tiles = tiles_of(placement, chip.mesh)
+    hops = routing.hops(chip.mesh)
     for flow in range(routing.flows):
         a, b = tiles[int(routing.source[flow])], tiles[int(routing.target[flow])]
-        assert (east_west[flow], north_south[flow]) == (abs(a[0] - b[0]), abs(a[1] - b[1]))
+        total = hops.east_west[flow] + hops.north_south[flow] + hops.chip[flow]
+        assert total == distance(a, b)
+        if name == "one":
+            assert (hops.east_west[flow], hops.chip[flow]) == (abs(a[0] - b[0]), 0)
+    assert hops.chip.any() == (placement.used_chips() > 1)
 
 
 @settings(max_examples=20)
-@given(seed=st.integers(0, 2**32 - 1), case=st.sampled_from(CASES))
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    case=st.sampled_from(CASES),
+    chip=st.sampled_from(list(CHIPS.values())),
+)
 def test_link_loads_are_the_packets_that_pass(
-    seed: int, case: tuple[Network, int, tuple[int, int]]
+    seed: int, case: tuple[Network, int], chip: ChipSpec
 ) -> None:
-    network, per_core, host = case
-    chip = tiny_chip(width=4, height=3, cores_per_tile=2, host_tile=host)
+    network, per_core = case
     _, placement, routing = routed(network, chip, per_core)
     packets = np.random.default_rng(seed).uniform(0, 9, routing.flows)
     passed = Counter[tuple[tuple[int, int], tuple[int, int]]]()
-    tiles = {core: (slot.x, slot.y) for core, slot in enumerate(placement.slots)} | {HOST: host}
+    tiles = tiles_of(placement, chip.mesh)
     for flow in range(routing.flows):
         x, y = tiles[int(routing.source[flow])]
         to_x, to_y = tiles[int(routing.target[flow])]
@@ -218,19 +314,25 @@ def test_everything_on_one_tile_crosses_no_link() -> None:
     chip = tiny_chip(width=1, height=1, cores_per_tile=8)
     _, _, routing = routed(dense_network((3, 4, 4)), chip, 1)
     assert routing.links.size == 0
-    assert routing.hops()[0].tolist() == [0] * routing.flows
+    assert routing.hops(chip.mesh).east_west.tolist() == [0] * routing.flows
     assert routing.link_loads(np.ones(routing.flows), chip.mesh).tolist() == [0.0] * 4
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "chip_number"), [(4, 0, 0), (0, 3, 0), (-1, 0, 0), (0, -1, 0), (0, 0, 1)]
+    ("x", "y", "chip_number"),
+    [(4, 0, 0), (0, 3, 0), (-1, 0, 0), (0, -1, 0), (0, 0, 2), (0, 0, -1), (4, 0, 1)],
 )
 def test_a_core_off_the_mesh_cannot_be_routed(x: int, y: int, chip_number: int) -> None:
-    chip = tiny_chip(width=4, height=3, cores_per_tile=2)
+    """Not even if the tile of another chip lies there."""
+    chip = tiny_chip(width=4, height=3, cores_per_tile=2, chips=(2, 1))
     partitioned, placement, _ = routed(dense_network((3, 4, 4)), chip, 4)
     stray = replace(placement.slots[1], x=x, y=y, chip=chip_number)
     with refused(
-        RoutingError, "ADL-RTE-01", where="core 1", message=f"({x}, {y})", remedy="placer"
+        RoutingError,
+        "ADL-RTE-01",
+        where="core 1",
+        message=f"({x}, {y}) of chip {chip_number}, is off the mesh: 2 chips of 4 × 3",
+        remedy="placer",
     ):
         Route().run(partitioned, Placement(slots=(placement.slots[0], stray)), chip)
 
@@ -250,6 +352,16 @@ def _path_between_opposite_corners(*links: int) -> tuple[Placement, Routing, Mes
 
 def test_the_verifier_accepts_x_before_y() -> None:
     verify_routing(*_path_between_opposite_corners(0, 6))
+
+
+def test_the_verifier_follows_a_path_over_chips() -> None:
+    """Column 1 belongs to the second chip, row 1 to the third: links 0 and 6 as on one chip."""
+    mesh = tiny_chip(width=1, height=1, cores_per_tile=1, chips=(2, 2)).mesh
+    _, routing, _ = _path_between_opposite_corners(0, 6)
+    one, other, opposite = (CoreSlot(chip=c, x=0, y=0, core=0) for c in (0, 2, 3))
+    verify_routing(Placement(slots=(one, opposite)), routing, mesh)
+    with pytest.raises(AssertionError):
+        verify_routing(Placement(slots=(one, other)), routing, mesh)
 
 
 @pytest.mark.parametrize("links", [(2, 8), (0,), (0, 8), (), (0, 5, 0, 6)])

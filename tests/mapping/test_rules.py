@@ -74,6 +74,17 @@ def usable_cores(number: int) -> Doctor:
     return doctor
 
 
+def on_one_of_two_chips(cores: int) -> Doctor:
+    """The same program on the first of two chips of ``cores`` usable cores."""
+
+    def doctor(artifact: Artifact) -> Artifact:
+        chips = replace(artifact.chip.mesh.chips, value=(1, 2))
+        mesh = replace(artifact.chip.mesh, usable_cores=limit(cores), chips=chips)
+        return replace(artifact, chip=replace(artifact.chip, mesh=mesh))
+
+    return doctor
+
+
 def slot(core: int, /, **changes: int) -> Doctor:
     """Core program ``core`` in another place."""
 
@@ -207,10 +218,19 @@ BROKEN: list[tuple[str, str, Doctor, str, str, str]] = [
         "needs 4 cores, tiny has 3",
         "rank",
     ),
+    (
+        "ADL-CAP-06",
+        "crowded chip",
+        on_one_of_two_chips(3),
+        "network digits-like → chip 0",
+        "needs 4 cores, tiny has 3 per chip",
+        "place",
+    ),
     ("ADL-MSH-01", "shared core", slot(1, core=0), "tile (0, 0) core 0", "2 core prog", "place"),
     ("ADL-MSH-02", "core number", slot(1, core=2), "core 1", "core 2 of tile (0, 0)", "place"),
     ("ADL-MSH-02", "negative core", slot(1, core=-1), "core 1", "core -1", "place"),
     ("ADL-MSH-02", "other chip", slot(1, chip=1), "core 1", "chip 1", "place"),
+    ("ADL-MSH-02", "negative chip", slot(1, chip=-1), "core 1", "chip -1", "place"),
     ("ADL-MSH-03", "lost flow", lost_flow, "routes", "do not match", "route again"),
     ("ADL-MSH-03", "wrong links", detour, "flow", "x-then-y", "route again"),
     ("ADL-MSH-03", "stale routes", slot(3, y=1), "flow", "x-then-y", "route again"),

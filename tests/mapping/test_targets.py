@@ -17,7 +17,7 @@ from mapping.errors import AdlrnsError, TargetError
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.rules import check_rules
 from mapping.targets.load import load_target, parse_target, target_data, target_names
-from mapping.targets.spec import ChipSpec, Constant, Flag, Limit, Widths
+from mapping.targets.spec import ChipSpec, Constant, Flag, Grid, Limit, Widths
 
 Path_ = tuple[str, ...]
 
@@ -68,7 +68,7 @@ def test_every_figure_has_a_status_and_a_source(name: str) -> None:
         ".".join(leaf) for leaf in _leaves(target_data(chip)) if leaf[-1] == "value"
     }
     for figure in figures.values():
-        assert isinstance(figure, Limit | Constant | Flag | Widths)
+        assert isinstance(figure, Limit | Constant | Flag | Widths | Grid)
         assert len(figure.source) > 10
 
 
@@ -102,6 +102,103 @@ def test_loihi1_states_the_figures_of_the_hardware_notes() -> None:
     assert (numeric.threshold_bits.value, numeric.bias_exponent_max.value) == (17, 7)
     assert not LOIHI1.capabilities.graded_spikes.value
     assert LOIHI1.static_power_w.value == 0.104
+
+
+def test_kapoho_point_is_eight_chips_of_loihi2_and_hala_point_1152() -> None:
+    kapoho, hala = load_target("kapoho-point"), load_target("hala-point")
+    assert (kapoho.mesh.chips.value, kapoho.mesh.chip_count) == ((2, 4), 8)
+    assert (kapoho.cores, kapoho.tiles) == (8 * 120, 8 * 32)
+    assert (hala.mesh.chips.value, hala.mesh.chip_count) == ((32, 36), 1152)
+    assert (hala.cores, hala.mesh.usable_cores.value) == (140_544, 122)
+    for system in (kapoho, hala):
+        assert system.mesh.chips.status == "assumed"
+        mesh = replace(system.mesh, chips=LOIHI2.mesh.chips, usable_cores=LOIHI2.mesh.usable_cores)
+        one = replace(system, name="loihi2", description=LOIHI2.description, mesh=mesh)
+        assert one == LOIHI2
+
+
+def test_a_barrier_over_sixteen_chips_lies_within_its_factor_of_the_known_one() -> None:
+    """10 µs on a board of 16 chips, in profiling code derived from Intel's figures."""
+    barrier, tiles = LOIHI2.barrier_s, LOIHI2.mesh.tiles_per_chip
+    assert barrier.duration_s(2 * tiles, tiles) > barrier.all_tiles.value
+    estimate = barrier.duration_s(16 * tiles, tiles)
+    assert estimate < 10e-6 < estimate * barrier.all_tiles.factor
+
+
+HEIR = """
+base = "{base}"
+name = "mine"
+description = "made up for a test"
+[energy_j.spike]
+value = 1e-12
+status = "assumed"
+source = "made up for a test"
+factor = 3.0
+"""
+
+
+def test_a_target_takes_from_its_base_what_it_does_not_give(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(HEIR.format(base="loihi2"))
+    chip = load_target(path)
+    spike = replace(LOIHI2.energy_j.spike, value=1e-12, source="made up for a test", factor=3.0)
+    energy = replace(LOIHI2.energy_j, spike=spike)
+    assert chip == replace(LOIHI2, name="mine", description="made up for a test", energy_j=energy)
+
+
+def test_a_base_may_have_a_base_and_lie_beside_its_heir(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "mine.toml").write_text(HEIR.format(base="loihi1"))
+    (tmp_path / "deep" / "heir.toml").write_text(
+        'base = "../mine.toml"\nname = "heir"\ndescription = "x"\n[mesh]\nhost_tile = [1, 2]\n'
+    )
+    chip = load_target(tmp_path / "deep" / "heir.toml")
+    assert chip.name == "heir"
+    assert chip.energy_j.spike.value == 1e-12
+    assert chip.mesh == replace(LOIHI1.mesh, host_tile=(1, 2))
+    assert chip.core == LOIHI1.core
+
+
+def test_a_figure_is_replaced_whole(tmp_path: Path) -> None:
+    """A new value under the old status and source would say what nobody measured."""
+    path = tmp_path / "mine.toml"
+    text = HEIR.format(base="loihi2").replace('source = "made up for a test"', "")
+    path.write_text(text)
+    with refused(TargetError, "ADL-TGT-03", where="mine.toml", message="energy_j.spike.source"):
+        load_target(path)
+
+
+@pytest.mark.parametrize("entry", ["name", "description"])
+def test_a_target_has_a_name_and_a_description_of_its_own(tmp_path: Path, entry: str) -> None:
+    path = tmp_path / "mine.toml"
+    lines = HEIR.format(base="loihi2").splitlines()
+    path.write_text("\n".join(line for line in lines if not line.startswith(entry)))
+    with refused(TargetError, "ADL-TGT-03", where="mine.toml", message=f"{entry}: Field required"):
+        load_target(path)
+
+
+@pytest.mark.parametrize(
+    ("base", "code", "message", "remedy"),
+    [
+        ('"lohi2"', "ADL-TGT-01", "neither a built-in target", "did you mean 'loihi2'"),
+        ('"other.toml"', "ADL-TGT-01", "nor a TOML file", "targets list"),
+        ('"broken.toml"', "ADL-TGT-02", "is not TOML", "mend the file"),
+        ("1", "ADL-TGT-03", "base: 1 is not", 'base = "loihi2"'),
+        ('"mine.toml"', "ADL-TGT-04", "is its own base", "without a base"),
+        ('"./../{folder}/mine.toml"', "ADL-TGT-04", "is its own base", "without a base"),
+        ('"circle.toml"', "ADL-TGT-04", "is its own base", "without a base"),
+    ],
+)
+def test_a_base_that_is_none_is_refused(
+    tmp_path: Path, base: str, code: str, message: str, remedy: str
+) -> None:
+    (tmp_path / "broken.toml").write_text("name = ")
+    (tmp_path / "circle.toml").write_text(HEIR.format(base="mine.toml"))
+    path = tmp_path / "mine.toml"
+    given = base.replace("{folder}", tmp_path.name)
+    path.write_text(HEIR.replace('"{base}"', given))
+    with refused(TargetError, code, where=str(path), message=message, remedy=remedy):
+        load_target(path)
 
 
 SPICE = {
@@ -150,7 +247,11 @@ def test_loihi1_takes_the_vendors_figures_and_their_intervals_reach_the_fit() ->
             assert figure.value * figure.factor >= value * (1 - 1e-9), path
     assert {p for p, f in figures.items() if f.status == "spice"} == set(SPICE)
     physical = {p for p, f in figures.items() if isinstance(f, Constant)}
-    assert physical - set(SPICE) - set(FITTED) == {"energy_j.host_packet", "static_power_w"}
+    assert physical - set(SPICE) - set(FITTED) == {
+        "energy_j.hop_chip",
+        "energy_j.host_packet",
+        "static_power_w",
+    }
 
 
 @pytest.mark.parametrize("path", REQUIRED, ids=".".join)
@@ -175,6 +276,8 @@ WRONG_VALUES: dict[str, tuple[Path_, object]] = {
     "NaN energy": (("energy_j", "spike", "value"), math.nan),
     "factor below 1": (("energy_j", "spike", "factor"), 0.5),
     "empty mesh": (("mesh", "width"), 0),
+    "no chip": (("mesh", "chips", "value"), [0, 1]),
+    "chips in three dimensions": (("mesh", "chips", "value"), [2, 2, 2]),
     "host tile of three": (("mesh", "host_tile"), [0, 0, 0]),
     "flag": (("capabilities", "graded_spikes", "value"), "perhaps"),
 }

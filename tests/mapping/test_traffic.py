@@ -21,11 +21,14 @@ from support.networks import (
 from mapping.artifact.schema import Artifact
 from mapping.errors import ConfigError
 from mapping.ir.network import Input, Network
-from mapping.ir.partitioned import HOST
+from mapping.ir.partitioned import HOST, PartitionedNetwork
+from mapping.ir.placed import Placement
 from mapping.ir.ranges import LONGEST_SAMPLE
+from mapping.ir.routed import Routing
 from mapping.ir.traffic import ASSUMED_ACTIVITY, Calibration, TrafficProfile, check_payloads
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.semantics.int_net import run_integer_network
+from mapping.targets.spec import MeshSpec
 from simulators.backend import simulate
 from simulators.trace import Stimulus
 
@@ -37,9 +40,16 @@ CASES = [
 
 
 def compiled(network: Network, per_core: int, host: tuple[int, int] = (1, 1)) -> Artifact:
-    """``network`` spread over a small mesh."""
-    chip = tiny_chip(width=3, height=2, cores_per_tile=2, host_tile=host)
+    """``network`` spread over three small chips."""
+    chip = tiny_chip(
+        width=3, height=2, cores_per_tile=2, usable_cores=4, chips=(2, 2), host_tile=host
+    )
     return compile_network(network, chip, CompileOptions(neurons_per_core=per_core)).artifact
+
+
+def parts(artifact: Artifact) -> tuple[PartitionedNetwork, Placement, Routing, MeshSpec]:
+    """What a traffic profile needs to know of a program."""
+    return artifact.partitioned, artifact.placement, artifact.routing, artifact.chip.mesh
 
 
 def count_by_hand(artifact: Artifact, sent: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -57,7 +67,7 @@ def count_by_hand(artifact: Artifact, sent: dict[str, np.ndarray]) -> dict[str, 
                 synapses[spec.source, number, core] += len(tile.synapses.values)
     names = (
         "synaptic_op compartment_access spike axon_out axon_in within_tile hop_east_west "
-        "hop_north_south host_packet"
+        "hop_north_south hop_chip host_packet"
     )
     counts = {name: np.zeros(len(partitioned.cores)) for name in names.split()}
     for core, program in enumerate(partitioned.cores):
@@ -70,22 +80,23 @@ def count_by_hand(artifact: Artifact, sent: dict[str, np.ndarray]) -> dict[str, 
             if source != HOST:
                 counts["spike"][source] += share
             for core in listeners[population, int(number)]:
-                from_x, from_y = (
-                    artifact.chip.mesh.host_tile
-                    if source == HOST
-                    else (slots[source].x, slots[source].y)
-                )
-                east_west = abs(slots[core].x - from_x)
-                north_south = abs(slots[core].y - from_y)
+                mesh = artifact.chip.mesh
+                from_x, from_y = mesh.host_tile if source == HOST else slots[source].tile(mesh)
+                to_x, to_y = slots[core].tile(mesh)
+                between_x = abs(to_x // 3 - from_x // 3)
+                between_y = abs(to_y // 2 - from_y // 2)
+                east_west = abs(to_x - from_x) - between_x
+                north_south = abs(to_y - from_y) - between_y
                 counts["axon_in"][core] += share
                 counts["synaptic_op"][core] += share * synapses[population, int(number), core]
                 counts["hop_east_west"][core] += share * east_west
                 counts["hop_north_south"][core] += share * north_south
+                counts["hop_chip"][core] += share * (between_x + between_y)
                 if source == HOST:
                     counts["host_packet"][core] += share
                 else:
                     counts["axon_out"][source] += share
-                    if east_west == north_south == 0:
+                    if (from_x, from_y) == (to_x, to_y):
                         counts["within_tile"][core] += share
     return counts
 
@@ -107,7 +118,7 @@ def test_expected_counts_at_measured_rates_are_the_mean_of_what_happened(
     by_hand = count_by_hand(artifact, sent)
 
     profile = TrafficProfile.measured(image, Calibration(payloads=payloads))
-    expected = profile.expected_counts(artifact.partitioned, artifact.placement, artifact.routing)
+    expected = profile.expected_counts(*parts(artifact))
     for name, values in by_hand.items():
         np.testing.assert_allclose(
             getattr(expected, name), values[None, None], rtol=1e-9, atol=1e-12, err_msg=name
@@ -140,8 +151,8 @@ def test_expected_counts_are_linear_in_the_rates(seed: int, factor: float) -> No
             steps=1,
             status="measured",
         )
-        parts = (artifact.partitioned, artifact.placement, artifact.routing)
-        return {k: v for k, v in profile.expected_counts(*parts).items() if k not in fixed}
+        expected = profile.expected_counts(*parts(artifact))
+        return {k: v for k, v in expected.items() if k not in fixed}
 
     once, scaled = counts(1.0), counts(factor)
     for name in once:
@@ -162,7 +173,7 @@ def test_expected_counts_of_a_gated_network_are_the_mean_of_what_the_chip_counts
     artifact = compiled(network, per_core)
     payloads = input_for(network, samples=5, seed=seed)
     profile = TrafficProfile.measured(artifact.network, Calibration(payloads=payloads), price=price)
-    expected = profile.expected_counts(artifact.partitioned, artifact.placement, artifact.routing)
+    expected = profile.expected_counts(*parts(artifact))
     trace = simulate(artifact, Stimulus(payloads=payloads), price=price)
     assert trace.counts is not None
     for name, values in trace.counts.items():

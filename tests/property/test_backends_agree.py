@@ -122,9 +122,11 @@ def _recount(case: Case, trace: ExecutionTrace) -> dict[str, np.ndarray]:
             spikes = _sent(case, trace, name, gate, needed)[..., index] != 0
             sender = core_of.get((name, index), -1)
             payer = sender if core < 0 else core
-            host_x, host_y = artifact.chip.mesh.host_tile
-            from_x, from_y = (slots[sender].x, slots[sender].y) if sender >= 0 else (host_x, host_y)
-            to_x, to_y = (slots[core].x, slots[core].y) if core >= 0 else (host_x, host_y)
+            mesh = artifact.chip.mesh
+            from_x, from_y = slots[sender].tile(mesh) if sender >= 0 else mesh.host_tile
+            to_x, to_y = slots[core].tile(mesh) if core >= 0 else mesh.host_tile
+            borders_x = abs(to_x // mesh.width - from_x // mesh.width)
+            borders_y = abs(to_y // mesh.height - from_y // mesh.height)
             counts["axon_in"][..., payer] += spikes * (core >= 0)
             if sender < 0:
                 counts["host_packet"][..., payer] += spikes
@@ -132,8 +134,9 @@ def _recount(case: Case, trace: ExecutionTrace) -> dict[str, np.ndarray]:
                 counts["axon_out"][..., sender] += spikes
                 near = core >= 0 and (from_x, from_y) == (to_x, to_y)
                 counts["within_tile"][..., payer] += spikes * near
-            counts["hop_east_west"][..., payer] += spikes * abs(to_x - from_x)
-            counts["hop_north_south"][..., payer] += spikes * abs(to_y - from_y)
+            counts["hop_east_west"][..., payer] += spikes * (abs(to_x - from_x) - borders_x)
+            counts["hop_north_south"][..., payer] += spikes * (abs(to_y - from_y) - borders_y)
+            counts["hop_chip"][..., payer] += spikes * (borders_x + borders_y)
     return counts
 
 

@@ -83,8 +83,9 @@ def test_step_time_is_the_slowest_core_plus_the_barrier(case: Case) -> None:
     counts, chip = trace.counts, case.artifact.chip
     assert counts is not None
     t = {f.name: getattr(chip.latency_s, f.name).value for f in fields(chip.latency_s)}
-    tiles = len({(s.x, s.y) for s in case.artifact.placement.slots})
-    share = (tiles - 1) / (chip.tiles - 1) if chip.tiles > 1 else 0.0
+    tiles = len({s.tile(chip.mesh) for s in case.artifact.placement.slots})
+    of_a_chip = chip.mesh.width * chip.mesh.height
+    share = (tiles - 1) / (of_a_chip - 1) if of_a_chip > 1 else 0.0
     low, high = chip.barrier_s.one_tile.value, chip.barrier_s.all_tiles.value
     for step in range(trace.steps):
         durations = []

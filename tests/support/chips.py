@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mapping.targets.load import load_target, target_data
-from mapping.targets.spec import ChipSpec, Limit
+from mapping.targets.spec import ChipSpec, Grid, Limit
 
 
 def limit(value: int) -> Limit:
@@ -19,6 +19,7 @@ def tiny_chip(
     height: int | None = None,
     cores_per_tile: int | None = None,
     usable_cores: int | None = None,
+    chips: tuple[int, int] = (1, 1),
     host_tile: tuple[int, int] = (0, 0),
     skip_idle_cores: bool | None = None,
     graded_spikes: bool | None = None,
@@ -28,8 +29,9 @@ def tiny_chip(
     """``loihi2`` under the name ``tiny``, with some figures replaced.
 
     Args:
-        width, height, cores_per_tile, host_tile: the mesh; ``usable_cores`` is as many as loihi2
-            has, but never more than the mesh holds.
+        width, height, cores_per_tile, host_tile: the mesh of a chip; ``usable_cores`` is as many as
+            loihi2 has, but never more than the mesh holds.
+        chips: columns and rows of chips.
         skip_idle_cores, graded_spikes: capabilities.
         numeric: limits of ``NumericSpec`` by name.
         core: limits of ``CoreSpec`` by name, e.g. ``compartments=4, synapse_words=100``.
@@ -40,6 +42,7 @@ def tiny_chip(
         width=width or chip.mesh.width,
         height=height or chip.mesh.height,
         cores_per_tile=cores_per_tile or chip.mesh.cores_per_tile,
+        chips=Grid(value=chips, status="assumed", source="made up for a test"),
         host_tile=host_tile,
     )
     slots = mesh.width * mesh.height * mesh.cores_per_tile

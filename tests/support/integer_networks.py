@@ -25,7 +25,7 @@ from mapping.passes.place import Place
 from mapping.passes.route import Route
 from mapping.semantics.int_net import IntegerTrace
 from mapping.targets.load import load_target
-from mapping.targets.spec import ChipSpec, Limit
+from mapping.targets.spec import ChipSpec, Grid, Limit
 from simulators.backend import Run
 
 _CORES = 40
@@ -193,13 +193,16 @@ def _chip(draw: st.DrawFn) -> ChipSpec:
     chip = load_target("loihi2")
     cores_per_tile = draw(st.integers(1, 4))
     width = draw(st.integers(1, 4))
-    height = -(-_CORES // (width * cores_per_tile))
+    chips = draw(st.sampled_from([(1, 1), (2, 1), (1, 3), (8, 5)]))
+    usable = _CORES // (chips[0] * chips[1]) + 1
+    height = -(-usable // (width * cores_per_tile))
     mesh = replace(
         chip.mesh,
         width=width,
         height=height,
         cores_per_tile=cores_per_tile,
-        usable_cores=Limit(value=_CORES, status="assumed", source="test"),
+        usable_cores=Limit(value=usable, status="assumed", source="test"),
+        chips=Grid(value=chips, status="assumed", source="test"),
         host_tile=(draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))),
     )
     return replace(chip, mesh=mesh)
