@@ -1,15 +1,18 @@
 """Backends that run compiled programs, and the energy they would take."""
 
 from simulators.backend import simulate
+from simulators.chip.noc import NocTiming, noc_timing
 from simulators.energy.estimate import EnergyReport, estimate_energy
 from simulators.trace import ExecutionTrace, Stimulus, load_stimulus, load_trace
 
 __all__ = [
     "EnergyReport",
     "ExecutionTrace",
+    "NocTiming",
     "Stimulus",
     "estimate_energy",
     "load_stimulus",
     "load_trace",
+    "noc_timing",
     "simulate",
 ]

@@ -14,6 +14,8 @@ from mapping.budget import price_for
 from mapping.cli import ArtifactPath, JsonFlag, out, print_json, say
 from mapping.model import load_compiled_model
 from simulators.backend import simulate
+from simulators.chip.noc import noc_timing
+from simulators.chip.noc_lines import noc_lines
 from simulators.compare import require_equal
 from simulators.curve import load_curve
 from simulators.energy.estimate import estimate_energy
@@ -44,6 +46,14 @@ def simulate_command(
     deadline: Annotated[
         float, typer.Option(min=1.0, help="Seconds after which a Lava run is stopped.")
     ] = 600.0,
+    noc: Annotated[
+        bool,
+        typer.Option(
+            "--noc",
+            help="Also time every step with packets in transit that queue at links and cores "
+            "(chip backend).",
+        ),
+    ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Trace .npz.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -66,6 +76,9 @@ def simulate_command(
     if usage:
         summary["price"] = trace.price
         summary["mean_rank"] = {layer: used.mean for layer, used in usage.items()}
+    timing = noc_timing(program, trace, spikes) if noc else None
+    if timing is not None:
+        summary["noc"] = timing.as_dict()
     if as_json:
         print_json(summary)
         return
@@ -78,6 +91,8 @@ def simulate_command(
     for layer, used in usage.items():
         shares = ", ".join(f"{rank}: {share:.1%}" for rank, share in used.shares.items())
         say(f"Rank of {layer}: {used.mean:.2f} on average ({shares} of all steps)")
+    for line in noc_lines(program, timing) if timing is not None else ():
+        say(line)
     if output is not None:
         say(f"Written to {output}")
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from mapping.artifact.archive import Arrays, read_archive, read_spikes, write_archive
 from mapping.artifact.atomic import atomic_file
+from mapping.artifact.schema import Artifact
 from mapping.cost import ActionCounts
 from mapping.errors import ArtifactError, ConfigError
 from mapping.ir.network import Input
@@ -156,6 +157,29 @@ class ExecutionTrace:
             counts=counts and ActionCounts(**{k: short(v) for k, v in counts.items()}),
             busiest_link=None if busiest is None else short(busiest),
         )
+
+    def counts_for(self, artifact: Artifact) -> ActionCounts:
+        """The action counts, if ``artifact`` is what ran.
+
+        Raises:
+            ConfigError: the trace holds no action counts (ADL-ENG-01) or another program's
+                (ADL-ENG-02).
+        """
+        if self.program != artifact.origin.fingerprint():
+            raise ConfigError(
+                "it was recorded with another compiled program",
+                where="trace",
+                remedy="simulate this artifact and use that trace",
+                code="ADL-ENG-02",
+            )
+        if self.counts is None:
+            raise ConfigError(
+                f"the {self.backend} backend records no action counts",
+                where="trace",
+                remedy="simulate with the chip backend; its spikes are identical",
+                code="ADL-ENG-01",
+            )
+        return self.counts
 
     def predictions(self) -> IntArray:
         """``(samples,)`` class with the most output spikes, ties to the lowest index.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -114,8 +114,9 @@ def _model_trace(
     """What the model does: of a float network only the spikes of LIFs, whose unit is the same."""
     payloads = stimulus.payloads.reshape(stimulus.samples, stimulus.steps, -1)
     late = np.pad(payloads, ((0, 0), (0, artifact.partitioned.latency_steps), (0, 0)))
-    u: dict[str, IntArray] = {}
-    v: dict[str, IntArray] = {}
+    spikes: Mapping[str, IntArray]
+    u: Mapping[str, IntArray] = {}
+    v: Mapping[str, IntArray] = {}
     if isinstance(model, QuantizedNetwork):
         ran = run_integer_network(model, late, price=price)
         spikes, u, v = ran.spikes, ran.u, ran.v

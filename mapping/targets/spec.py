@@ -191,7 +191,7 @@ class EnergyTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyTable:
-    """Time that a core spends on each action [s]; packets in transit are not modelled."""
+    """Time that a core spends on each action [s]."""
 
     synaptic_op: Constant
     compartment_access: Constant
@@ -199,6 +199,24 @@ class LatencyTable:
     spike: Constant
     axon_out: Constant
     axon_in: Constant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NocTable:
+    """Time that packets take between cores [s]; read where they are timed in transit.
+
+    Attributes:
+        within_tile: of a packet that crosses no link.
+        hop_east_west, hop_north_south: from entering a link until leaving the next router.
+        link_occupancy: from one packet that enters a link to the next.
+        host_packet: that the host spends on each packet.
+    """
+
+    within_tile: Constant
+    hop_east_west: Constant
+    hop_north_south: Constant
+    link_occupancy: Constant
+    host_packet: Constant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +237,7 @@ class BarrierTable:
 
 
 Figure = Limit | Constant | Flag | Widths | Grid
-Table = TypeVar("Table", EnergyTable, LatencyTable, BarrierTable)
+Table = TypeVar("Table", EnergyTable, LatencyTable, NocTable, BarrierTable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +248,8 @@ class ChipSpec:
         name: target name.
         description: one sentence for people.
         energy_j: energy per action [J].
-        latency_s: core time per action [s]; barrier_s: what ends a step [s].
+        latency_s: core time per action [s]; noc_s: time of packets in transit [s].
+        barrier_s: what ends a step [s].
         static_power_w: power of one whole chip that does nothing [W].
     """
 
@@ -242,6 +261,7 @@ class ChipSpec:
     capabilities: Capabilities
     energy_j: EnergyTable
     latency_s: LatencyTable
+    noc_s: NocTable
     barrier_s: BarrierTable
     static_power_w: Constant
 
@@ -282,13 +302,17 @@ class ChipSpec:
             self,
             energy_j=moved_all(self.energy_j),
             latency_s=moved_all(self.latency_s),
+            noc_s=moved_all(self.noc_s),
             barrier_s=moved_all(self.barrier_s),
             static_power_w=moved(self.static_power_w),
         )
 
     def estimate_status(self) -> Status:
-        """The weakest status among the energy and latency constants."""
+        """The weakest status among the constants of energy and of latency without transit."""
+        return self.weakest_status("energy_j.", "latency_s.", "barrier_s.", "static_power_w")
+
+    def weakest_status(self, *prefixes: str) -> Status:
+        """The weakest status among the figures whose names start with one of ``prefixes``."""
         order: tuple[Status, ...] = ("silicon", "spice", "fit", "brief", "inferred", "assumed")
-        prefixes = ("energy_j.", "latency_s.", "barrier_s.", "static_power_w")
         used = [c.status for n, c in self.constants().items() if n.startswith(prefixes)]
         return max(used, key=order.index)

@@ -15,7 +15,6 @@ from mapping.cost import (
     static_power_w,
     step_time_s,
 )
-from mapping.errors import ConfigError
 from mapping.targets.spec import ChipSpec, Status
 from simulators.trace import ExecutionTrace
 
@@ -147,26 +146,13 @@ def estimate_energy(artifact: Artifact, trace: ExecutionTrace) -> EnergyReport:
         ConfigError: the trace holds no action counts (ADL-ENG-01) or another program's
             (ADL-ENG-02).
     """
-    if trace.program != artifact.origin.fingerprint():
-        raise ConfigError(
-            "it was recorded with another compiled program",
-            where="trace",
-            remedy="simulate this artifact and use that trace",
-            code="ADL-ENG-02",
-        )
-    if trace.counts is None:
-        raise ConfigError(
-            f"the {trace.backend} backend records no action counts",
-            where="trace",
-            remedy="simulate with the chip backend; its spikes are identical",
-            code="ADL-ENG-01",
-        )
+    counts = trace.counts_for(artifact)
     chip = artifact.chip
     used_tiles = artifact.placement.used_tiles()
-    step_s = step_time_s(trace.counts, chip, used_tiles).mean(axis=0)
+    step_s = step_time_s(counts, chip, used_tiles).mean(axis=0)
     latency_s = float(step_s.sum())
     cores, chips = len(artifact.partitioned.cores), artifact.placement.used_chips()
-    energy = dynamic_energy_j(trace.counts, chip)
+    energy = dynamic_energy_j(counts, chip)
     return EnergyReport(
         chip=chip,
         core_step_j={name: values.mean(axis=0) for name, values in energy.items()},
@@ -174,7 +160,7 @@ def estimate_energy(artifact: Artifact, trace: ExecutionTrace) -> EnergyReport:
         static_chip_j=chip.static_power_w.value * chips * latency_s,
         chips=chips,
         step_s=step_s,
-        core_dark_share=trace.counts.idle.mean(axis=(0, 1)),
-        bounds=bounds(trace.counts, chip, used_tiles),
+        core_dark_share=counts.idle.mean(axis=(0, 1)),
+        bounds=bounds(counts, chip, used_tiles),
         samples=trace.samples,
     )

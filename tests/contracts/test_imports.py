@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = {
     "mapping": ("torch", "snntorch", "lava", "numba", "matplotlib", "simulators", "adlrns_neuro"),
-    "simulators": ("torch", "snntorch", "lava", "matplotlib", "adlrns_neuro"),
+    "simulators": ("torch", "snntorch", "lava", "numba", "matplotlib", "adlrns_neuro"),
     "adlrns_neuro": ("torch", "snntorch", "lava", "numba", "matplotlib", "simulators"),
     "mapping.cli": ("torch", "snntorch", "lava", "numba", "matplotlib"),
 }

@@ -211,6 +211,9 @@ SPICE = {
     "latency_s.synaptic_op": 3.5e-9,
     "latency_s.compartment_access": 5.3e-9,
     "latency_s.compartment_update": (8.4 - 5.3) * 1e-9,
+    "noc_s.within_tile": 2.1e-9,
+    "noc_s.hop_east_west": 4.1e-9,
+    "noc_s.hop_north_south": 6.5e-9,
     "barrier_s.one_tile": 113e-9,
     "barrier_s.all_tiles": 465e-9,
     "barrier_s.shortest_step": 113e-9,
@@ -230,6 +233,8 @@ FITTED = {
     "latency_s.spike": 30e-9,
     "latency_s.axon_out": 5.1e-9,
     "latency_s.axon_in": 16e-9,
+    "noc_s.hop_east_west": 4.1e-9,
+    "noc_s.hop_north_south": 6.5e-9,
     "barrier_s.one_tile": 0.6e-6,
     "barrier_s.all_tiles": 1.8e-6,
 }
@@ -250,8 +255,24 @@ def test_loihi1_takes_the_vendors_figures_and_their_intervals_reach_the_fit() ->
     assert physical - set(SPICE) - set(FITTED) == {
         "energy_j.hop_chip",
         "energy_j.host_packet",
+        "noc_s.host_packet",
+        "noc_s.link_occupancy",
         "static_power_w",
     }
+
+
+@pytest.mark.parametrize("chip", [LOIHI1, LOIHI2])
+def test_a_link_takes_half_of_the_bandwidth_across_a_tile(chip: ChipSpec) -> None:
+    figure = chip.noc_s.link_occupancy
+    assert figure.value == pytest.approx(2 / 3.44e9, rel=0.01)
+    assert figure.value / figure.factor == pytest.approx(1 / 3.44e9, rel=0.01)
+    assert figure.value * figure.factor == pytest.approx(4 / 3.44e9, rel=0.01)
+
+
+def test_the_status_is_that_of_the_weakest_figure_asked_for() -> None:
+    assert LOIHI1.weakest_status("energy_j.synaptic_op") == "spice"
+    assert LOIHI1.weakest_status("noc_s.hop", "noc_s.link") == "inferred"
+    assert LOIHI1.weakest_status("latency_s.") == "fit"
 
 
 @pytest.mark.parametrize("path", REQUIRED, ids=".".join)
