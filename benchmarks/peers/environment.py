@@ -74,14 +74,14 @@ def _build(command: list[str], peer: Peer, timeout_s: float) -> None:
         raise PeerUnavailableError(f"no environment for {peer.name}: {error}") from error
 
 
-def peer_python(name: str, *, root: Path = ROOT, timeout_s: float = 600) -> Path:
+def peer_python(name: str, *, timeout_s: float = 600) -> Path:
     """Python of the environment of the peer called ``name``, which is made if needed.
 
     Raises:
         PeerUnavailableError: it cannot be made.
     """
     peer = PEERS[name]
-    folder = root / name
+    folder = ROOT / name
     python, stamp = folder / "bin" / "python", folder / ".installed"
     wanted = peer.requirements.read_text()
     if python.exists() and stamp.exists() and stamp.read_text() == wanted:
@@ -95,7 +95,13 @@ def peer_python(name: str, *, root: Path = ROOT, timeout_s: float = 600) -> Path
 
 
 def run_peer(
-    name: str, problem: Path, result: Path, *, repeats: int = 3, timeout_s: float = 600
+    name: str,
+    problem: Path,
+    result: Path,
+    *,
+    repeats: int = 3,
+    threads: int = 1,
+    timeout_s: float = 600,
 ) -> None:
     """Let the peer called ``name`` solve a problem file, see :mod:`peers.exchange`.
 
@@ -103,15 +109,11 @@ def run_peer(
         PeerUnavailableError: it has no environment.
         PeerFailedError: it crashed or took longer than ``timeout_s``.
     """
-    command = [str(peer_python(name)), str(PEERS[name].runner), str(problem), str(result)]
+    # -E: a PYTHONPATH of ours must not reach into the peer's environment.
+    command = [str(peer_python(name)), "-E", str(PEERS[name].runner), str(problem), str(result)]
+    command += ["--repeats", str(repeats), "--threads", str(threads)]
     try:
-        subprocess.run(
-            [*command, "--repeats", str(repeats)],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-        )
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=timeout_s)
     except subprocess.CalledProcessError as error:
         words = "\n".join((error.stdout + error.stderr).strip().splitlines()[-8:])
         raise PeerFailedError(f"{name} ended with code {error.returncode}:\n{words}") from error

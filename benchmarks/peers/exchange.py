@@ -21,6 +21,7 @@ A result holds
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ Problem = dict[str, np.ndarray]
 """Content of a problem file by key."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layer:
     """A LIF layer and the synapses into it; ``dense`` is None where there are synapse lists.
 
@@ -90,7 +91,7 @@ def layers(problem: Problem) -> list[Layer]:
     check_problem(problem)
     found = []
     sizes = [int(size) for size in problem["sizes"]]
-    for k, (columns, rows) in enumerate(zip(sizes, sizes[1:], strict=False), start=1):
+    for k, (columns, rows) in enumerate(pairwise(sizes), start=1):
         dense = problem.get(f"weights_{k}")
         if dense is None:
             lists = tuple(problem[f"{name}_{k}"] for name in ("source", "target", "weight"))

@@ -93,6 +93,7 @@ def main() -> None:
     parser.add_argument("problem", type=Path)
     parser.add_argument("result", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, choices=[1])
     options = parser.parse_args()
     problem = read_problem(options.problem)
     model = build(problem)
