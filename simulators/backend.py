@@ -73,9 +73,8 @@ def simulate(
         price: of a level's cost, for the gates; :func:`mapping.budget.price_for` finds the one
             that keeps to an energy budget.
         deadline_s: time limit for a backend that can hang, in seconds.
-        carry_state: begin every sample where the one before ended, as one stream; what is still on
-            its way at the end of a sample arrives in the next one, and silent steps follow only
-            the last, in the trace of none.
+        carry_state: begin every sample where the one before ended, as one stream without silent
+            steps: what is still on its way at the end of a sample arrives in the next.
         progress: told now and then how many more samples are done, by backends that can.
 
     Raises:
@@ -116,12 +115,14 @@ def simulate(
         try:
             trace = run_backend(run)
         except Interrupted as stop:
-            labels = stimulus.labels
-            done = stop.trace.samples
-            raise Interrupted(
-                stop.trace.with_labels(labels if labels is None else labels[:done])
-            ) from None
-    return trace.with_labels(stimulus.labels)
+            raise Interrupted(_completed(artifact, stop.trace, stimulus)) from None
+    return _completed(artifact, trace, stimulus)
+
+
+def _completed(artifact: Artifact, trace: ExecutionTrace, stimulus: Stimulus) -> ExecutionTrace:
+    """``trace`` with what backends need not know."""
+    reads_voltage = artifact.partitioned.reads_voltage
+    return replace(trace.with_labels(stimulus.labels), reads_voltage=reads_voltage)
 
 
 @BACKENDS.register("chip")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from mapping.ir.quantized import IntegerLif, QuantizedNetwork
-from mapping.semantics.fixedpoint import Int64Array
 from mapping.semantics.int_net import run_integer_network
 from simulators.trace import ExecutionTrace
 
@@ -19,20 +17,15 @@ def run_oracle(run: Run) -> ExecutionTrace:
     network = run.artifact.network
     start = time.perf_counter()
     result = run_integer_network(network, run.padded(), price=run.price)
+    seconds, output = time.perf_counter() - start, network.output
+    readout = {output: result.v[output]} if run.artifact.partitioned.reads_voltage else {}
     return ExecutionTrace(
         backend="oracle",
         program=run.artifact.origin.fingerprint(),
-        output=network.output,
-        seconds=time.perf_counter() - start,
+        output=output,
+        seconds=seconds,
         price=run.price,
         spikes=result.spikes,
         u=result.u if "u" in run.probe else {},
-        v=result.v if "v" in run.probe else _readout(network, result.v),
+        v=result.v if "v" in run.probe else readout,
     )
-
-
-def _readout(network: QuantizedNetwork, v: dict[str, Int64Array]) -> dict[str, Int64Array]:
-    """The voltage of the output, if that is the answer."""
-    output = network.population(network.output)
-    reads = isinstance(output, IntegerLif) and not output.spikes
-    return {network.output: v[network.output]} if reads else {}

@@ -110,6 +110,7 @@ class ExecutionTrace:
         busiest_link: ``(samples, steps)`` packets over the link that carries most, if the backend
             counts.
         labels: ``(samples,)`` class of each sample, if known.
+        reads_voltage: the answer is the voltage of the output, which never spikes.
     """
 
     backend: str
@@ -124,6 +125,7 @@ class ExecutionTrace:
     link_packets: IntArray | None = None
     busiest_link: IntArray | None = None
     labels: IntArray | None = None
+    reads_voltage: bool = False
 
     @property
     def samples(self) -> int:
@@ -136,8 +138,8 @@ class ExecutionTrace:
         return int(self.spikes[self.output].shape[1])
 
     def with_labels(self, labels: IntArray | None) -> ExecutionTrace:
-        """This trace with the classes of its samples."""
-        return replace(self, labels=labels)
+        """This trace with the classes of its samples, of which ``labels`` may hold more."""
+        return replace(self, labels=None if labels is None else labels[: self.samples])
 
     def cut(self, samples: int) -> ExecutionTrace:
         """This trace of one long sample as that of ``samples`` short ones after each other."""
@@ -186,7 +188,7 @@ class ExecutionTrace:
 
         Of an output that only integrates, which spikes never: with the highest voltage, summed.
         """
-        if not self.spikes[self.output].any() and self.output in self.v:
+        if self.reads_voltage:
             return np.asarray(self.v[self.output].sum(axis=1).argmax(axis=1))
         return np.asarray((self.spikes[self.output] != 0).sum(axis=1).argmax(axis=1))
 
@@ -224,6 +226,7 @@ class ExecutionTrace:
             "output": self.output,
             "seconds": self.seconds,
             "price": self.price,
+            "reads_voltage": self.reads_voltage,
         }
         arrays: Arrays = {"about": np.array(json.dumps(about))}
         for group in ("spikes", "u", "v"):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from mapping.ir.network import Input
 from mapping.ir.quantized import (
     IntegerGate,
+    IntegerLif,
     IntegerPopulation,
     IntegerProjection,
     ProjectionSpec,
@@ -141,6 +142,12 @@ class PartitionedNetwork:
     def input(self) -> Input:
         """The input population."""
         return input_of(self.populations)
+
+    @property
+    def reads_voltage(self) -> bool:
+        """Whether the answer is the voltage of an output that never spikes."""
+        output = self.population(self.output)
+        return isinstance(output, IntegerLif) and not output.spikes
 
     @property
     def latency_steps(self) -> int:

@@ -89,9 +89,8 @@ def synaptic_ops(partitioned: PartitionedNetwork, source: str, to: Destination) 
         if (spec.source, spec.gate, spec.gates_needed) == (source, to.gate, to.gates_needed):
             first, last = max(spec.source_start, to.start), min(spec.source_stop, to.stop)
             if first < last:
-                read = tile.synapses.per_axon()[
-                    first - spec.source_start : last - spec.source_start
-                ]
+                per_axon = tile.synapses.per_axon()
+                read = per_axon[first - spec.source_start : last - spec.source_start]
                 ops[first - to.start : last - to.start] += read
     return ops
 

@@ -70,9 +70,10 @@ def compact(payloads: IntArray) -> IntArray:
 
 def watched_populations(artifact: Artifact, probe: tuple[str, ...]) -> list[str]:
     """Populations of which states are recorded: all LIF if asked for, else a readout's voltage."""
-    lifs = [p for p in artifact.partitioned.populations if isinstance(p, IntegerLif)]
-    output = artifact.partitioned.output
-    return [p.name for p in lifs if probe or (p.name == output and not p.spikes)]
+    partitioned = artifact.partitioned
+    if probe:
+        return [p.name for p in partitioned.populations if isinstance(p, IntegerLif)]
+    return [partitioned.output] if partitioned.reads_voltage else []
 
 
 def new_record(
