@@ -7,10 +7,12 @@ from itertools import pairwise
 
 import numpy as np
 from hypothesis import strategies as st
+from scipy.sparse import coo_array
 
 from mapping.artifact.schema import Artifact, Origin
 from mapping.ir.network import Input
 from mapping.ir.quantized import (
+    NEVER,
     IntegerGate,
     IntegerLif,
     IntegerPopulation,
@@ -19,7 +21,14 @@ from mapping.ir.quantized import (
     ProjectionSpec,
     QuantizedNetwork,
 )
-from mapping.ir.synapses import DenseSynapses
+from mapping.ir.synapses import (
+    ConvShape,
+    ConvSynapses,
+    DenseSynapses,
+    SparseSynapses,
+    Synapses,
+    full,
+)
 from mapping.passes.partition import Partition
 from mapping.passes.place import Place
 from mapping.passes.route import Route
@@ -79,6 +88,11 @@ def cases(draw: st.DrawFn, *, steps: int = 8) -> Case:
         populations.append(_population(draw, rng, f"p{number}"))
     populations.append(_lif(draw, rng, "out", draw(st.integers(1, 4))))
     projections = _projections(draw, rng, populations, graded=graded)
+    if draw(st.booleans()):
+        source = draw(st.sampled_from(populations))
+        maps, conv = _convolved(draw, rng, source, graded)
+        populations.insert(-1, maps)
+        projections += [conv, _projection(draw, rng, "read", maps, populations[-1], graded)]
     if draw(st.sampled_from([True, True, False])):
         switched, wires = _switched_blocks(draw, rng, populations[0], populations[-1], graded)
         populations[-1:-1] = switched
@@ -128,6 +142,13 @@ def happenings(case: Case, ran: IntegerTrace) -> set[str]:
             seen |= {"a relay that sends opens or closes"} if sent and moves else set()
             if population.sigma and np.abs(_unwrapped_sum(case, ran, population)).max() >= 2**31:
                 seen.add("a sum wraps")
+    for projection in network.projections:
+        spec = projection.spec
+        seen |= {spec.form} | ({"delayed"} if any(spec.delays) else set())
+    slots = case.artifact.placement.slots
+    seen |= {"several chips"} if len({slot.chip for slot in slots}) > 1 else set()
+    lifs = [p for p in network.populations if isinstance(p, IntegerLif)]
+    seen |= {"an integrator"} if not all(p.spikes for p in lifs) else set()
     for sent in ran.held_back.values():
         seen |= {"the host lets through"} if sent.any() else set()
         kept = (case.payloads != 0) & (sent == 0)
@@ -150,13 +171,22 @@ def delivered(case: Case, ran: IntegerTrace, population: str, port: str) -> np.n
             sent = ran.held_back[spec.gate, spec.gates_needed]
         else:
             sent = case.payloads if spec.source == network.input.name else ran.spikes[spec.source]
-        sent = sent[..., spec.source_start : spec.source_stop].astype(np.int64)
+        sent = _late(sent[..., spec.source_start : spec.source_stop].astype(np.int64), spec.delays)
         sent = sent if spec.graded else (sent != 0).astype(np.int64)
-        sums = (sent @ projection.weights.T.astype(np.int64)).astype(np.int32).astype(np.int64)
+        weights = full(projection.synapses).astype(np.int64) << spec.weight_shift
+        sums = (sent @ weights.T).astype(np.int32).astype(np.int64)
         e = spec.exponent
         sums = (sums << e if e > 0 else sums >> -e).astype(np.int32)
         total[:, 1:, spec.target_start : spec.target_stop] += sums[:, :-1]
     return total
+
+
+def _late(sent: np.ndarray, delays: tuple[int, ...]) -> np.ndarray:
+    """``sent``, each column as many steps later as its axon delays it."""
+    late = np.zeros_like(sent)
+    for column, delay in enumerate(delays or (0,) * sent.shape[2]):
+        late[:, delay:, column] = sent[:, : max(sent.shape[1] - delay, 0), column]
+    return late
 
 
 def _gates_on(case: Case, ran: IntegerTrace, relay: IntegerRelay) -> np.ndarray:
@@ -322,7 +352,7 @@ def _lif(draw: st.DrawFn, rng: np.random.Generator, name: str, size: int) -> Int
         shape=(size,),
         du=draw(decays),
         dv=draw(decays),
-        threshold=draw(st.sampled_from([1, 7, 2**10, 2**16, 2**17 - 1])),
+        threshold=draw(st.sampled_from([1, 7, 2**10, 2**16, 2**17 - 1, NEVER])),
         bias_mantissa=rng.choice([-4095, -1, 0, 0, 0, 3, 4095], size),
         bias_exponent=draw(st.integers(0, 7)),
         scale=1.0,
@@ -343,30 +373,103 @@ def _projections(
         pairs.append((draw(st.sampled_from(populations)), draw(st.sampled_from(inner))))
     projections = []
     for number, (source, target) in enumerate(pairs):
-        start = draw(st.integers(0, source.size - 1))
-        bits = draw(st.integers(2, 8))
-        listens = isinstance(target, IntegerRelay | IntegerGate)
         gates = [p for p in populations if isinstance(p, IntegerGate)]
         gate = draw(st.sampled_from([*gates, None])) if source.name == "in" else None
-        spec = ProjectionSpec(
-            name=f"w{number}",
-            layer=f"w{number}",
-            part="full",
-            source=source.name,
-            source_start=start,
-            source_stop=draw(st.integers(start + 1, source.size)),
-            target=target.name,
-            target_start=0,
-            target_stop=target.size,
-            weight_bits=bits,
-            exponent=draw(st.integers(-16, 7)),
-            graded=isinstance(source, IntegerRelay | IntegerGate)
-            or (graded and source.name == "in"),
-            port="control" if listens and draw(st.booleans()) else "signal",
-            gate=gate.name if gate else "",
-            gates_needed=draw(st.integers(1, gate.size)) if gate else 0,
-        )
-        low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-        mantissas = rng.integers(low, high, (spec.rows, spec.columns), endpoint=True)
-        projections.append(IntegerProjection(spec=spec, synapses=DenseSynapses(values=mantissas)))
+        projections.append(_projection(draw, rng, f"w{number}", source, target, graded, gate))
     return projections
+
+
+def _projection(
+    draw: st.DrawFn,
+    rng: np.random.Generator,
+    name: str,
+    source: IntegerPopulation,
+    target: IntegerPopulation,
+    graded: bool,
+    gate: IntegerGate | None = None,
+) -> IntegerProjection:
+    """Dense or sparse synapses from a slice of ``source``, some with axonal delays."""
+    start = draw(st.integers(0, source.size - 1))
+    stop = draw(st.integers(start + 1, source.size))
+    bits = draw(st.integers(2, 8))
+    listens = isinstance(target, IntegerRelay | IntegerGate)
+    mantissas = _mantissas(rng, bits, (target.size, stop - start))
+    form = draw(st.sampled_from(["dense", "dense", "sparse"]))
+    spec = ProjectionSpec(
+        name=name,
+        layer=name,
+        part="full",
+        source=source.name,
+        source_start=start,
+        source_stop=stop,
+        target=target.name,
+        target_start=0,
+        target_stop=target.size,
+        weight_bits=bits,
+        exponent=draw(st.integers(-16, 7)),
+        graded=_sends_payloads(source, graded),
+        port="control" if listens and draw(st.booleans()) else "signal",
+        gate=gate.name if gate else "",
+        gates_needed=draw(st.integers(1, gate.size)) if gate else 0,
+        form=form,
+        delays=_delays(draw, rng, stop - start),
+    )
+    synapses: Synapses = DenseSynapses(values=mantissas)
+    if form == "sparse":
+        synapses = SparseSynapses.of(coo_array(mantissas * rng.integers(0, 2, mantissas.shape)))
+    return IntegerProjection(spec=spec, synapses=synapses)
+
+
+def _convolved(
+    draw: st.DrawFn, rng: np.random.Generator, source: IntegerPopulation, graded: bool
+) -> tuple[IntegerLif, IntegerProjection]:
+    """LIF feature maps over ``source``, of which the compartments are taken as an image."""
+    channels, width = source.size, 1
+    if draw(st.booleans()):
+        channels, width = 1, source.size
+    groups = draw(st.sampled_from([1, channels]))
+    conv = ConvShape(
+        inputs=(channels, 1, width),
+        out_channels=groups * (1 if groups > 1 else draw(st.integers(1, 2))),
+        kernel=(1, draw(st.integers(1, width))),
+        stride=(1, draw(st.integers(1, 2))),
+        padding=(0, draw(st.integers(0, 1))),
+        groups=groups,
+    )
+    bits = draw(st.integers(2, 8))
+    maps = replace(_lif(draw, rng, "maps", conv.size), shape=conv.outputs)
+    spec = ProjectionSpec(
+        name="conv",
+        layer="conv",
+        part="full",
+        source=source.name,
+        source_start=0,
+        source_stop=source.size,
+        target="maps",
+        target_start=0,
+        target_stop=conv.size,
+        weight_bits=bits,
+        exponent=draw(st.integers(-16, 7)),
+        graded=_sends_payloads(source, graded),
+        form="conv",
+        conv=conv,
+        delays=_delays(draw, rng, source.size),
+    )
+    values = _mantissas(rng, bits, conv.weight_shape)
+    synapses = ConvSynapses(values=values, conv=conv, start=0, stop=conv.size)
+    return maps, IntegerProjection(spec=spec, synapses=synapses)
+
+
+def _sends_payloads(source: IntegerPopulation, graded: bool) -> bool:
+    return isinstance(source, IntegerRelay | IntegerGate) or (graded and source.name == "in")
+
+
+def _mantissas(rng: np.random.Generator, bits: int, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1, shape, endpoint=True)
+
+
+def _delays(draw: st.DrawFn, rng: np.random.Generator, columns: int) -> tuple[int, ...]:
+    if draw(st.sampled_from([True, True, False])):
+        return ()
+    longest = draw(st.sampled_from([1, 3, 63]))
+    return tuple(rng.integers(0, longest, columns, endpoint=True).tolist())
