@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -13,7 +15,15 @@ from typing import Annotated, Any
 import typer
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -74,6 +84,26 @@ def complain(text: str) -> None:
     err.print(text, markup=False, soft_wrap=True)
 
 
+def _progress(*columns: ProgressColumn, hidden: bool) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        *columns,
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=hidden or not err.is_terminal,
+    )
+
+
+@contextmanager
+def progress_bar(name: str, *, total: int, hidden: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal's stderr while the block runs; yields what to tell of each advance."""
+    with _progress(BarColumn(), MofNCompleteColumn(), hidden=hidden) as progress:
+        task = progress.add_task(name, total=total)
+        yield lambda done: progress.advance(task, done)
+
+
 @app.command("compile")
 def compile_command(
     model: Annotated[
@@ -122,14 +152,7 @@ def compile_command(
         seed=seed,
     )
     data = None if calibration is None else _load_calibration(calibration, source.network)
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        console=err,
-        transient=True,
-        disable=as_json or not err.is_terminal,
-    ) as progress:
+    with _progress(hidden=as_json) as progress:
         task = progress.add_task("compile", total=None)
         result = compile_network(
             source.network,

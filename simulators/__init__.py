@@ -1,6 +1,6 @@
 """Backends that run compiled programs, and the energy they would take."""
 
-from simulators.backend import simulate
+from simulators.backend import open_stream, simulate
 from simulators.chip.noc import NocTiming, noc_timing
 from simulators.energy.estimate import EnergyReport, estimate_energy
 from simulators.trace import ExecutionTrace, Stimulus, load_stimulus, load_trace
@@ -14,5 +14,6 @@ __all__ = [
     "load_stimulus",
     "load_trace",
     "noc_timing",
+    "open_stream",
     "simulate",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +13,10 @@ from mapping.budget import check_price
 from mapping.errors import ConfigError
 from mapping.registry import Registry
 from mapping.semantics.fixedpoint import Int64Array
-from simulators.trace import ExecutionTrace, IntArray, Interrupted, Stimulus
+from simulators.trace import ExecutionTrace, IntArray, Interrupted, Stimulus, check_probe
 
-PROBES = ("u", "v")
+if TYPE_CHECKING:
+    from simulators.chip.run import ChipStream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -25,7 +27,7 @@ class Run:
         artifact: the compiled program.
         payloads: ``(samples, input steps, inputs)`` integers.
         steps: steps to run; those beyond the input are silent.
-        probe: states to record, a subset of :data:`PROBES`.
+        probe: states to record, a subset of :data:`simulators.trace.PROBES`.
         price: of a level's cost, for the gates.
         deadline_s: after this many seconds a backend that can hang is stopped.
         progress: told now and then how many more samples are done, by backends that can.
@@ -86,12 +88,12 @@ def simulate(
     """
     run_backend = BACKENDS.get(backend)
     stimulus = stimulus.checked(artifact.partitioned.input)
-    unknown = [name for name in probe if name not in PROBES]
-    if unknown or (steps is not None and not 1 <= steps <= stimulus.steps):
+    probed = check_probe(probe, where="simulate")
+    if steps is not None and not 1 <= steps <= stimulus.steps:
         raise ConfigError(
-            f"cannot probe {unknown}" if unknown else f"{steps} steps of {stimulus.steps}",
+            f"{steps} steps were asked for, the input has {stimulus.steps}",
             where="simulate",
-            remedy=f"probe any of {', '.join(PROBES)}; choose 1 to {stimulus.steps} steps",
+            remedy=f"choose 1 to {stimulus.steps} steps",
             code="ADL-CFG-06",
         )
     check_price(price, where="simulate")
@@ -102,7 +104,7 @@ def simulate(
         artifact=artifact,
         payloads=payloads,
         steps=shown + artifact.partitioned.latency_steps,
-        probe=tuple(probe),
+        probe=probed,
         price=price,
         deadline_s=deadline_s,
         progress=progress,
@@ -123,6 +125,13 @@ def _completed(artifact: Artifact, trace: ExecutionTrace, stimulus: Stimulus) ->
     """``trace`` with what backends need not know."""
     reads_voltage = artifact.partitioned.reads_voltage
     return replace(trace.with_labels(stimulus.labels), reads_voltage=reads_voltage)
+
+
+def open_stream(artifact: Artifact, *, probe: Sequence[str] = (), price: float = 0.0) -> ChipStream:
+    """A simulated chip for input of any length; see :class:`simulators.chip.run.ChipStream`."""
+    from simulators.chip.run import ChipStream
+
+    return ChipStream(artifact, probe=probe, price=price)
 
 
 @BACKENDS.register("chip")

@@ -11,7 +11,8 @@ import typer
 
 from mapping.artifact.read import load_artifact, load_report
 from mapping.budget import price_for
-from mapping.cli import ArtifactPath, JsonFlag, out, print_json, say
+from mapping.cli import ArtifactPath, JsonFlag, complain, out, print_json, progress_bar, say
+from mapping.errors import EXIT_INTERNAL
 from mapping.model import load_compiled_model
 from simulators.backend import simulate
 from simulators.chip.noc import noc_timing
@@ -22,7 +23,7 @@ from simulators.energy.estimate import estimate_energy
 from simulators.energy.sweep import curve_table, measure_curve
 from simulators.energy.table import core_table, energy_lines
 from simulators.ranks import rank_usage
-from simulators.trace import load_stimulus, load_trace
+from simulators.trace import Interrupted, load_stimulus, load_trace
 from simulators.verify import verification_table, verify
 
 
@@ -54,21 +55,43 @@ def simulate_command(
             "(chip backend).",
         ),
     ] = False,
+    carry_state: Annotated[
+        bool,
+        typer.Option(
+            "--carry-state",
+            help="Begin every sample where the one before ended: the input is one stream.",
+        ),
+    ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Trace .npz.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run a compiled program on input spikes."""
+    """Run a compiled program on input spikes.
+
+    Ctrl-C ends the chip simulator after the samples it is at; what is complete is still written.
+    """
     program = load_artifact(artifact)
     spikes = load_stimulus(stimulus).checked(program.partitioned.input, where=str(stimulus))
-    trace = simulate(
-        program,
-        spikes,
-        backend,
-        probe=[p for p in probe.split(",") if p],
-        steps=steps,
-        price=0.0 if budget is None else price_for(program, budget * 1e-3),
-        deadline_s=deadline,
-    )
+    interrupted = False
+    with progress_bar("simulate", total=spikes.samples, hidden=as_json) as advance:
+        try:
+            trace = simulate(
+                program,
+                spikes,
+                backend,
+                probe=[p for p in probe.split(",") if p],
+                steps=steps,
+                price=0.0 if budget is None else price_for(program, budget * 1e-3),
+                deadline_s=deadline,
+                carry_state=carry_state,
+                progress=advance,
+            )
+        except Interrupted as stop:
+            if not stop.trace.samples:
+                raise
+            trace, interrupted = stop.trace, True
+    if interrupted:
+        spikes = spikes.first(trace.samples)
+        complain(f"Interrupted: the first {trace.samples} samples are complete.")
     if output is not None:
         trace.save(output)
     usage = rank_usage(program, trace)
@@ -81,7 +104,7 @@ def simulate_command(
         summary["noc"] = timing.as_dict()
     if as_json:
         print_json(summary)
-        return
+        raise typer.Exit(EXIT_INTERNAL if interrupted else 0)
     accuracy = trace.accuracy()
     say(
         f"{trace.samples} samples × {trace.steps} steps on {backend}: "
@@ -95,6 +118,7 @@ def simulate_command(
         say(line)
     if output is not None:
         say(f"Written to {output}")
+    raise typer.Exit(EXIT_INTERNAL if interrupted else 0)
 
 
 def curve_command(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from mapping.ir.traffic import check_payloads
 
 IntArray = npt.NDArray[np.integer[Any]]
 SCHEMA = "adlrns-trace/1"
+PROBES = ("u", "v")
+"""States of LIF populations that a trace may hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -239,6 +241,23 @@ class ExecutionTrace:
                 arrays[name] = getattr(self, name)
         with atomic_file(Path(path)) as work:
             write_archive(work, arrays)
+
+
+def check_probe(probe: Sequence[str], *, where: str) -> tuple[str, ...]:
+    """``probe``, if every state in it can be recorded.
+
+    Raises:
+        ConfigError: ADL-CFG-06, naming ``where``.
+    """
+    unknown = [name for name in probe if name not in PROBES]
+    if unknown:
+        raise ConfigError(
+            f"cannot probe {', '.join(map(repr, unknown))}",
+            where=where,
+            remedy=f"probe any of {', '.join(PROBES)}",
+            code="ADL-CFG-06",
+        )
+    return tuple(probe)
 
 
 class Interrupted(KeyboardInterrupt):

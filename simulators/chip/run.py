@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mapping.artifact.schema import Artifact
+from mapping.budget import check_price
 from mapping.cost import ActionCounts
 from mapping.ir.quantized import IntegerLif
 from mapping.ir.traffic import IntArray
 from simulators.chip.layout import Layout, lay_out
 from simulators.chip.state import new_state
-from simulators.chip.step import COUNTED, Record, run_samples
-from simulators.trace import ExecutionTrace, Interrupted
+from simulators.chip.step import COUNTED, Record, rest, run_samples
+from simulators.trace import ExecutionTrace, Interrupted, Stimulus, check_probe
 
 if TYPE_CHECKING:
     from simulators.backend import Run
@@ -54,6 +56,64 @@ def run_chip(run: Run) -> ExecutionTrace:
     if interrupted:
         raise Interrupted(trace)
     return trace
+
+
+class ChipStream:
+    """A simulated chip that runs on, for input of any length in bounded memory.
+
+    Each call of :meth:`run` continues where the last one ended. Memory holds the program, the state
+    of the chip and the trace of one call::
+
+        stream = ChipStream(artifact)
+        for payloads in recording:
+            trace = stream.run(payloads)
+
+    Args:
+        artifact: the compiled program.
+        probe: states of LIF populations to record, any of ``u`` and ``v``.
+        price: of a level's cost, for the gates.
+
+    Raises:
+        ConfigError: unknown probe (ADL-CFG-06) or unsuitable price (ADL-BUD-03).
+    """
+
+    def __init__(
+        self, artifact: Artifact, *, probe: Sequence[str] = (), price: float = 0.0
+    ) -> None:
+        check_price(price, where="stream")
+        self._probe = check_probe(probe, where="stream")
+        self._artifact, self._price = artifact, price
+        self._layout = lay_out(artifact, price)
+        self._watched = watched_populations(artifact, self._probe)
+        self._state = new_state(self._layout.program, link_count(artifact))
+        rest(self._layout.program, self._state)
+
+    def run(self, payloads: npt.NDArray[Any]) -> ExecutionTrace:
+        """Run as many steps as ``payloads``, ``(steps, *input shape)`` integers, has.
+
+        Returns:
+            The trace, of one sample.
+
+        Raises:
+            ConfigError: ADL-INP-01 … 03, unsuitable input.
+        """
+        whole = Stimulus(payloads=np.asarray(payloads)[None])
+        own = compact(whole.checked(self._artifact.partitioned.input, where="stream").payloads)
+        steps = own.shape[1]
+        record = new_record(self._artifact, self._layout, self._watched, 1, steps, 1)
+        start = time.perf_counter()
+        program = self._layout.program
+        run_samples(program, self._state, own.reshape(1, steps, -1), 0, 1, False, 0, record)
+        return to_trace(
+            self._artifact,
+            self._layout,
+            record,
+            self._watched,
+            samples=1,
+            seconds=time.perf_counter() - start,
+            price=self._price,
+            probe=self._probe,
+        )
 
 
 def compact(payloads: IntArray) -> IntArray:
