@@ -223,7 +223,7 @@ def _run_threads(
         How many samples are complete, counted from the first, and whether Ctrl-C cut it short.
     """
     samples, threads = payloads.shape[0], record.link_packets.shape[0]
-    jobs = min(samples, threads * _JOBS_PER_THREAD if run.progress else threads)
+    jobs = min(samples, threads * _JOBS_PER_THREAD)
     bounds = np.linspace(0, samples, jobs + 1).astype(int).tolist()
     free = [
         (thread, new_state(layout.program, record.link_packets.shape[1]))
