@@ -41,6 +41,8 @@ def run_chip(run: Run) -> ExecutionTrace:
     watched = watched_populations(artifact, run.probe)
     threads = min(len(os.sched_getaffinity(0)), payloads.shape[0])
     record = new_record(artifact, layout, watched, payloads.shape[0], run.steps, threads)
+    state = new_state(layout.program, link_count(artifact))
+    run_samples(layout.program, state, payloads, 0, 0, True, 0, record)
     start = time.perf_counter()
     completed, interrupted = _run_threads(artifact, layout, payloads, record, run)
     trace = to_trace(
