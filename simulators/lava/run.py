@@ -58,6 +58,7 @@ def execute(
     Returns:
         The fields ``seconds``, ``spikes``, ``u`` and ``v`` of an execution trace.
     """
+    from lava.proc.io.source import RingBuffer
     from lava.proc.monitor.process import Monitor
 
     from simulators.lava.build import build_network
@@ -67,7 +68,7 @@ def execute(
     samples, steps, inputs = payloads.shape
     total = samples * steps
     sequence = np.ascontiguousarray(payloads.reshape(total, inputs).T)
-    network = build_network(artifact, sequence, price=price)
+    network = build_network(artifact, RingBuffer(data=sequence), price=price)
     inner = {
         name: segments
         for name, segments in network.segments.items()

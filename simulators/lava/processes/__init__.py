@@ -1,8 +1,11 @@
 """Lava Processes of our own, and their fixed-point models.
 
-LIF compartments and synapses are Lava's own ``LIF`` and ``Dense``; only what Lava lacks is here.
+LIF compartments and synapses are Lava's own ``LIF``, ``Dense`` and ``Sparse``; only what Lava lacks
+is here.
 Compiling a Process makes Lava import every module beside it, so this package holds nothing else.
 """
+
+from typing import Any
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
@@ -114,6 +117,22 @@ class Scatter(AbstractProcess):
         super().__init__(first=first, width=width, offset=offset, count=count)
         self.s_in = InPort(shape=(size,))
         self.s_out = OutPort(shape=(width,))
+
+
+class DelayLine(AbstractProcess):
+    """Axons of different length: what source ``c`` sends comes out ``delays[c]`` steps later.
+
+    Args:
+        delays: ``(size,)`` steps.
+
+    ``age`` counts the steps since a sample began; set to 0, it silences what is under way.
+    """
+
+    def __init__(self, *, delays: np.ndarray) -> None:
+        super().__init__(delays=delays)
+        self.s_in = InPort(shape=delays.shape)
+        self.s_out = OutPort(shape=delays.shape)
+        self.age = Var(shape=(1,), init=0)
 
 
 class Recorder(AbstractProcess):
@@ -241,6 +260,31 @@ class PyScatter(PyLoihiProcessModel):
         spread = np.zeros(self.proc_params["width"], np.int32)
         spread[offset : offset + count] = self.s_in.recv()[first : first + count]
         self.s_out.send(spread)
+
+
+@implements(proc=DelayLine, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyDelayLine(PyLoihiProcessModel):
+    """Fixed-point model of :class:`DelayLine`: a ring with one place for each step under way."""
+
+    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
+    age: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=32)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self.delays = np.asarray(proc_params["delays"])
+        self.ring = np.zeros((self.delays.max() + 1, self.delays.size), np.int32)
+
+    def run_spk(self) -> None:
+        """One step."""
+        age = int(self.age[0])
+        self.ring[(age + self.delays) % len(self.ring), np.arange(self.delays.size)] = (
+            self.s_in.recv()
+        )
+        self.s_out.send(np.where(self.delays <= age, self.ring[age % len(self.ring)], 0))
+        self.age[0] = age + 1
 
 
 @implements(proc=Recorder, protocol=LoihiProtocol)
