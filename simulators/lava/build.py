@@ -139,7 +139,7 @@ class _Axons:
 
 def _lay(network: LavaNetwork, axons: _Axons, *, delta: bool) -> list[Any]:
     """Ports that together deliver the spikes of ``axons`` as one vector."""
-    ports = _gather(network.segments[axons.source], axons.start, axons.stop)
+    ports = gather(network.segments[axons.source], axons.start, axons.stop)
     if axons.gate:
         gates = network.segments[axons.gate]
         reporting = gates[-1].group.stop
@@ -149,7 +149,7 @@ def _lay(network: LavaNetwork, axons: _Axons, *, delta: bool) -> list[Any]:
             needed=axons.gates_needed,
             delta=delta,
         )
-        for port in _gather(gates, 0, reporting):
+        for port in gather(gates, 0, reporting):
             port.connect(valve.control_in)
         ports = _through(network, valve, ports)
     if any(axons.delays):
@@ -224,7 +224,7 @@ def _synapses(synapses: Synapses, spec: ProjectionSpec) -> Any:
     )
 
 
-def _gather(segments: list[Segment], start: int, stop: int) -> list[Any]:
+def gather(segments: list[Segment], start: int, stop: int) -> list[Any]:
     """Ports that together deliver compartments ``start:stop`` as one vector."""
     ports = []
     for segment in segments:

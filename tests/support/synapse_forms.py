@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import random_array
+from support.chips import tiny_chip
 from support.integer_networks import Case, compiled
 
 from mapping.ir.network import Input
@@ -25,7 +26,6 @@ from mapping.ir.synapses import (
     Synapses,
 )
 from mapping.passes.partition import Partition
-from mapping.targets.load import load_target
 
 GROUPED = ConvShape(
     inputs=(4, 6, 5), out_channels=6, kernel=(3, 2), stride=(2, 1), padding=(1, 1), groups=2
@@ -73,7 +73,7 @@ def wide_case(cores: int) -> Case:
     """Compartments on a core of their own each, all but one of which the last one reads."""
     rng = np.random.default_rng(3)
     first = _projection("w1", _dense(rng, (cores - 1, 4)), ("in", "hidden"))
-    second = _projection("w2", _dense(rng, (1, cores - 1)), ("hidden", "out"), exponent=-4)
+    second = _projection("w2", _dense(rng, (1, cores - 1)), ("hidden", "out"), exponent=2)
     network = _network((4,), [_lif("hidden", cores - 1), _lif("out", 1)], [first, second])
     return _case(rng, network, per_core=1, steps=8, samples=2)
 
@@ -147,7 +147,8 @@ def _case(
         source.payload_min, source.payload_max, (samples, steps, source.size), endpoint=True
     )
     payloads *= rng.random(payloads.shape) < 0.5
-    artifact = compiled(network, load_target("loihi2"), Partition(neurons_per_core=per_core))
+    chip = tiny_chip(width=10, height=10, cores_per_tile=4, usable_cores=400)
+    artifact = compiled(network, chip, Partition(neurons_per_core=per_core))
     return Case(artifact=artifact, payloads=payloads, price=0.0)
 
 

@@ -25,9 +25,10 @@ def assert_same(trace: ExecutionTrace, expected: ExecutionTrace) -> None:
             np.testing.assert_array_equal(getattr(trace, group)[name], values, f"{group} of {name}")
 
 
+@pytest.mark.parametrize("fuse", [False, True], ids=["core by core", "fused"])
 @pytest.mark.parametrize("name", CASES)
-def test_every_form_equals_the_oracle(name: str) -> None:
-    run = CASES[name].run()
+def test_every_form_equals_the_oracle(name: str, fuse: bool) -> None:
+    run = CASES[name].run(fuse=fuse)
     expected = run_oracle(run)
     assert_same(run_lava(run), expected)
     if name == "leaky integrators":
