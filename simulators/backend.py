@@ -31,6 +31,7 @@ class Run:
         price: of a level's cost, for the gates.
         deadline_s: after this many seconds a backend that can hang is stopped.
         progress: told now and then how many more samples are done, by backends that can.
+        fuse: run all cores in one operating-system process where the backend takes one for each.
     """
 
     artifact: Artifact
@@ -40,6 +41,7 @@ class Run:
     price: float
     deadline_s: float
     progress: Callable[[int], None] | None = None
+    fuse: bool = False
 
     def padded(self) -> Int64Array:
         """``(samples, steps, inputs)`` payloads with the silent steps."""
@@ -63,6 +65,7 @@ def simulate(
     deadline_s: float = 600.0,
     carry_state: bool = False,
     progress: Callable[[int], None] | None = None,
+    fuse: bool = False,
 ) -> ExecutionTrace:
     """Run every sample of ``stimulus``, from zero state unless ``carry_state``.
 
@@ -78,6 +81,7 @@ def simulate(
         carry_state: begin every sample where the one before ended, as one stream without silent
             steps: what is still on its way at the end of a sample arrives in the next.
         progress: told now and then how many more samples are done, by backends that can.
+        fuse: let Lava run all cores in one operating-system process, so that large programs start.
 
     Raises:
         Interrupted: Ctrl-C while the chip simulator ran; holds what was done.
@@ -108,6 +112,7 @@ def simulate(
         price=price,
         deadline_s=deadline_s,
         progress=progress,
+        fuse=fuse,
     )
     if carry_state:
         stream = payloads.reshape(1, samples * shown, -1)

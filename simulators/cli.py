@@ -26,6 +26,13 @@ from simulators.ranks import rank_usage
 from simulators.trace import Interrupted, load_stimulus, load_trace
 from simulators.verify import verification_table, verify
 
+FuseFlag = Annotated[
+    bool,
+    typer.Option(
+        "--fuse", help="Let Lava run all cores in one process, so that large programs start."
+    ),
+]
+
 
 def simulate_command(
     artifact: ArtifactPath,
@@ -62,6 +69,7 @@ def simulate_command(
             help="Begin every sample where the one before ended: the input is one stream.",
         ),
     ] = False,
+    fuse: FuseFlag = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Trace .npz.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -83,6 +91,7 @@ def simulate_command(
                 price=0.0 if budget is None else price_for(program, budget * 1e-3),
                 deadline_s=deadline,
                 carry_state=carry_state,
+                fuse=fuse,
                 progress=advance,
             )
         except Interrupted as stop:
@@ -156,6 +165,7 @@ def verify_command(
     budget: Annotated[
         float | None, typer.Option(min=0.0, help="As of `simulate`, in mJ per sample.")
     ] = None,
+    fuse: FuseFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Run model, oracle, chip simulator and Lava side by side; all but a float model must agree."""
@@ -168,6 +178,7 @@ def verify_command(
         ("chip", "lava") if lava else ("chip",),
         model=None if model is None else load_compiled_model(model, program.origin.options),
         price=0.0 if budget is None else price_for(program, budget * 1e-3),
+        fuse=fuse,
     )
     if as_json:
         print_json(found.as_dict())

@@ -70,6 +70,7 @@ def verify(
     model: Network | QuantizedNetwork | None = None,
     price: float = 0.0,
     deadline_s: float = 600.0,
+    fuse: bool = False,
 ) -> Verification:
     """Run ``stimulus`` at every stage and compare each with the oracle.
 
@@ -82,6 +83,7 @@ def verify(
         model: the network that the program was compiled from; its stage is left out if None.
         price: of a level's cost, for the gates.
         deadline_s: time limit for a backend that can hang [s].
+        fuse: as of :func:`simulators.backend.simulate`.
 
     Raises:
         ConfigError: ADL-VER-01, ``model`` is not what the program was compiled from; and as
@@ -97,7 +99,15 @@ def verify(
         )
     names = [REFERENCE, *(name for name in backends if name != REFERENCE)]
     traces = tuple(
-        simulate(artifact, stimulus, name, probe=("u", "v"), price=price, deadline_s=deadline_s)
+        simulate(
+            artifact,
+            stimulus,
+            name,
+            probe=("u", "v"),
+            price=price,
+            deadline_s=deadline_s,
+            fuse=fuse,
+        )
         for name in names
     )
     stages = [_stage(trace, traces[0]) for trace in traces]

@@ -1,29 +1,29 @@
 """Turn a compiled program into a network of Lava Processes, core by core.
 
 Every group of compartments on a core becomes an ``LIF``, ``Relay`` or ``Gate`` Process and every
-synapse tile a ``Dense`` Process with its complete fan-in. This module needs Lava at import time;
-see :mod:`simulators.lava.run` for the way in.
+synapse tile a ``Dense`` or ``Sparse`` Process with its complete fan-in. Axonal delays lie before
+the synapses: the sum over all that arrives in a step is shifted as a whole. This module needs Lava
+at import time; see :mod:`simulators.lava.run` for the way in.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from lava.proc.dense.process import Dense
-from lava.proc.io.source import RingBuffer
 from lava.proc.lif.process import LIF
+from lava.proc.sparse.process import Sparse
 from lava.utils.weightutils import SignMode
+from scipy.sparse import csr_matrix
 
 from mapping.artifact.schema import Artifact
-from mapping.ir.partitioned import CompartmentGroup, CoreProgram
+from mapping.ir.partitioned import CompartmentGroup
 from mapping.ir.quantized import IntegerGate, IntegerLif, IntegerRelay, ProjectionSpec
-from mapping.ir.synapses import full
-from simulators.lava.processes import Gate, Relay, Scatter, Valve
-from simulators.trace import IntArray
+from mapping.ir.synapses import Synapses
+from simulators.lava.processes import DelayLine, Gate, Relay, Scatter, Valve
 
 _PAYLOAD_BITS = 24
 _STATES: dict[type, tuple[str, ...]] = {
@@ -31,7 +31,9 @@ _STATES: dict[type, tuple[str, ...]] = {
     Relay: ("z", "gates_on", "held"),
     Gate: ("gain", "trace", "seen", "on"),
     Dense: ("a_buff",),
+    Sparse: ("a_buff",),
     Valve: ("on", "total", "told"),
+    DelayLine: ("age",),
 }
 """Vars of each Process that hold something from one step to the next."""
 
@@ -49,102 +51,115 @@ class LavaNetwork:
     """The Processes of one program.
 
     Attributes:
-        source: plays the input; run and stop the network through it.
+        source: plays the input.
         segments: compartments by population, in order.
-        synapses: all ``Dense`` Processes.
-        valves: what holds input back, by source slice and condition.
+        synapses: all ``Dense`` and ``Sparse`` Processes.
+        wiring: what lies between compartments and synapses and has a state.
     """
 
     source: Any
     segments: dict[str, list[Segment]] = field(default_factory=lambda: defaultdict(list))
     synapses: list[Any] = field(default_factory=list)
-    valves: dict[tuple[str, int, int, str, int], Any] = field(default_factory=dict)
+    wiring: list[Any] = field(default_factory=list)
 
     def states(self) -> list[Any]:
         """Every Var that must be zero when a sample starts."""
         processes = [s.process for part in self.segments.values() for s in part]
         return [
             getattr(process, name)
-            for process in (*processes, *self.synapses, *self.valves.values())
+            for process in (*processes, *self.synapses, *self.wiring)
             for name in _STATES.get(type(process), ())
         ]
 
 
-def build_network(artifact: Artifact, payloads: IntArray, *, price: float) -> LavaNetwork:
+def build_network(artifact: Artifact, source: Any, *, price: float) -> LavaNetwork:
     """Wire up ``artifact``.
 
     Args:
         artifact: the compiled program.
-        payloads: ``(inputs, steps)`` integers that the source sends, step by step.
+        source: Process whose port ``s_out`` sends the input.
         price: of a level's cost, for the gates.
     """
-    source = RingBuffer(data=payloads)
     network = LavaNetwork(source=source)
     own = artifact.partitioned.input
     whole = CompartmentGroup(population=own.name, start=0, stop=own.size)
     network.segments[own.name].append(Segment(group=whole, process=source))
-    for program in artifact.partitioned.cores:
-        for group in program.groups:
-            for piece in _cut(artifact, program, group):
-                segment = Segment(group=piece, process=_compartments(artifact, piece, price))
-                network.segments[piece.population].append(segment)
+    for core in range(len(artifact.partitioned.cores)):
+        for piece in artifact.partitioned.pieces(core):
+            segment = Segment(group=piece, process=_compartments(artifact, piece, price))
+            network.segments[piece.population].append(segment)
     for part in network.segments.values():
         part.sort(key=lambda segment: segment.group.start)
-    gathered: dict[tuple[str, int, int, str, int], list[Any]] = {}
+    axons: dict[_Axons, list[Any]] = {}
     for program in artifact.partitioned.cores:
         for tile in program.tiles:
             spec = artifact.partitioned.projections[tile.projection]
-            key = (spec.source, spec.source_start, spec.source_stop, spec.gate, spec.gates_needed)
-            if key not in gathered:
-                ports = _gather(network.segments[spec.source], *key[1:3])
-                if spec.gate:
-                    network.valves[key] = _valve(network, spec, ports, delta=own.delta)
-                    ports = [network.valves[key].s_out]
-                gathered[key] = ports
-            weights = full(tile.synapses).astype(np.int32) << spec.weight_shift
+            key = _Axons.of(spec)
+            if key not in axons:
+                axons[key] = _lay(network, key, delta=own.delta)
             for segment in network.segments[spec.target]:
-                if tile.target_start <= segment.group.start < tile.target_stop:
-                    rows = slice(
-                        segment.group.start - tile.target_start,
-                        segment.group.stop - tile.target_start,
-                    )
-                    dense = _dense(weights[rows], spec)
-                    for port in gathered[key]:
-                        port.connect(dense.s_in)
+                group = segment.group
+                if tile.target_start <= group.start < tile.target_stop:
+                    rows = group.start - tile.target_start, group.stop - tile.target_start
+                    synapses = _synapses(tile.synapses.rows(*rows), spec)
+                    for port in axons[key]:
+                        port.connect(synapses.s_in)
                     process = segment.process
-                    dense.a_out.connect(
+                    synapses.a_out.connect(
                         process.a_in if spec.port == "signal" else process.control_in
                     )
-                    network.synapses.append(dense)
+                    network.synapses.append(synapses)
     return network
 
 
-def _cut(
-    artifact: Artifact, program: CoreProgram, group: CompartmentGroup
-) -> list[CompartmentGroup]:
-    """Pieces of ``group`` that every tile of the core covers whole or not at all."""
-    bounds = {group.start, group.stop}
-    for tile in program.tiles:
-        if artifact.partitioned.projections[tile.projection].target == group.population:
-            bounds |= {
-                b for b in (tile.target_start, tile.target_stop) if group.start < b < group.stop
-            }
-    cuts = sorted(bounds)
-    return [
-        CompartmentGroup(population=group.population, start=start, stop=stop)
-        for start, stop in itertools.pairwise(cuts)
-    ]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Axons:
+    """What the tiles of several projections may share: which spikes reach them, and when."""
+
+    source: str
+    start: int
+    stop: int
+    gate: str
+    gates_needed: int
+    delays: tuple[int, ...]
+
+    @classmethod
+    def of(cls, spec: ProjectionSpec) -> _Axons:
+        return cls(
+            source=spec.source,
+            start=spec.source_start,
+            stop=spec.source_stop,
+            gate=spec.gate,
+            gates_needed=spec.gates_needed,
+            delays=spec.delays,
+        )
 
 
-def _valve(network: LavaNetwork, spec: ProjectionSpec, ports: list[Any], *, delta: bool) -> Any:
-    gates = network.segments[spec.gate]
-    size = gates[-1].group.stop
-    valve = Valve(size=spec.columns, gates=size, needed=spec.gates_needed, delta=delta)
+def _lay(network: LavaNetwork, axons: _Axons, *, delta: bool) -> list[Any]:
+    """Ports that together deliver the spikes of ``axons`` as one vector."""
+    ports = gather(network.segments[axons.source], axons.start, axons.stop)
+    if axons.gate:
+        gates = network.segments[axons.gate]
+        reporting = gates[-1].group.stop
+        valve = Valve(
+            size=axons.stop - axons.start,
+            gates=reporting,
+            needed=axons.gates_needed,
+            delta=delta,
+        )
+        for port in gather(gates, 0, reporting):
+            port.connect(valve.control_in)
+        ports = _through(network, valve, ports)
+    if any(axons.delays):
+        ports = _through(network, DelayLine(delays=np.array(axons.delays)), ports)
+    return ports
+
+
+def _through(network: LavaNetwork, wiring: Any, ports: list[Any]) -> list[Any]:
     for port in ports:
-        port.connect(valve.s_in)
-    for port in _gather(gates, 0, size):
-        port.connect(valve.control_in)
-    return valve
+        port.connect(wiring.s_in)
+    network.wiring.append(wiring)
+    return [wiring.s_out]
 
 
 def _compartments(artifact: Artifact, group: CompartmentGroup, price: float) -> Any:
@@ -177,9 +192,12 @@ def _compartments(artifact: Artifact, group: CompartmentGroup, price: float) -> 
     )
 
 
-def _dense(weights: IntArray, spec: ProjectionSpec) -> Any:
-    return Dense(
-        weights=weights,
+def _synapses(synapses: Synapses, spec: ProjectionSpec) -> Any:
+    weights = synapses.matrix().astype(np.int32) * (1 << spec.weight_shift)
+    stored = Dense if isinstance(weights, np.ndarray) else Sparse
+    return stored(
+        # Lava tells sparse weights by SciPy's older class of sparse matrices.
+        weights=weights if isinstance(weights, np.ndarray) else csr_matrix(weights),
         weight_exp=spec.exponent,
         num_weight_bits=spec.weight_bits,
         sign_mode=SignMode.MIXED,
@@ -187,7 +205,7 @@ def _dense(weights: IntArray, spec: ProjectionSpec) -> Any:
     )
 
 
-def _gather(segments: list[Segment], start: int, stop: int) -> list[Any]:
+def gather(segments: list[Segment], start: int, stop: int) -> list[Any]:
     """Ports that together deliver compartments ``start:stop`` as one vector."""
     ports = []
     for segment in segments:

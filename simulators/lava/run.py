@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from simulators.trace import ExecutionTrace, IntArray
 
 if TYPE_CHECKING:
     from simulators.backend import Run
+    from simulators.lava.program import LavaProgram
 
 
 def run_lava(run: Run) -> ExecutionTrace:
@@ -24,28 +25,33 @@ def run_lava(run: Run) -> ExecutionTrace:
         MissingDependencyError: ADL-DEP-01, Lava is not installed.
         SimulationError: ADL-SIM-…, Lava failed or the deadline passed.
     """
+    partitioned = run.artifact.partitioned
+    reads_voltage = partitioned.reads_voltage
     result = run_guarded(
         "simulators.lava.run:execute",
         {
             "artifact": run.artifact,
             "payloads": run.padded(),
-            "probe": run.probe,
+            "probe": tuple({*run.probe, "v"}) if reads_voltage else run.probe,
             "price": run.price,
+            "fuse": run.fuse,
         },
         deadline_s=run.deadline_s,
     )
     assert isinstance(result, dict)
+    if reads_voltage and "v" not in run.probe:
+        result["v"] = {partitioned.output: result["v"][partitioned.output]}
     return ExecutionTrace(
         backend="lava",
         program=run.artifact.origin.fingerprint(),
-        output=run.artifact.partitioned.output,
+        output=partitioned.output,
         price=run.price,
         **result,
     )
 
 
 def execute(
-    artifact: Artifact, payloads: IntArray, probe: tuple[str, ...], price: float
+    artifact: Artifact, payloads: IntArray, probe: tuple[str, ...], price: float, *, fuse: bool
 ) -> dict[str, object]:
     """Job for the guarded interpreter: every sample from zero state, in one Lava run.
 
@@ -54,74 +60,68 @@ def execute(
         payloads: ``(samples, steps, inputs)``.
         probe: any of ``u`` and ``v``.
         price: of a level's cost, for the gates.
+        fuse: all cores in one operating-system process.
 
     Returns:
         The fields ``seconds``, ``spikes``, ``u`` and ``v`` of an execution trace.
     """
-    from lava.proc.monitor.process import Monitor
+    from lava.proc.io.source import RingBuffer
 
-    from simulators.lava.build import build_network
-    from simulators.lava.processes import Recorder
+    from simulators.lava.program import build_program
     from simulators.lava.runtime import LavaRuntime
 
     samples, steps, inputs = payloads.shape
     total = samples * steps
-    sequence = np.ascontiguousarray(payloads.reshape(total, inputs).T)
-    network = build_network(artifact, sequence, price=price)
-    inner = {
-        name: segments
-        for name, segments in network.segments.items()
-        if name != artifact.partitioned.input.name
-    }
+    source = RingBuffer(data=np.ascontiguousarray(payloads.reshape(total, inputs).T))
+    program = build_program(artifact, price=price, fuse=fuse)
+    source.s_out.connect(program.s_in)
     with tempfile.TemporaryDirectory() as folder:
-        files: dict[str, list[Path]] = {name: [] for name in inner}
-        for number, (name, segments) in enumerate(inner.items()):
-            for segment in segments:
-                path = Path(folder) / f"{number}-{segment.group.start}.npy"
-                shape = (total, segment.group.size)
-                np.lib.format.open_memmap(path, "w+", np.int32, shape).flush()
-                recorder = Recorder(shape=shape[1:], path=str(path))
-                segment.process.s_out.connect(recorder.s_in)
-                files[name].append(path)
-        monitors: dict[str, dict[str, list[Any]]] = {"u": {}, "v": {}}
-        for state in probe:
-            for name, segments in inner.items():
-                for segment in (s for s in segments if hasattr(s.process, state)):
-                    monitor = Monitor()
-                    monitor.probe(getattr(segment.process, state), total)
-                    monitors[state].setdefault(name, []).append(monitor)
-        with LavaRuntime(network.source) as runtime:
+        files = _record(program, artifact, probe, total, Path(folder))
+        with LavaRuntime(source) as runtime:
             start = time.perf_counter()
             for sample in range(samples):
                 if sample:
-                    for var in network.states():
-                        runtime.write(var, np.zeros(var.shape))
+                    program.reset(runtime)
                 runtime.run(steps)
             seconds = time.perf_counter() - start
-            states = {
-                state: {
-                    name: _joined([_monitored(m) for m in parts], samples, steps)
-                    for name, parts in by_population.items()
-                }
-                for state, by_population in monitors.items()
+        recorded = {
+            what: {
+                name: _joined([np.load(path) for path in paths], samples, steps)
+                for name, paths in by_population.items()
             }
-        spikes = {
-            name: _joined([np.load(path) for path in paths], samples, steps)
-            for name, paths in files.items()
+            for what, by_population in files.items()
         }
-    return {"seconds": seconds, "spikes": spikes, **states}
+    return {"seconds": seconds, **recorded}
 
 
-def _monitored(monitor: Any) -> IntArray:
-    """``(steps, size)`` values of the one Var that ``monitor`` probes."""
-    by_process = monitor.get_data()
-    (by_var,) = by_process.values()
-    (values,) = by_var.values()
-    return np.asarray(values)
+def _record(
+    program: LavaProgram, artifact: Artifact, probe: tuple[str, ...], rows: int, folder: Path
+) -> dict[str, dict[str, list[Path]]]:
+    """Attach recorders; their files by ``spikes``, ``u`` or ``v`` and by population, in order."""
+    from simulators.lava.processes import Recorder, StateRecorder
+
+    files: dict[str, dict[str, list[Path]]] = {"spikes": {}, "u": {}, "v": {}}
+    for name, segments in program.segments.items():
+        if name == artifact.partitioned.input.name:
+            continue
+        for segment in segments:
+            process = segment.process
+            for what in ("spikes", *(state for state in probe if hasattr(process, state))):
+                paths = files[what].setdefault(name, [])
+                path = folder / f"{len(list(folder.iterdir()))}.npy"
+                np.lib.format.open_memmap(path, "w+", np.int32, (rows, segment.group.size)).flush()
+                if what == "spikes":
+                    process.s_out.connect(
+                        Recorder(shape=(segment.group.size,), path=str(path)).s_in
+                    )
+                else:
+                    StateRecorder(var=getattr(process, what), path=str(path))
+                paths.append(path)
+    return files
 
 
 def _joined(parts: list[IntArray], samples: int, steps: int) -> IntArray:
     """Segments side by side, as ``(samples, steps, size)``."""
     values = np.concatenate(parts, axis=1)
-    whole: IntArray = np.rint(values).astype(np.int64).reshape(samples, steps, -1)
+    whole: IntArray = values.astype(np.int64).reshape(samples, steps, -1)
     return whole

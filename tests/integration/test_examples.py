@@ -65,6 +65,15 @@ def test_three_backends_agree_on_twenty_digits(
     assert (compiled / "adaptive.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.lava
+def test_a_process_of_the_user_hears_the_compiled_program(
+    compiled: Path, run_example: Callable[[str], str]
+) -> None:
+    printed = run_example("05_lava.py")
+    assert "as many of each class as on the chip simulator: True" in printed
+    assert int(re.findall(r"accuracy (\d+)%", printed)[0]) > 80
+
+
 def test_the_rate_coded_twin_runs_fused_on_loihi1_at_every_rank(
     run_example: Callable[[str], str],
 ) -> None:

@@ -153,6 +153,27 @@ def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "lava" in printed
 
 
+@pytest.mark.lava
+def test_lava_runs_all_cores_in_one_process_if_asked(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import simulators.lava.run as module
+
+    asked = []
+    run_guarded = module.run_guarded
+
+    def watched(job: str, payload: dict[str, object], **options: float) -> object:
+        asked.append(payload["fuse"])
+        return run_guarded(job, payload, **options)
+
+    monkeypatch.setattr(module, "run_guarded", watched)
+    where = [str(folder / "out"), "--input", str(folder / "x.npz")]
+    assert adlrns_map(["verify", *where, "--samples", "6", "--fuse", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["stages"][2]["first"] is None
+    assert adlrns_map(["simulate", *where, "--backend", "lava", "--fuse"]) == 0
+    assert asked == [True, True]
+
+
 def test_a_wrong_model_leaves_nothing_on_stdout(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

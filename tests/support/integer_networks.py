@@ -50,7 +50,7 @@ class Case:
     payloads: np.ndarray
     price: float
 
-    def run(self, *, probe: tuple[str, ...] = ("u", "v")) -> Run:
+    def run(self, *, probe: tuple[str, ...] = ("u", "v"), fuse: bool = False) -> Run:
         """What to ask a backend for."""
         return Run(
             artifact=self.artifact,
@@ -59,6 +59,7 @@ class Case:
             probe=probe,
             price=self.price,
             deadline_s=90.0,
+            fuse=fuse,
         )
 
 

@@ -1,15 +1,18 @@
 """Lava Processes of our own, and their fixed-point models.
 
-LIF compartments and synapses are Lava's own ``LIF`` and ``Dense``; only what Lava lacks is here.
+LIF compartments and synapses are Lava's own ``LIF``, ``Dense`` and ``Sparse``; only what Lava lacks
+is here.
 Compiling a Process makes Lava import every module beside it, so this package holds nothing else.
 """
+
+from typing import Any
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
-from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort, PyRefPort
 from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.magma.core.process.ports.ports import InPort, OutPort, RefPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 from lava.magma.core.resources import CPU
@@ -116,6 +119,31 @@ class Scatter(AbstractProcess):
         self.s_out = OutPort(shape=(width,))
 
 
+class Bus(AbstractProcess):
+    """Wiring: pass on what arrives, from however many ports, as one vector of ``size``."""
+
+    def __init__(self, *, size: int) -> None:
+        super().__init__()
+        self.s_in = InPort(shape=(size,))
+        self.s_out = OutPort(shape=(size,))
+
+
+class DelayLine(AbstractProcess):
+    """Axons of different length: what source ``c`` sends comes out ``delays[c]`` steps later.
+
+    Args:
+        delays: ``(size,)`` steps.
+
+    ``age`` counts the steps since a sample began; set to 0, it silences what is under way.
+    """
+
+    def __init__(self, *, delays: np.ndarray) -> None:
+        super().__init__(delays=delays)
+        self.s_in = InPort(shape=delays.shape)
+        self.s_out = OutPort(shape=delays.shape)
+        self.age = Var(shape=(1,), init=0)
+
+
 class Recorder(AbstractProcess):
     """Write what arrives into row ``step - 1`` of an ``.npy`` file.
 
@@ -129,6 +157,19 @@ class Recorder(AbstractProcess):
     def __init__(self, *, shape: tuple[int, ...], path: str) -> None:
         super().__init__(path=path)
         self.s_in = InPort(shape=shape)
+
+
+class StateRecorder(AbstractProcess):
+    """Write a Var, as it is after each step, into row ``step - 1`` of an ``.npy`` file.
+
+    Args:
+        var: what to read; path: as of :class:`Recorder`.
+    """
+
+    def __init__(self, *, var: Var, path: str) -> None:
+        super().__init__(path=path)
+        self.state = RefPort(shape=var.shape)
+        self.state.connect_var(var)
 
 
 @implements(proc=Relay, protocol=LoihiProtocol)
@@ -243,6 +284,45 @@ class PyScatter(PyLoihiProcessModel):
         self.s_out.send(spread)
 
 
+@implements(proc=Bus, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyBus(PyLoihiProcessModel):
+    """Fixed-point model of :class:`Bus`."""
+
+    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
+
+    def run_spk(self) -> None:
+        """One step."""
+        self.s_out.send(self.s_in.recv())
+
+
+@implements(proc=DelayLine, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyDelayLine(PyLoihiProcessModel):
+    """Fixed-point model of :class:`DelayLine`: a ring with one place for each step under way."""
+
+    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
+    age: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=32)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self.delays = np.asarray(proc_params["delays"])
+        self.ring = np.zeros((self.delays.max() + 1, self.delays.size), np.int32)
+
+    def run_spk(self) -> None:
+        """One step."""
+        age = int(self.age[0])
+        self.ring[(age + self.delays) % len(self.ring), np.arange(self.delays.size)] = (
+            self.s_in.recv()
+        )
+        self.s_out.send(np.where(self.delays <= age, self.ring[age % len(self.ring)], 0))
+        self.age[0] = age + 1
+
+
 @implements(proc=Recorder, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
@@ -251,10 +331,31 @@ class PyRecorder(PyLoihiProcessModel):
 
     s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
 
-    def __init__(self, proc_params: dict[str, str]) -> None:
+    def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         self.rows = np.lib.format.open_memmap(proc_params["path"], mode="r+")
 
     def run_spk(self) -> None:
         """One step."""
         self.rows[self.time_step - 1] = self.s_in.recv()
+
+
+@implements(proc=StateRecorder, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyStateRecorder(PyLoihiProcessModel):
+    """Fixed-point model of :class:`StateRecorder`: reads after all have spiked."""
+
+    state: PyRefPort = LavaPyType(PyRefPort.VEC_DENSE, np.int32, precision=24)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self.rows = np.lib.format.open_memmap(proc_params["path"], mode="r+")
+
+    def post_guard(self) -> bool:
+        """Ask for the phase in which other Processes can be read."""
+        return True
+
+    def run_post_mgmt(self) -> None:
+        """One step."""
+        self.rows[self.time_step - 1] = self.state.read()

@@ -1,4 +1,4 @@
-"""Jobs for ``run_guarded``: gating with nothing but processes that Lava ships."""
+"""Jobs for ``run_guarded``: what Lava itself ships beside what is ours."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from lava.proc.dense.process import Dense
+from lava.proc.dense.process import DelayDense, Dense
 from lava.proc.io.sink import RingBuffer as Sink
+from lava.proc.io.source import RingBuffer
 from lava.proc.prodneuron.process import ProdNeuron
 from lava.proc.sdn.process import Sigma
 from lava.utils.weightutils import SignMode
@@ -15,6 +16,7 @@ from lava.utils.weightutils import SignMode
 from mapping.artifact.schema import Artifact
 from mapping.ir.quantized import IntegerRelay
 from simulators.lava.build import build_network
+from simulators.lava.processes import DelayLine
 from simulators.lava.runtime import LavaRuntime
 
 
@@ -36,7 +38,8 @@ def masked_payloads(artifact: Artifact, payloads: np.ndarray, price: float) -> d
         relays by block.
     """
     steps = len(payloads)
-    network = build_network(artifact, np.ascontiguousarray(payloads.T), price=price)
+    source = RingBuffer(data=np.ascontiguousarray(payloads.T))
+    network = build_network(artifact, source, price=price)
     relay = artifact.partitioned.population("enc/relay")
     assert isinstance(relay, IntegerRelay)
     (gates,) = network.segments["enc/gate"]
@@ -71,6 +74,37 @@ def masked_payloads(artifact: Artifact, payloads: np.ndarray, price: float) -> d
             "stock": {block: runtime.read(sink.data).T for block, sink in stock.items()},
             "gates": runtime.read(told.data).T,
         }
+
+
+def delayed_sums(
+    weights: np.ndarray, delays: np.ndarray, payloads: np.ndarray, options: list[dict[str, int]]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Sums that our delay line before a ``Dense``, and Lava's own ``DelayDense``, deliver.
+
+    Args:
+        weights: ``(rows, columns)``.
+        delays: ``(columns,)`` steps.
+        payloads: ``(columns, steps)``.
+        options: of one pair of synapse processes each.
+    """
+    steps = payloads.shape[1]
+    source, line = RingBuffer(data=payloads), DelayLine(delays=delays)
+    source.s_out.connect(line.s_in)
+    pairs = []
+    for chosen in options:
+        own = _dense(weights, **chosen)
+        stock = DelayDense(
+            weights=weights,
+            delays=np.broadcast_to(delays, weights.shape).copy(),
+            sign_mode=SignMode.MIXED,
+            **chosen,
+        )
+        line.s_out.connect(own.s_in)
+        source.s_out.connect(stock.s_in)
+        pairs.append([_recorded(p.a_out, len(weights), steps) for p in (own, stock)])
+    with LavaRuntime(source) as runtime:
+        runtime.run(steps)
+        return [(runtime.read(own.data), runtime.read(stock.data)) for own, stock in pairs]
 
 
 def _signal(artifact: Artifact, source: Any, name: str) -> Any:

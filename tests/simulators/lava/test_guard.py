@@ -253,6 +253,38 @@ def test_a_killed_caller_takes_everything_along(token, tmp_path):
     assert_segments_gone(note)
 
 
+@pytest.mark.parametrize("fuse", [False, True], ids=["core by core", "fused"])
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_a_program_that_is_ended_from_outside_leaves_nothing(token, tmp_path, end, fuse):
+    """The fixture looks for files and segments; here, the caller runs for minutes if it may."""
+    script = (
+        "import numpy as np\n"
+        "from dataclasses import replace\n"
+        "from support.synapse_forms import synapse_cases\n"
+        "from simulators.lava.run import run_lava\n"
+        "case = synapse_cases()['loop']\n"
+        "case = replace(case, payloads=np.tile(case.payloads, (1, 5000, 1)))\n"
+        f"run_lava(replace(case.run(fuse={fuse}), deadline_s=600.0))\n"
+    )
+    folder = Path(tempfile.gettempdir())
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = os.environ | {"PYTHONPATH": path, "TMPDIR": str(folder)}
+
+    def at_work():
+        notes = list(folder.glob("*/progress.txt"))
+        return bool(notes) and notes[0].read_text().startswith("in run(")
+
+    with (tmp_path / "said.txt").open("wb") as said:
+        command = [sys.executable, "-c", script]
+        with subprocess.Popen(command, env=environment, stderr=said) as caller:
+            assert wait_until(at_work, ENOUGH_S)
+            assert list(folder.glob("*/*/*.npy")), "the files that spikes are recorded in"
+            assert len(processes_with(token)) >= (5 if fuse else 40)
+            caller.send_signal(end)
+            assert caller.wait(10.0) == -end
+    assert wait_until(lambda: not processes_with(token), 5.0)
+
+
 @pytest.mark.usefixtures("then_healthy")
 def test_an_interrupt_ends_the_job_and_reaches_the_caller(tmp_path):
     note = tmp_path / "note.json"
