@@ -69,7 +69,7 @@ class Routing:
 
     def hops(self, mesh: MeshSpec) -> Hops:
         """The hops of each flow."""
-        vertical, between = self.links % 4 >= 2, _between_chips(self.links, mesh)
+        vertical, between = self.links % 4 >= 2, between_chips(self.links, mesh)
 
         def on_the_way(kind: npt.NDArray[np.bool_]) -> Int32Array:
             passed = np.concatenate([[0], np.cumsum(kind)])
@@ -96,7 +96,7 @@ def link_ends(link: int, mesh: MeshSpec) -> tuple[tuple[int, int], tuple[int, in
     return (x, y), (x + dx, y + dy)
 
 
-def _between_chips(links: Int32Array, mesh: MeshSpec) -> npt.NDArray[np.bool_]:
+def between_chips(links: Int32Array, mesh: MeshSpec) -> npt.NDArray[np.bool_]:
     """Which of ``links`` leave their chip."""
     tiles, directions = np.divmod(links, 4)
     ends = np.stack(np.divmod(tiles, mesh.columns)[::-1], axis=1)

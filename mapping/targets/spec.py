@@ -208,14 +208,18 @@ class NocTable:
     Attributes:
         within_tile: of a packet that crosses no link.
         hop_east_west, hop_north_south: from entering a link until leaving the next router.
-        link_occupancy: from one packet that enters a link to the next.
+        hop_chip: the same of a link between chips.
+        link_occupancy: from one packet that enters a link to the next; chip_link_occupancy: the
+            same of a link between chips.
         host_packet: that the host spends on each packet.
     """
 
     within_tile: Constant
     hop_east_west: Constant
     hop_north_south: Constant
+    hop_chip: Constant
     link_occupancy: Constant
+    chip_link_occupancy: Constant
     host_packet: Constant
 
 

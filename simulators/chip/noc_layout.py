@@ -17,6 +17,7 @@ import numpy.typing as npt
 from mapping.artifact.schema import Artifact
 from mapping.ir.partitioned import HOST, Destination, PartitionedNetwork
 from mapping.ir.quantized import Int32Array
+from mapping.ir.routed import between_chips
 from mapping.targets.spec import Constant
 from simulators.trace import IntArray
 
@@ -101,7 +102,8 @@ def noc_program(artifact: Artifact) -> NocProgram:
     source_start, fan_start, flow, service_ps = _fanout(artifact)
     links, path_start, path = _paths(artifact)
     hops = np.diff(path_start)
-    east_west, north_south = _ps(noc_s.hop_east_west), _ps(noc_s.hop_north_south)
+    within = np.where(links % 4 < 2, _ps(noc_s.hop_east_west), _ps(noc_s.hop_north_south))
+    between = between_chips(links.astype(np.int32), artifact.chip.mesh)
 
     def by_place(host: int, core: Constant) -> IntArray:
         return np.array([host] + [_ps(core)] * len(artifact.partitioned.cores), np.int64)
@@ -120,8 +122,8 @@ def noc_program(artifact: Artifact) -> NocProgram:
         local_ps=np.where(hops == 0, _ps(noc_s.within_tile), 0),
         receiver=artifact.routing.target.astype(np.int64) + 1,
         links=links,
-        hop_ps=np.where(links % 4 < 2, east_west, north_south),
-        occupancy_ps=np.full(links.size, _ps(noc_s.link_occupancy)),
+        hop_ps=np.where(between, _ps(noc_s.hop_chip), within),
+        occupancy_ps=np.where(between, _ps(noc_s.chip_link_occupancy), _ps(noc_s.link_occupancy)),
     )
 
 

@@ -216,7 +216,9 @@ def test_expected_synaptic_operations_follow_the_synapses() -> None:
     network = quantised(changed(spatial_network(), "in", payload_max=1))
     artifact = compiled(network, LOIHI2, Partition(neurons_per_core=10))
     traffic = TrafficProfile.assumed(network)
-    counts = traffic.expected_counts(artifact.partitioned, artifact.placement, artifact.routing)
+    counts = traffic.expected_counts(
+        artifact.partitioned, artifact.placement, artifact.routing, artifact.chip.mesh
+    )
     synapses = sum(present(p.synapses).sum() for p in network.projections)
     assert counts.synaptic_op.sum() == pytest.approx(0.1 * synapses)
 

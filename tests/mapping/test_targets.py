@@ -255,6 +255,8 @@ def test_loihi1_takes_the_vendors_figures_and_their_intervals_reach_the_fit() ->
     assert physical - set(SPICE) - set(FITTED) == {
         "energy_j.hop_chip",
         "energy_j.host_packet",
+        "noc_s.chip_link_occupancy",
+        "noc_s.hop_chip",
         "noc_s.host_packet",
         "noc_s.link_occupancy",
         "static_power_w",
@@ -271,7 +273,7 @@ def test_a_link_takes_half_of_the_bandwidth_across_a_tile(chip: ChipSpec) -> Non
 
 def test_the_status_is_that_of_the_weakest_figure_asked_for() -> None:
     assert LOIHI1.weakest_status("energy_j.synaptic_op") == "spice"
-    assert LOIHI1.weakest_status("noc_s.hop", "noc_s.link") == "inferred"
+    assert LOIHI1.weakest_status("noc_s.hop_e", "noc_s.link") == "inferred"
     assert LOIHI1.weakest_status("latency_s.") == "fit"
 
 

@@ -23,6 +23,8 @@ from mapping.cli import run as adlrns_map
 from mapping.cost import charged
 from mapping.errors import ConfigError
 from mapping.ir.quantized import IntegerGate
+from mapping.ir.routed import link_ends
+from mapping.ir.synapses import full
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.targets.spec import ChipSpec
 from mapping.units import with_prefix
@@ -96,9 +98,12 @@ class Reference:
         for core, core_program in enumerate(artifact.partitioned.cores):
             for tile in core_program.tiles:
                 spec = specs[tile.projection]
-                for index in range(spec.source_start, spec.source_stop):
-                    cores = self.listeners[spec.source, index, (spec.gate, spec.gates_needed)]
-                    cores[core] = cores.get(core, 0) + tile.target_stop - tile.target_start
+                ones = np.ones(tile.synapses.values.shape, np.int8)
+                synapses = full(tile.synapses.with_values(ones)).sum(axis=0)
+                for column in np.flatnonzero(synapses).tolist():
+                    index, way = spec.source_start + column, (spec.gate, spec.gates_needed)
+                    cores = self.listeners[spec.source, index, way]
+                    cores[core] = cores.get(core, 0) + int(synapses[column])
         for name in {s.gate for s in specs if s.gate}:
             for index in range(artifact.partitioned.population(name).size):
                 self.listeners[name, index, ("", 0)][-1] = 0
@@ -106,7 +111,9 @@ class Reference:
     def steps(self, sample: int) -> Iterator[int]:
         """Duration of each step [ps]; fills in the rest on the way."""
         barrier = self.chip.barrier_s
-        pause = barrier.duration_s(self.artifact.placement.used_tiles(), self.chip.tiles)
+        pause = barrier.duration_s(
+            self.artifact.placement.used_tiles(), self.chip.mesh.tiles_per_chip
+        )
         self.link_busy: dict[int, int] = defaultdict(int)
         self.link_wait: dict[int, int] = defaultdict(int)
         self.core_wait: dict[int, int] = defaultdict(int)
@@ -187,23 +194,28 @@ class Reference:
     def _carry(self, packets: list[Packet]) -> int:
         noc_s = self.chip.noc_s
         hop_s = [noc_s.hop_east_west.value] * 2 + [noc_s.hop_north_south.value] * 2
-        occupancy = _ps(noc_s.link_occupancy.value)
+        mesh = self.chip.mesh
         free: dict[tuple[str, int], int] = defaultdict(int)
         busy: dict[int, int] = defaultdict(int)
         events = [(packet.ready, number, 0) for number, packet in enumerate(packets)]
         heapq.heapify(events)
         end = 0
         while events:
-            now, number, hop = heapq.heappop(events)
+            now, number, passed = heapq.heappop(events)
             packet = packets[number]
-            if hop < len(packet.links):
-                link = packet.links[hop]
+            if passed < len(packet.links):
+                link = packet.links[passed]
+                (x0, y0), (x1, y1) = link_ends(link, mesh)
+                chips = [(x // mesh.width, y // mesh.height) for x, y in ((x0, y0), (x1, y1))]
+                leaves_chip = chips[0] != chips[1]
+                hop = noc_s.hop_chip.value if leaves_chip else hop_s[link % 4]
+                taken = noc_s.chip_link_occupancy if leaves_chip else noc_s.link_occupancy
+                occupancy = _ps(taken.value)
                 start = max(now, free["link", link])
                 free["link", link] = start + occupancy
                 busy[link] += occupancy
                 self.link_wait[link] = max(self.link_wait[link], start - now)
-                leaves = start + _ps(hop_s[link % 4])
-                heapq.heappush(events, (leaves, number, hop + 1))
+                heapq.heappush(events, (start + _ps(hop), number, passed + 1))
             else:
                 start = max(now, free["core", packet.core])
                 free["core", packet.core] = start + packet.work
@@ -300,6 +312,7 @@ def test_a_step_is_no_shorter_than_the_simple_rule_and_no_longer_than_one_thing_
         "host_packet": chip.noc_s.host_packet.value,
         "hop_east_west": chip.noc_s.hop_east_west.value + chip.noc_s.link_occupancy.value,
         "hop_north_south": chip.noc_s.hop_north_south.value + chip.noc_s.link_occupancy.value,
+        "hop_chip": chip.noc_s.hop_chip.value + chip.noc_s.chip_link_occupancy.value,
         "within_tile": 0.0,
     }
     to_host = sum(
@@ -309,7 +322,8 @@ def test_a_step_is_no_shorter_than_the_simple_rule_and_no_longer_than_one_thing_
     )
     serial_s = sum(values.sum(axis=2) * each[name] for name, values in counts.items())
     serial_s = serial_s + to_host * chip.noc_s.within_tile.value
-    barrier_s = chip.barrier_s.duration_s(case.artifact.placement.used_tiles(), chip.tiles)
+    used = case.artifact.placement.used_tiles()
+    barrier_s = chip.barrier_s.duration_s(used, chip.mesh.tiles_per_chip)
     longest_s = np.maximum(serial_s + barrier_s, chip.barrier_s.shortest_step.value)
     assert (found.step_s <= longest_s + PS).all()
 
