@@ -125,9 +125,10 @@ def bench(*, quick: bool) -> list[Row]:
         }
         if find_spec("lava"):
             runs["lava"] = lambda s=few: simulate(artifact, s, "lava")
+            runs["lava, fused"] = lambda s=few: simulate(artifact, s, "lava", fuse=True)
         peers = {}
         for name, run in runs.items():
-            speed, other = steps_per_second(run, 1 if name == "lava" else 3)
+            speed, other = steps_per_second(run, 1 if name.startswith("lava") else 3)
             expected = trace.spikes[trace.output][: other.samples]
             assert np.array_equal(other.spikes[other.output], expected), f"{name} differs"
             peers[name] = speed
