@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mapping.cli import JsonFlag, out, print_json, say
+from mapping.console import JsonFlag, out, print_json, say
 
 
 def demo_command(

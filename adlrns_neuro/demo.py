@@ -22,7 +22,7 @@ from adlrns_neuro.trainer import train_dense_snn, train_snn
 from mapping.artifact.read import load_report
 from mapping.artifact.schema import Artifact
 from mapping.artifact.write import write_artifact
-from mapping.cli import err
+from mapping.console import err
 from mapping.ir.checkpoint import load_network, save_network
 from mapping.ir.network import Network
 from mapping.ir.traffic import Calibration

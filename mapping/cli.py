@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.box import SIMPLE
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
 from mapping.artifact.archive import read_spikes
 from mapping.artifact.read import load_artifact, load_report
 from mapping.artifact.write import write_artifact
+from mapping.console import ArtifactPath, JsonFlag, complain, out, print_json, progress, say
 from mapping.errors import (
     EXIT_DOES_NOT_FIT,
     EXIT_INTERNAL,
@@ -45,8 +33,8 @@ from mapping.model import load_model
 from mapping.nir import write_nir
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.rules import check_rules
+from mapping.summary import diagnostic_line, print_cores, print_summary
 from mapping.targets.load import load_target, target_data, target_names
-from mapping.targets.spec import MeshSpec
 from mapping.units import with_prefix
 
 app = typer.Typer(
@@ -61,47 +49,6 @@ app = typer.Typer(
 )
 targets_app = typer.Typer(help="List, show and check chip targets.", no_args_is_help=True)
 app.add_typer(targets_app, name="targets")
-
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON alone to stdout.")]
-ArtifactPath = Annotated[Path, typer.Argument(help="Folder that `compile -o` wrote.")]
-
-
-def print_json(content: object) -> None:
-    """Write ``content`` to stdout as JSON and nothing else."""
-    sys.stdout.write(json.dumps(content, indent=1) + "\n")
-
-
-def say(text: str) -> None:
-    """Print ``text`` as it is; it may hold names and paths that look like markup."""
-    out.print(text, markup=False, soft_wrap=True)
-
-
-def complain(text: str) -> None:
-    """Print ``text`` to stderr as one line that can be searched and copied."""
-    err.print(text, markup=False, soft_wrap=True)
-
-
-def _progress(*columns: ProgressColumn, hidden: bool) -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        *columns,
-        TimeElapsedColumn(),
-        console=err,
-        transient=True,
-        disable=hidden or not err.is_terminal,
-    )
-
-
-@contextmanager
-def progress_bar(name: str, *, total: int, hidden: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal's stderr while the block runs; yields what to tell of each advance."""
-    with _progress(BarColumn(), MofNCompleteColumn(), hidden=hidden) as progress:
-        task = progress.add_task(name, total=total)
-        yield lambda done: progress.advance(task, done)
 
 
 @app.command("compile")
@@ -152,15 +99,15 @@ def compile_command(
         seed=seed,
     )
     data = None if calibration is None else _load_calibration(calibration, source.network)
-    with _progress(hidden=as_json) as progress:
-        task = progress.add_task("compile", total=None)
+    with progress(hidden=as_json) as shown:
+        task = shown.add_task("compile", total=None)
         result = compile_network(
             source.network,
             chip,
             options,
             calibration=data,
             conventions=source.conventions,
-            observer=lambda name, _: progress.update(task, description=f"done: {name}"),
+            observer=lambda name, _: shown.update(task, description=f"done: {name}"),
         )
     write_artifact(result.artifact, result.report, output)
     if as_json:
@@ -258,110 +205,6 @@ def targets_validate(
         say(f"{chip.name} is complete: {len(chip.constants())} figures.")
 
 
-def print_summary(report: dict[str, Any]) -> None:
-    """The compiler's report for people."""
-    network, cores, noc = report["network"], report["cores"], report["noc"]
-    say(
-        f"{network['name']} on {report['target']}: {network['neurons']} neurons, "
-        f"{network['synapses']} synapses, {cores['used']} of {cores['available']} cores"
-        + (f" on {cores['chips']} chips" if cores["chips"] > 1 else "")
-    )
-    if network.get("conventions"):
-        conventions = dict(network["conventions"])
-        origin = conventions.pop("format")
-        say(f"Read from {origin} with {', '.join(f'{n} {v}' for n, v in conventions.items())}")
-    layers = Table(
-        "layer",
-        "in → out",
-        "rank",
-        "form",
-        "cores",
-        "bits",
-        "error",
-        "clipped",
-        "zeroed",
-        box=SIMPLE,
-        collapse_padding=True,
-        pad_edge=False,
-    )
-    for layer in network["layers"]:
-        layers.add_row(
-            Text(layer["name"]),
-            f"{layer['in']} → {layer['out']}",
-            ", ".join(map(str, layer["levels"])),
-            layer["realisation"],
-            str(layer["cores"]),
-            str(layer["weight_bits"]),
-            f"{layer['relative_error']:.2%}",
-            f"{layer['clipped']:.2%}",
-            f"{layer['zeroed']:.2%}",
-        )
-    out.print(layers)
-    busiest = max(cores["per_core"], key=lambda core: core["utilisation"])
-    out.print(
-        f"Busiest core: {busiest['id']} at {busiest['utilisation']:.1%} of its "
-        f"{busiest['bottleneck'].replace('_', ' ')}"
-    )
-    out.print(
-        f"Traffic ({noc['traffic']}): {noc['packets_per_step']:.4g} packets and "
-        f"{noc['hops_per_step']:.4g} hops per step ({noc['bound']} bound "
-        f"{noc['lower_bound']:.4g}, gap {noc['gap']:.0%}), busiest link "
-        f"{noc['max_link_load']:.4g}, longest path {noc['longest_path']}"
-    )
-    estimate = report["estimate"]
-    energy = _with_interval(estimate, "energy", "j", "J")
-    latency = _with_interval(estimate, "latency", "s", "s")
-    say(
-        f"Estimate ({estimate['status']} constants, {estimate['activity']} activity): {energy} "
-        f"and {latency} per step,\nof it {with_prefix(estimate['static_j_per_step'], 'J')} static "
-        "on the used cores"
-    )
-    if report["budgets"]:
-        energies = [entry["energy_j"] for entry in report["budgets"]]
-        say(
-            f"Gates: the dial goes from {with_prefix(min(energies), 'J')} to "
-            f"{with_prefix(max(energies), 'J')} of dynamic energy per inference on the calibration "
-            "data;\nset it with `simulate --budget`"
-        )
-    for diagnostic in report["diagnostics"]:
-        say(_line(diagnostic))
-
-
-def _with_interval(estimate: dict[str, Any], quantity: str, suffix: str, unit: str) -> str:
-    low, high = estimate[f"{quantity}_interval_{suffix}_per_step"]
-    ends = " … ".join(with_prefix(end, unit, digits=2) for end in (low, high))
-    return f"{with_prefix(estimate[f'{quantity}_{suffix}_per_step'], unit)} ({ends})"
-
-
-def print_cores(report: dict[str, Any], mesh: MeshSpec) -> None:
-    """One row per core: where it is, what it holds and how full it is."""
-    table = Table(
-        "core",
-        "tile",
-        "neurons",
-        "words",
-        "in",
-        "out",
-        "full",
-        "holds",
-        box=SIMPLE,
-        collapse_padding=True,
-        pad_edge=False,
-    )
-    for core in report["cores"]["per_core"]:
-        table.add_row(
-            str(core["id"]),
-            mesh.tile_name(core["chip"], core["x"], core["y"]),
-            str(core["neurons"]),
-            str(core["synapse_words"]),
-            str(core["in_axons"]),
-            str(core["out_axons"]),
-            f"{core['utilisation']:.1%}",
-            Text(", ".join(core["holds"])),
-        )
-    out.print(table)
-
-
 def _parse_rank(text: str | None) -> int | float | None:
     if text is None:
         return None
@@ -441,11 +284,7 @@ def _report_error(error: AdlrnsError, *, as_json: bool, debug: bool) -> int:
     if as_json:
         print_json({"diagnostics": found})
     for diagnostic in found:
-        complain(_line(diagnostic))
+        complain(diagnostic_line(diagnostic))
     if debug:
         traceback.print_exception(error)
     return error.exit_code
-
-
-def _line(diagnostic: dict[str, str]) -> str:
-    return "{code} · {where}: {message}. Remedy: {remedy}.".format(**diagnostic)

@@ -11,7 +11,7 @@ import typer
 
 from mapping.artifact.read import load_artifact, load_report
 from mapping.budget import price_for
-from mapping.cli import ArtifactPath, JsonFlag, complain, out, print_json, progress_bar, say
+from mapping.console import ArtifactPath, JsonFlag, complain, out, print_json, progress_bar, say
 from mapping.errors import EXIT_INTERNAL
 from mapping.model import load_compiled_model
 from simulators.backend import simulate

@@ -1,0 +1,122 @@
+"""The compiler's report for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.table import Table
+from rich.text import Text
+
+from mapping.console import out, say
+from mapping.targets.spec import MeshSpec
+from mapping.units import with_prefix
+
+
+def print_summary(report: dict[str, Any]) -> None:
+    """The compiler's report for people."""
+    network, cores, noc = report["network"], report["cores"], report["noc"]
+    say(
+        f"{network['name']} on {report['target']}: {network['neurons']} neurons, "
+        f"{network['synapses']} synapses, {cores['used']} of {cores['available']} cores"
+        + (f" on {cores['chips']} chips" if cores["chips"] > 1 else "")
+    )
+    if network.get("conventions"):
+        conventions = dict(network["conventions"])
+        origin = conventions.pop("format")
+        say(f"Read from {origin} with {', '.join(f'{n} {v}' for n, v in conventions.items())}")
+    layers = Table(
+        "layer",
+        "in → out",
+        "rank",
+        "form",
+        "cores",
+        "bits",
+        "error",
+        "clipped",
+        "zeroed",
+        box=SIMPLE,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    for layer in network["layers"]:
+        layers.add_row(
+            Text(layer["name"]),
+            f"{layer['in']} → {layer['out']}",
+            ", ".join(map(str, layer["levels"])),
+            layer["realisation"],
+            str(layer["cores"]),
+            str(layer["weight_bits"]),
+            f"{layer['relative_error']:.2%}",
+            f"{layer['clipped']:.2%}",
+            f"{layer['zeroed']:.2%}",
+        )
+    out.print(layers)
+    busiest = max(cores["per_core"], key=lambda core: core["utilisation"])
+    out.print(
+        f"Busiest core: {busiest['id']} at {busiest['utilisation']:.1%} of its "
+        f"{busiest['bottleneck'].replace('_', ' ')}"
+    )
+    out.print(
+        f"Traffic ({noc['traffic']}): {noc['packets_per_step']:.4g} packets and "
+        f"{noc['hops_per_step']:.4g} hops per step ({noc['bound']} bound "
+        f"{noc['lower_bound']:.4g}, gap {noc['gap']:.0%}), busiest link "
+        f"{noc['max_link_load']:.4g}, longest path {noc['longest_path']}"
+    )
+    estimate = report["estimate"]
+    energy = _with_interval(estimate, "energy", "j", "J")
+    latency = _with_interval(estimate, "latency", "s", "s")
+    say(
+        f"Estimate ({estimate['status']} constants, {estimate['activity']} activity): {energy} "
+        f"and {latency} per step,\nof it {with_prefix(estimate['static_j_per_step'], 'J')} static "
+        "on the used cores"
+    )
+    if report["budgets"]:
+        energies = [entry["energy_j"] for entry in report["budgets"]]
+        say(
+            f"Gates: the dial goes from {with_prefix(min(energies), 'J')} to "
+            f"{with_prefix(max(energies), 'J')} of dynamic energy per inference on the calibration "
+            "data;\nset it with `simulate --budget`"
+        )
+    for diagnostic in report["diagnostics"]:
+        say(diagnostic_line(diagnostic))
+
+
+def _with_interval(estimate: dict[str, Any], quantity: str, suffix: str, unit: str) -> str:
+    low, high = estimate[f"{quantity}_interval_{suffix}_per_step"]
+    ends = " … ".join(with_prefix(end, unit, digits=2) for end in (low, high))
+    return f"{with_prefix(estimate[f'{quantity}_{suffix}_per_step'], unit)} ({ends})"
+
+
+def print_cores(report: dict[str, Any], mesh: MeshSpec) -> None:
+    """One row per core: where it is, what it holds and how full it is."""
+    table = Table(
+        "core",
+        "tile",
+        "neurons",
+        "words",
+        "in",
+        "out",
+        "full",
+        "holds",
+        box=SIMPLE,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    for core in report["cores"]["per_core"]:
+        table.add_row(
+            str(core["id"]),
+            mesh.tile_name(core["chip"], core["x"], core["y"]),
+            str(core["neurons"]),
+            str(core["synapse_words"]),
+            str(core["in_axons"]),
+            str(core["out_axons"]),
+            f"{core['utilisation']:.1%}",
+            Text(", ".join(core["holds"])),
+        )
+    out.print(table)
+
+
+def diagnostic_line(diagnostic: dict[str, str]) -> str:
+    """One line for a finding of the design rules."""
+    return "{code} · {where}: {message}. Remedy: {remedy}.".format(**diagnostic)
