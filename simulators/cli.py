@@ -14,6 +14,7 @@ from mapping.budget import price_for
 from mapping.console import ArtifactPath, JsonFlag, complain, out, print_json, progress_bar, say
 from mapping.errors import EXIT_INTERNAL
 from mapping.model import load_compiled_model
+from mapping.units import with_prefix
 from simulators.backend import simulate
 from simulators.chip.noc import noc_timing
 from simulators.chip.noc_lines import noc_lines
@@ -123,6 +124,18 @@ def simulate_command(
     for layer, used in usage.items():
         shares = ", ".join(f"{rank}: {share:.1%}" for rank, share in used.shares.items())
         say(f"Rank of {layer}: {used.mean:.2f} on average ({shares} of all steps)")
+    if budget is not None and trace.counts is not None:
+        spent = estimate_energy(program, trace).dynamic_j
+        most = max(entry.energy_j for entry in program.budgets)
+        say(
+            f"Dynamic energy per sample: {with_prefix(spent, 'J')} of a budget of "
+            f"{with_prefix(budget * 1e-3, 'J')}"
+            + (
+                f", which is more than every rank takes, {with_prefix(most, 'J')}"
+                if budget * 1e-3 > most
+                else ""
+            )
+        )
     for line in noc_lines(program, timing) if timing is not None else ():
         say(line)
     if output is not None:

@@ -87,6 +87,10 @@ def test_simulate_keeps_to_a_budget(folder: Path, capsys: pytest.CaptureFixture[
     assert energy["energy_j"]["dynamic"] <= budget
     assert adlrns_map(command) == 0
     assert "Rank of enc:" in capsys.readouterr().out
+    assert adlrns_map([*command, "--budget", str(2e3 * max(energies))]) == 0
+    said = capsys.readouterr().out
+    assert "Dynamic energy per sample" in said
+    assert "more than every rank takes" in said
     assert adlrns_map([*command, "--budget", "1e-9"]) == 2
     assert "ADL-BUD-02" in capsys.readouterr().err
     fixed = ["simulate", str(folder / "rank-4"), "--input", str(folder / "input.npz")]
