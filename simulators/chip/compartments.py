@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mapping.ir.quantized import Int32Array
 from mapping.semantics.fixedpoint import DECAY_UNIT, STATE_LIMIT, STATE_SHIFT
 from simulators.chip.kernel import inlined, kernel
-from simulators.chip.layout import DELTA, GATE, LIF, RECTIFIED, SIGMA, ChipProgram
+from simulators.chip.program import DELTA, GATE, LIF, RECTIFIED, SIGMA, ChipProgram
 from simulators.chip.state import ChipState
 
 

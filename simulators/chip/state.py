@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mapping.ir.quantized import Int32Array
-from simulators.chip.layout import BLOCK, BoolArray, ChipProgram, Int64Array
+from simulators.chip.program import BLOCK, BoolArray, ChipProgram, Int64Array
 
 
 class ChipState(NamedTuple):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from mapping.ir.quantized import Int32Array
 from simulators.chip.compartments import update_block, wrap32
 from simulators.chip.kernel import inlined, kernel
-from simulators.chip.layout import ChipProgram, Int64Array
+from simulators.chip.program import ChipProgram, Int64Array
 from simulators.chip.state import ChipState
 from simulators.chip.synapses import add_events, deliver_due, wake
 

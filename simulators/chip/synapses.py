@@ -11,7 +11,7 @@ import numpy as np
 
 from mapping.ir.quantized import Int8Array, Int32Array
 from simulators.chip.kernel import inlined, kernel
-from simulators.chip.layout import BLOCK, CONV, DENSE, BoolArray, ChipProgram
+from simulators.chip.program import BLOCK, CONV, DENSE, BoolArray, ChipProgram
 from simulators.chip.state import ChipState
 
 

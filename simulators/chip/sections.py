@@ -1,0 +1,175 @@
+"""Lay the synapse tiles of a program out as sections."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mapping.ir.partitioned import CompartmentGroup, PartitionedNetwork
+from mapping.ir.quantized import Int8Array, Int32Array, ProjectionSpec
+from mapping.ir.synapses import ConvShape, ConvSynapses, SparseSynapses, Synapses
+from simulators.chip.program import BLOCK, CONV, DENSE, SPARSE, Int64Array, Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Piece:
+    """A run of compartments, the core it lies on, and where its numbers begin.
+
+    ``order`` gives its compartments in the order of their numbers, counted from its first.
+    """
+
+    core: int
+    group: CompartmentGroup
+    first: int
+    first_block: int
+    order: Int64Array
+
+
+@dataclass(slots=True, kw_only=True)
+class SectionTables:
+    """Collects sections and the tables that they point into."""
+
+    partitioned: PartitionedNetwork
+    pieces: list[Piece]
+    conditions: dict[tuple[str, int], int]
+    rows: list[dict[str, int]] = field(default_factory=list)
+    reads: list[tuple[str, int, int]] = field(default_factory=list)
+    weights: list[Int8Array] = field(default_factory=list)
+    starts: list[Int64Array] = field(default_factory=list)
+    entry_rows: list[Int32Array] = field(default_factory=list)
+    delays: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    convolutions: list[dict[str, int]] = field(default_factory=list)
+    lowest: list[Int64Array] = field(default_factory=list)
+    highest: list[Int64Array] = field(default_factory=list)
+    position_rows: list[Int64Array] = field(default_factory=list)
+    ends: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def collect(self) -> None:
+        """Add a section for every piece that a tile ends on."""
+        by_core: dict[tuple[int, str], list[Piece]] = defaultdict(list)
+        for piece in self.pieces:
+            by_core[piece.core, piece.group.population].append(piece)
+        for core, program in enumerate(self.partitioned.cores):
+            for tile in program.tiles:
+                spec = self.partitioned.projections[tile.projection]
+                for piece in by_core[core, spec.target]:
+                    if tile.target_start <= piece.group.start < tile.target_stop:
+                        first = piece.group.start - tile.target_start
+                        part = tile.synapses.rows(first, first + piece.group.size)
+                        self._add(spec, piece, part)
+
+    def _add(self, spec: ProjectionSpec, piece: Piece, synapses: Synapses) -> None:
+        rows, slots = piece.group.size, 1 + spec.longest_delay
+        blocks = -(-rows // BLOCK)
+        own = {
+            "core": piece.core,
+            "rows": rows,
+            "target": piece.first,
+            "first_block": piece.first_block,
+            "first_column": spec.source_start,
+            "control": spec.port == "control",
+            "graded": spec.graded,
+            "weight_shift": spec.weight_shift,
+            "exponent": spec.exponent,
+            "condition": self.conditions[spec.gate, spec.gates_needed],
+            "slots": slots,
+            "first_slot": self._take("slots", slots),
+            "first_delay": -1,
+            "first_sum": self._take("sums", slots * rows),
+            "first_flag": self._take("flags", slots * blocks),
+            "first_start": 0,
+            "first_entry_row": 0,
+            "convolution": -1,
+        }
+        if spec.delays:
+            own["first_delay"] = self._take("delays", len(spec.delays))
+            self.delays.append(np.array(spec.delays, np.uint8))
+        inverse = np.argsort(piece.order)
+        match synapses:
+            case SparseSynapses():
+                own["form"] = SPARSE
+                own["first_start"] = self._take("starts", synapses.starts.size)
+                own["first_entry_row"] = self._take("entry_rows", synapses.count)
+                self.starts.append(synapses.starts)
+                self.entry_rows.append(inverse[synapses.targets].astype(np.int32))
+                weights = synapses.values
+            case ConvSynapses():
+                own["form"] = CONV
+                own["convolution"] = len(self.convolutions)
+                weights = self._add_convolution(synapses)
+            case _:
+                own["form"] = DENSE
+                weights = np.ascontiguousarray(synapses.values[piece.order].T).ravel()
+        own["first_weight"] = self._take("weights", weights.size)
+        self.weights.append(weights)
+        self.rows.append(own)
+        self.reads.append((spec.source, spec.source_start, spec.source_stop))
+
+    def _take(self, table: str, count: int) -> int:
+        first = self.ends[table]
+        self.ends[table] += count
+        return first
+
+    def _add_convolution(self, synapses: ConvSynapses) -> Int8Array:
+        """Note the geometry; returns the weights, the output channels of a group innermost."""
+        conv = synapses.conv
+        first, last = conv.channels(synapses.start, synapses.stop)
+        in_group, out_group = conv.inputs[0] // conv.groups, conv.out_channels // conv.groups
+        run = min(out_group, last - first)
+        position = np.arange(conv.plane)
+        lowest = -((position - synapses.start) // conv.plane)
+        highest = -((position - synapses.stop) // conv.plane)
+        counts = highest - lowest
+        self.convolutions.append(
+            {
+                "in_group": in_group,
+                "out_group": out_group,
+                "first_channel": first,
+                "run": run,
+                "first_position": self._take("positions", conv.plane),
+            }
+            | _named(("height", "width"), conv.inputs[1:])
+            | _named(("out_height", "out_width"), conv.outputs[1:])
+            | _named(("kernel_y", "kernel_x"), conv.kernel)
+            | _named(("stride_y", "stride_x"), conv.stride)
+            | _named(("padding_y", "padding_x"), conv.padding)
+            | _named(("dilation_y", "dilation_x"), conv.dilation)
+        )
+        self.lowest.append(lowest)
+        self.highest.append(highest)
+        self.position_rows.append(np.cumsum(counts) - counts)
+        return _channels_last(synapses, conv, first, last, run)
+
+
+def _channels_last(
+    synapses: ConvSynapses, conv: ConvShape, first: int, last: int, run: int
+) -> Int8Array:
+    """``(input channels, *kernel, run)`` mantissas, flat."""
+    in_group, out_group = conv.inputs[0] // conv.groups, conv.out_channels // conv.groups
+    weights = np.zeros((conv.inputs[0], *conv.kernel, run), np.int8)
+    for group in range(conv.groups):
+        low, high = max(first, group * out_group), min(last, (group + 1) * out_group)
+        if low < high:
+            own = synapses.values[low - first : high - first]
+            part = slice(group * in_group, (group + 1) * in_group)
+            weights[part, :, :, : high - low] = own.transpose(1, 2, 3, 0)
+    return weights.ravel()
+
+
+def table_of(rows: list[dict[str, int]], entry: np.dtype[np.void]) -> Table:
+    """``rows`` as a table of ``entry``."""
+    return np.array([tuple(row[name] for name in entry.names or ()) for row in rows], entry)
+
+
+def _named(names: Iterable[str], values: Iterable[int]) -> dict[str, int]:
+    return dict(zip(names, values, strict=True))
+
+
+def joined(parts: Sequence[npt.NDArray[Any]], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """``parts`` one after the other."""
+    return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype, copy=False)
