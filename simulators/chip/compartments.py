@@ -31,7 +31,7 @@ def _decay(x: Any, kept_parts: int) -> Any:
     return (kept ^ sign) - sign
 
 
-@inlined
+@kernel
 def update_block(program: ChipProgram, state: ChipState, block: int, sent: int) -> Any:
     """Update one block and append what it sends to the events, of which there are ``sent``.
 

@@ -232,7 +232,7 @@ def _held_back(program: ChipProgram, state: ChipState, condition: int) -> Any:
     return sent
 
 
-@inlined
+@kernel
 def _send(
     program: ChipProgram,
     state: ChipState,

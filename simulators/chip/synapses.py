@@ -15,7 +15,7 @@ from simulators.chip.program import BLOCK, CONV, DENSE, BoolArray, ChipProgram
 from simulators.chip.state import ChipState
 
 
-@inlined
+@kernel
 def deliver_due(program: ChipProgram, state: ChipState) -> None:
     """Turn what is due in this step into inputs, and wake the blocks that get any."""
     ring = state.due_count.shape[0]
