@@ -6,10 +6,12 @@ import os
 import signal
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -320,8 +322,7 @@ LOST = 9
 """First sample of a lot of samples, be there one thread or two."""
 
 
-@pytest.fixture
-def ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+def interrupt_at_lost(patch: pytest.MonkeyPatch) -> None:
     """Ctrl-C as soon as all samples before :data:`LOST` are complete, at which a thread stays."""
     complete: list[int] = []
 
@@ -339,38 +340,61 @@ def ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
             complete.append(done)
         return done
 
-    monkeypatch.setattr("simulators.chip.run.run_samples", run)
+    patch.setattr("simulators.chip.run.run_samples", run)
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("cpus", [1, 2])
 def test_ctrl_c_keeps_the_samples_that_are_complete(
-    cpus: int, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    cpus: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stimulus = gated_spikes(48)
     told: list[int] = []
     whole = simulate(gated_program(), stimulus, probe=UV, progress=told.append)
     assert sum(told) == 48
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cpus)))
-    request.getfixturevalue("ctrl_c")
-    with pytest.raises(Interrupted) as caught:
-        simulate(gated_program(), stimulus, probe=UV)
+    with monkeypatch.context() as patch:
+        interrupt_at_lost(patch)
+        with pytest.raises(Interrupted) as caught:
+            simulate(gated_program(), stimulus, probe=UV)
     trace = caught.value.trace
     assert trace.samples == LOST
     for group in ("spikes", "u", "v", "counts"):
         for name, values in grouped(trace, group):
             np.testing.assert_array_equal(values, dict(grouped(whole, group))[name][:LOST], name)
     np.testing.assert_array_equal(trace.busiest_link, whole.busiest_link[:LOST])
+    first = simulate(gated_program(), stimulus.first(LOST))
+    np.testing.assert_array_equal(trace.link_packets, first.link_packets)
     assert trace.labels is not None
     assert trace.accuracy() == simulate(gated_program(), stimulus.first(LOST), "oracle").accuracy()
 
 
+@pytest.mark.parametrize("handed_out", [0, 3])
+def test_ctrl_c_while_samples_are_handed_out_stops_those(
+    handed_out: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pool(ThreadPoolExecutor):
+        left = handed_out
+
+        def submit(self, *job: Any) -> Any:  # type: ignore[override]
+            if not self.left:
+                raise KeyboardInterrupt
+            self.left -= 1
+            return super().submit(*job)
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr("simulators.chip.run.ThreadPoolExecutor", Pool)
+    with pytest.raises(Interrupted) as caught:
+        simulate(gated_program(), gated_spikes(48))
+    assert caught.value.trace.samples <= 3 * handed_out
+
+
 @pytest.mark.timeout(60)
-@pytest.mark.usefixtures("ctrl_c")
 def test_the_command_writes_what_ctrl_c_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    interrupt_at_lost(monkeypatch)
     stimulus = gated_spikes(48)
     write_artifact(gated_program(), gated_compiled().report, tmp_path / "out")
     stimulus.save(tmp_path / "x.npz")
