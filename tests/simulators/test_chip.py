@@ -390,6 +390,35 @@ def test_ctrl_c_while_samples_are_handed_out_stops_those(
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.parametrize("late", [False, True])
+def test_ctrl_c_in_a_stream_keeps_all_or_nothing(
+    late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact, stimulus = spatial().artifact, spatial_input()
+    told: list[int] = []
+    whole = simulate(artifact, stimulus, carry_state=True, progress=told.append)
+    assert sum(told) == stimulus.samples
+
+    def run(*job: Any) -> int:
+        record, last = job[-1], job[4]
+        done = run_samples(*job) if late else 0
+        if last:
+            os.kill(os.getpid(), signal.SIGINT)
+            while not record.stop[0]:
+                time.sleep(1e-3)
+        return int(done)
+
+    monkeypatch.setattr("simulators.chip.run.run_samples", run)
+    with pytest.raises(Interrupted) as caught:
+        simulate(artifact, stimulus, carry_state=True)
+    trace = caught.value.trace
+    assert trace.samples == stimulus.samples * late
+    assert trace.reads_voltage
+    if late:
+        assert_same(whole, trace)
+
+
+@pytest.mark.timeout(60)
 def test_the_command_writes_what_ctrl_c_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -428,15 +457,16 @@ def test_the_type_of_the_input_changes_nothing(kind: type) -> None:
     assert_same(wanted, simulate(gated_program(), Stimulus(payloads=given)))
 
 
-@pytest.mark.parametrize("largest", [127, 128, 129, 255, 2**15])
-def test_payloads_beyond_a_byte_keep_their_value(largest: int) -> None:
+@pytest.mark.parametrize(
+    "ends", [(-128, 127), (-129, 0), (0, 128), (-300, 255), (-(2**15), 2**15)], ids=str
+)
+def test_payloads_beyond_a_byte_keep_their_value(ends: tuple[int, int]) -> None:
     network = digits_like_network(
         rank=4, levels=(4,), hidden=6, classes=3, shape=(5,), payload_max=2**15
     )
     source = replace(network.input, payload_min=-(2**15))
     artifact = compiled(replace(network, populations=(source, *network.populations[1:])))
-    payloads = np.random.default_rng(0).integers(0, 2, (3, 8, 5))
-    payloads = (2 * payloads - 1) * largest
+    payloads = np.random.default_rng(0).choice(ends, (3, 8, 5))
     chip, oracle = (
         simulate(artifact, Stimulus(payloads=payloads.astype(np.int32)), backend, probe=UV)
         for backend in ("chip", "oracle")
