@@ -36,14 +36,13 @@ from mapping.ir.placed import Placement, slot_at
 from mapping.ir.synapses import SparseSynapses
 from mapping.passes.route import Route
 from mapping.pipeline import CompileOptions, CompileResult, compile_network
-from simulators import ExecutionTrace, Stimulus, load_trace, open_stream, simulate
+from simulators import ExecutionTrace, Interrupted, Stimulus, load_trace, open_stream, simulate
 from simulators.chip.layout import lay_out
 from simulators.chip.run import compact, link_count, new_record, run_chip
 from simulators.chip.state import new_state
 from simulators.chip.step import Record, run_samples
 from simulators.compare import require_equal
 from simulators.oracle import run_oracle
-from simulators.trace import Interrupted
 
 CASES = synapse_cases()
 UV = ("u", "v")
