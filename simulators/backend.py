@@ -115,19 +115,32 @@ def simulate(
         fuse=fuse,
     )
     if carry_state:
-        stream = payloads.reshape(1, samples * shown, -1)
-        trace = run_backend(replace(run, payloads=stream, steps=samples * shown))
-        trace = trace.cut(samples)
-    else:
-        try:
-            trace = run_backend(run)
-        except Interrupted as stop:
-            raise Interrupted(_completed(artifact, stop.trace, stimulus)) from None
-    return _completed(artifact, trace, stimulus)
+        run = _as_stream(run)
+    try:
+        trace = run_backend(run)
+    except Interrupted as stop:
+        raise Interrupted(_completed(artifact, stop.trace, stimulus, carry_state)) from None
+    return _completed(artifact, trace, stimulus, carry_state)
 
 
-def _completed(artifact: Artifact, trace: ExecutionTrace, stimulus: Stimulus) -> ExecutionTrace:
-    """``trace`` with what backends need not know."""
+def _as_stream(run: Run) -> Run:
+    """``run`` with its samples after each other as one, without silent steps."""
+    samples, shown = run.payloads.shape[:2]
+    progress = run.progress
+    return replace(
+        run,
+        payloads=run.payloads.reshape(1, samples * shown, -1),
+        steps=samples * shown,
+        progress=progress and (lambda streams: progress(streams * samples)),
+    )
+
+
+def _completed(
+    artifact: Artifact, trace: ExecutionTrace, stimulus: Stimulus, carry_state: bool
+) -> ExecutionTrace:
+    """``trace`` with what backends need not know, and a stream cut into its samples."""
+    if carry_state and trace.samples:
+        trace = trace.cut(stimulus.samples)
     reads_voltage = artifact.partitioned.reads_voltage
     return replace(trace.with_labels(stimulus.labels), reads_voltage=reads_voltage)
 

@@ -25,6 +25,9 @@ from simulators.trace import ExecutionTrace, Interrupted, Stimulus, check_probe
 if TYPE_CHECKING:
     from simulators.backend import Run
 
+Lot = tuple[int, npt.NDArray[np.int64]]
+"""Of samples that one thread runs: how many are complete, and packets over the links in use."""
+
 _JOBS_PER_THREAD = 16
 _POLL_S = 0.05
 
@@ -218,36 +221,49 @@ def _run_threads(
 ) -> tuple[int, bool]:
     """Split the samples over the CPUs, whose threads share no written cell.
 
+    Afterwards ``record.link_packets`` holds those of the complete samples, in its first row.
+
     Returns:
         How many samples are complete, counted from the first, and whether Ctrl-C cut it short.
     """
     samples, threads = payloads.shape[0], record.link_packets.shape[0]
     jobs = min(samples, threads * _JOBS_PER_THREAD)
-    bounds = np.linspace(0, samples, jobs + 1).astype(int).tolist()
+    spans = list(pairwise(np.linspace(0, samples, jobs + 1).astype(int).tolist()))
+    links = np.unique(artifact.routing.links)
     free = [
         (thread, new_state(layout.program, record.link_packets.shape[1]))
         for thread in range(threads)
     ]
 
-    def work(first: int, last: int) -> int:
+    def work(first: int, last: int) -> Lot:
         thread, state = free.pop()
         done = run_samples(layout.program, state, payloads, first, last, True, thread, record)
+        packets = record.link_packets[thread, links]
+        record.link_packets[thread] = 0
         free.append((thread, state))
-        return int(done)
+        return int(done), packets
 
+    futures: list[Future[Lot]] = []
+    interrupted = False
     with ThreadPoolExecutor(threads) as pool:
-        spans = list(pairwise(bounds))
-        futures = [pool.submit(work, first, last) for first, last in spans]
         try:
+            for first, last in spans:
+                futures.append(pool.submit(work, first, last))
             _wait(futures, spans, run)
         except KeyboardInterrupt:
             record.stop[0] = 1
-            wait(futures)
-            return _completed(futures, spans), True
-    return _completed(futures, spans), False
+            interrupted = True
+    completed = 0
+    for future, (first, last) in zip(futures, spans, strict=False):
+        done, packets = future.result()
+        record.link_packets[0, links] += packets
+        completed = first + done
+        if completed < last:
+            break
+    return completed, interrupted
 
 
-def _wait(futures: list[Future[int]], spans: list[tuple[int, int]], run: Run) -> None:
+def _wait(futures: list[Future[Lot]], spans: list[tuple[int, int]], run: Run) -> None:
     """Wait for all, telling how many samples are done, and ready for Ctrl-C all the time."""
     size = {future: last - first for future, (first, last) in zip(futures, spans, strict=True)}
     pending = set(futures)
@@ -257,11 +273,3 @@ def _wait(futures: list[Future[int]], spans: list[tuple[int, int]], run: Run) ->
             future.result()
         if run.progress and done:
             run.progress(sum(size[future] for future in done))
-
-
-def _completed(futures: list[Future[int]], spans: list[tuple[int, int]]) -> int:
-    for future, (first, last) in zip(futures, spans, strict=True):
-        done = future.result()
-        if done < last - first:
-            return first + done
-    return spans[-1][1]
