@@ -3,146 +3,249 @@
 python benchmarks/bench_chip.py [--quick] [--json FILE]
 
 Network and input spikes are the same, and every peer's output spikes have to be ours; only of
-SANA-FE, which rounds currents in another way, one in a thousand places may differ. Lava's figure
-leaves out starting and stopping it. SANA-FE and NengoLoihi (:mod:`chip_peers`) run one stream at a
-time, in environments that are made for them, and are left out of ``--quick``.
+SANA-FE, which rounds currents in another way, one in a thousand places may differ. Slow peers get
+the first steps or samples. Speeds leave out loading and starting, ours as well as theirs; the time
+for 10,000 samples is that of the whole call. SANA-FE and NengoLoihi (:mod:`chip_peers`) run one
+stream at a time, in environments that are made for them, and are left out of ``--quick``.
+
+The limit beside a speed is what the machine needs for the same synaptic sums alone
+(:mod:`chip_limits`), on as many threads as there are samples for.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from chip_peers import PEERS, peer_speed, problem_of
+from chip_limits import least_work, seconds
+from chip_networks import ACTIVITY, convolutional, dense_chain, perceptron
+from chip_peers import PEERS, Problem, convolutional_problem, peer_speed, problem_of, reference
 from results import Row, row, write
-from scipy.sparse import csr_array
+from scipy_loop import scipy_loop
 
-from mapping import CompileOptions, compile_network, load_target
+from mapping import write_artifact
 from mapping.artifact.schema import Artifact
-from mapping.ir.network import Dense, Input, Lif, Network
-from mapping.semantics import fixedpoint as fx
 from simulators import ExecutionTrace, Stimulus, simulate
+from simulators.chip.layout import lay_out
 
-SIZES = (784, 128, 10)
-ACTIVITY = 0.1
-
-
-def perceptron() -> Artifact:
-    """784-128-10 LIF with random weights, compiled for loihi2."""
-    rng = np.random.default_rng(0)
-    populations = [Input(name="0", shape=(SIZES[0],))]
-    projections = []
-    for number, (wide, narrow) in enumerate(pairwise(SIZES), start=1):
-        name = str(number)
-        populations.append(
-            Lif(name=name, shape=(narrow,), current_decay=0.5, voltage_decay=0.9, threshold=1.0)
-        )
-        weight = rng.normal(0.0, 1.0 / np.sqrt(ACTIVITY * wide), (narrow, wide))
-        projections.append(
-            Dense(name=f"w{name}", source=str(number - 1), target=name, weight=weight)
-        )
-    network = Network(
-        name="784-128-10",
-        dt_s=1e-3,
-        populations=tuple(populations),
-        projections=tuple(projections),
-        output=populations[-1].name,
-    )
-    return compile_network(network, load_target("loihi2"), CompileOptions()).artifact
+STEPS = 32
+START_LIMIT_S = 3.0
+"""How long a user may wait from starting Python to the first step [s]."""
+FIRST_STEP = """
+import sys
+import numpy as np
+from mapping import load_artifact
+from simulators import Stimulus, simulate
+artifact = load_artifact(sys.argv[1])
+simulate(artifact, Stimulus(payloads=np.zeros((1, 1, *artifact.network.input.shape), np.int8)))
+"""
 
 
-def scipy_loop(artifact: Artifact, stimulus: Stimulus) -> ExecutionTrace:
-    """A plain step loop: SciPy sparse matrices and vectorised LIF, all samples at once."""
-    network = artifact.network
-    lifs = network.populations[1:]
-    weights = [csr_array(p.weights.astype(np.int64)) for p in network.projections]
-    shape = (stimulus.samples, network.latency_steps, stimulus.payloads.shape[2])
-    payloads = np.concatenate([stimulus.payloads, np.zeros(shape, np.int64)], axis=1)
-    start = time.perf_counter()
-    state = [(np.zeros((stimulus.samples, p.size), np.int64),) * 2 for p in lifs]
-    sums = [np.zeros((stimulus.samples, p.size), np.int64) for p in lifs]
-    out = np.zeros((stimulus.samples, payloads.shape[1], lifs[-1].size), np.int64)
-    for step in range(payloads.shape[1]):
-        sent = [payloads[:, step]]
-        for number, lif in enumerate(lifs):
-            bias = lif.bias_mantissa.astype(np.int64) << lif.bias_exponent
-            *state[number], spikes = fx.lif_step(
-                *state[number],
-                sums[number],
-                du=lif.du,
-                dv=lif.dv,
-                threshold=lif.threshold,
-                bias=bias,
-            )
-            sent.append(spikes)
-        out[:, step] = sent[-1]
-        sums = [
-            fx.shift((matrix @ spikes.T).T, projection.spec.exponent)
-            for matrix, spikes, projection in zip(weights, sent, network.projections, strict=False)
-        ]
-    seconds = time.perf_counter() - start
-    return ExecutionTrace(
-        backend="scipy",
-        program="",
-        output=network.output,
-        seconds=seconds,
-        price=0.0,
-        spikes={network.output: out},
-        u={},
-        v={},
-    )
+def spikes(samples: int, steps: int, shape: tuple[int, ...], activity: float) -> Stimulus:
+    """Random input."""
+    rng = np.random.default_rng(1)
+    payloads = np.zeros((samples, steps, *shape), np.int8)
+    for sample in payloads:
+        sample[:] = rng.random(sample.shape, np.float32) < activity
+    return Stimulus(payloads=payloads)
 
 
-def steps_per_second(
-    run: Callable[[], ExecutionTrace], repeats: int
-) -> tuple[float, ExecutionTrace]:
+def fastest(run: Callable[[], ExecutionTrace], repeats: int) -> ExecutionTrace:
     """Best of ``repeats`` runs."""
-    traces = [run() for _ in range(repeats)]
-    best = min(traces, key=lambda trace: trace.seconds)
-    return best.samples * best.steps / best.seconds, best
+    return min((run() for _ in range(repeats)), key=lambda trace: trace.seconds)
+
+
+def speed(trace: ExecutionTrace) -> float:
+    """Steps per second, all samples together."""
+    return trace.samples * trace.steps / trace.seconds
+
+
+def check(name: str, found: np.ndarray, trace: ExecutionTrace, shown: int) -> None:
+    """Raise AssertionError unless a peer's output spikes are ours in the first ``shown`` steps."""
+    expected = trace.spikes[trace.output][: len(found), :shown]
+    differing = (found[:, :shown] != expected).mean()
+    assert expected.any(), "there is nothing to compare"
+    assert differing <= (1e-3 if name.startswith("sanafe") else 0), f"{name} differs"
+
+
+def in_process_peers(
+    artifact: Artifact, stimulus: Stimulus, trace: ExecutionTrace, names: Iterable[str]
+) -> dict[str, float]:
+    """Steps per second of the peers that run in this process, checked; slow ones get less input."""
+    few = Stimulus(payloads=stimulus.payloads[:10, :200])
+    runs = {
+        "scipy": lambda: scipy_loop(artifact, stimulus.first(200)),
+        "oracle": lambda: simulate(artifact, few, "oracle"),
+        "lava": lambda: simulate(artifact, few, "lava"),
+        "lava, fused": lambda: simulate(artifact, few, "lava", fuse=True),
+    }
+    found = {}
+    for name in names:
+        if name.startswith("lava") and not find_spec("lava"):
+            continue
+        other = fastest(runs[name], 1 if name.startswith("lava") else 3)
+        shown = stimulus.steps if name == "scipy" else few.steps
+        check(name, other.spikes[other.output], trace, shown)
+        found[name] = speed(other)
+    return found
+
+
+def separate_peers(
+    problem: Problem, trace: ExecutionTrace, threads: dict[str, tuple[str, int]]
+) -> dict[str, float]:
+    """Steps per second of the peers with environments of their own, checked.
+
+    Args:
+        problem: what they solve.
+        trace: what we found.
+        threads: peer and number of its threads by the name in the row.
+    """
+    found = {}
+    for name, (peer, count) in threads.items():
+        result = peer_speed(peer, problem, threads=count)
+        if result:
+            check(name, result.spikes[-1][None], trace, result.steps)
+            found[name] = result.steps_per_second
+    return found
+
+
+def limit_of(
+    artifact: Artifact, stimulus: Stimulus, trace: ExecutionTrace, threads: int = 1
+) -> float:
+    """Steps per second if only synaptic sums had to be made, the samples spread over threads."""
+    sent = [p.name for p in artifact.network.populations[1:-1]]
+    works = []
+    for part in np.array_split(np.arange(min(stimulus.samples, 200)), threads):
+        trains = [stimulus.payloads[part], *(trace.spikes[name][part] for name in sent)]
+        flat = [train.reshape(-1, int(np.prod(train.shape[2:]))) for train in trains]
+        works.append(least_work(artifact, flat))
+    return min(stimulus.samples, 200) * trace.steps / seconds(works, 5)
+
+
+def bench_stream(artifact: Artifact, *, quick: bool) -> list[Row]:
+    """One stream through a perceptron."""
+    stimulus = spikes(1, 200 if quick else 2000, (784,), ACTIVITY)
+    simulate(artifact, stimulus, steps=1)
+    trace = fastest(lambda: simulate(artifact, stimulus), 7)
+    peers = in_process_peers(artifact, stimulus, trace, ("scipy", "oracle", "lava", "lava, fused"))
+    if not quick:
+        problem = problem_of(artifact, stimulus.payloads[0])
+        peers |= separate_peers(problem, trace, {name: (name, 1) for name in PEERS})
+    case = f"{artifact.partitioned.name}, {ACTIVITY:.0%} activity, one stream"
+    limit = limit_of(artifact, stimulus, trace)
+    return [row(case, "speed", "steps per second", speed(trace), peers, limit)]
+
+
+def bench_batch(artifact: Artifact, *, quick: bool) -> list[Row]:
+    """Many samples through a perceptron, on all cores, with all counts."""
+    samples = 200 if quick else 10_000
+    stimulus = spikes(samples, STEPS, (784,), ACTIVITY)
+    simulate(artifact, stimulus.first(1))
+    durations, traces = [], []
+    for _ in range(5):
+        start = time.perf_counter()
+        trace = simulate(artifact, stimulus)
+        durations.append(time.perf_counter() - start)
+        traces = [min([trace, *traces], key=lambda one: one.seconds)]
+    peers = in_process_peers(artifact, stimulus, traces[0], ("scipy", "lava", "lava, fused"))
+    limit = limit_of(artifact, stimulus, traces[0], len(os.sched_getaffinity(0)))
+    case = f"{artifact.partitioned.name}, {ACTIVITY:.0%} activity, {samples:,} x {STEPS} steps"
+    total = samples * traces[0].steps
+    took = {name: total / value for name, value in peers.items()}
+    return [
+        row(case, "duration", "s", min(durations), took, total / limit),
+        row(case, "speed", "steps per second", speed(traces[0]), peers, limit),
+    ]
+
+
+def bench_dense(*, quick: bool) -> list[Row]:
+    """Synaptic operations of one large layer on one core."""
+    size = 256 if quick else 1024
+    artifact = dense_chain((size, size))
+    stimulus = spikes(1, 200 if quick else 2000, (size,), ACTIVITY)
+    simulate(artifact, stimulus, steps=1)
+    trace = fastest(lambda: simulate(artifact, stimulus), 7)
+    per_step = int(trace.counts.synaptic_op.sum()) / trace.steps
+    peers = in_process_peers(artifact, stimulus, trace, ("scipy",))
+    peers = {name: value * per_step for name, value in peers.items()}
+    limit = limit_of(artifact, stimulus, trace) * per_step
+    case = f"{size}x{size} dense, {ACTIVITY:.0%} activity, one core"
+    return [
+        row(case, "speed", "synaptic operations per second", speed(trace) * per_step, peers, limit)
+    ]
+
+
+def bench_convolution(artifact: Artifact, *, quick: bool) -> list[Row]:
+    """One stream through a convolutional net, every layer checked."""
+    problem = convolutional_problem(20 if quick else 200)
+    shape = artifact.network.input.shape
+    stimulus = Stimulus(payloads=problem["spikes"].astype(np.int8).reshape(1, -1, *shape))
+    simulate(artifact, stimulus, steps=1)
+    trace = fastest(lambda: simulate(artifact, stimulus), 7)
+    for lif, expected in zip(artifact.network.populations[1:], reference(problem), strict=True):
+        assert np.array_equal(trace.spikes[lif.name][0, : stimulus.steps], expected), lif.name
+    peers = in_process_peers(artifact, stimulus, trace, ("scipy",))
+    if not quick:
+        threads = {"sanafe": ("sanafe", 1), "sanafe, 2 threads": ("sanafe", 2)}
+        peers |= separate_peers(problem, trace, threads)
+    case = f"{artifact.partitioned.name}, {ACTIVITY:.0%} activity, one stream"
+    limit = limit_of(artifact, stimulus, trace)
+    return [row(case, "speed", "steps per second", speed(trace), peers, limit)]
+
+
+def bench_activity(artifact: Artifact, *, quick: bool) -> list[Row]:
+    """How the cost of a step grows with the share of inputs that spike."""
+    rows = []
+    for activity in (0, 0.001, 0.01, 0.1):
+        stimulus = spikes(1, 20 if quick else 200, artifact.network.input.shape, activity)
+        trace = fastest(lambda s=stimulus: simulate(artifact, s), 7)
+        case = f"{artifact.partitioned.name}, {activity:.1%} activity, one stream"
+        rows.append(row(case, "step", "us", 1e6 / speed(trace), {}))
+    return rows
+
+
+def bench_start(artifact: Artifact, *, quick: bool) -> list[Row]:
+    """From starting Python to the end of the first step, once kernels are compiled."""
+    durations = []
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "program"
+        write_artifact(artifact, {}, program)
+        command = [sys.executable, "-c", FIRST_STEP, str(program)]
+        for _ in range(1 + (1 if quick else 3)):
+            start = time.perf_counter()
+            subprocess.run(command, check=True)
+            durations.append(time.perf_counter() - start)
+    case = f"{artifact.partitioned.name}, new interpreter to first step, kernels cached"
+    return [row(case, "duration", "s", min(durations[1:]), {}, START_LIMIT_S)]
+
+
+def bench_memory(artifact: Artifact) -> list[Row]:
+    """Memory for synapses beside the byte that an 8-bit weight takes."""
+    synapses = sum(p.synapses.count for p in artifact.network.projections)
+    memory = lay_out(artifact, 0.0).weight_bytes / synapses
+    return [row(artifact.partitioned.name, "memory", "B per dense 8-bit synapse", memory, {}, 1.0)]
 
 
 def bench(*, quick: bool) -> list[Row]:
-    """One row per case."""
-    artifact = perceptron()
-    rng = np.random.default_rng(1)
-    rows = []
-    for case, samples in (("one stream", 1), ("batch", 20 if quick else 200)):
-        steps = 200 if samples == 1 else 32
-        payloads = (rng.random((samples, steps, SIZES[0])) < ACTIVITY).astype(np.int64)
-        stimulus = Stimulus(payloads=payloads)
-        simulate(artifact, stimulus.first(1))
-        ours, trace = steps_per_second(lambda s=stimulus: simulate(artifact, s), 3)
-        few = stimulus.first(min(samples, 10))
-        runs = {
-            "scipy": lambda s=stimulus: scipy_loop(artifact, s),
-            "oracle": lambda s=few: simulate(artifact, s, "oracle"),
-        }
-        if find_spec("lava"):
-            runs["lava"] = lambda s=few: simulate(artifact, s, "lava")
-            runs["lava, fused"] = lambda s=few: simulate(artifact, s, "lava", fuse=True)
-        peers = {}
-        for name, run in runs.items():
-            speed, other = steps_per_second(run, 1 if name.startswith("lava") else 3)
-            expected = trace.spikes[trace.output][: other.samples]
-            assert np.array_equal(other.spikes[other.output], expected), f"{name} differs"
-            peers[name] = speed
-        if samples == 1 and not quick:
-            problem = problem_of(artifact, payloads[0])
-            for name in PEERS:
-                result = peer_speed(name, problem)
-                if result:
-                    differing = (result.spikes[-1] != trace.spikes[trace.output][0]).mean()
-                    assert differing <= (1e-3 if name == "sanafe" else 0), f"{name} differs"
-                    peers[name] = result.steps_per_second
-        case = f"{artifact.partitioned.name}, {ACTIVITY:.0%} activity, {case}"
-        rows.append(row(case, "speed", "steps per second", ours, peers))
-    return rows
+    """The rows of all cases."""
+    small, large = perceptron(), convolutional()
+    return [
+        *bench_stream(small, quick=quick),
+        *bench_batch(small, quick=quick),
+        *bench_dense(quick=quick),
+        *bench_convolution(large, quick=quick),
+        *bench_activity(large, quick=quick),
+        *bench_start(small, quick=quick),
+        *bench_memory(small),
+    ]
 
 
 def main() -> None:
@@ -153,8 +256,9 @@ def main() -> None:
     options = parser.parse_args()
     rows = bench(quick=options.quick)
     for r in rows:
-        peers = ", ".join(f"{r['ours'] / speed:.1f} × {n}" for n, speed in r["peers"].items())
-        print(f"{r['case']}: {r['ours']:,.0f} {r['unit']} = {peers}")
+        ratios = {**r["peers"], "limit": r["limit"]}
+        beside = ", ".join(f"{r['ours'] / of:.3g} × {n}" for n, of in ratios.items() if of)
+        print(f"{r['case']}: {r['ours']:,.4g} {r['unit']}" + (f" = {beside}" if beside else ""))
     if options.json:
         write(options.json, rows, ("numpy", "numba", "scipy"))
 

@@ -197,11 +197,32 @@ def convolution(
     }
 
 
-def convolutional_problem(steps: int) -> Problem:
-    """2x34x34, conv 12, pool, conv 32, pool, 10: 17,930 compartments, 442,012 synapses.
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One layer of the convolutional net.
 
-    10 % of the inputs spike in a step, and the thresholds let 5 to 10 % of the compartments do so.
+    Attributes:
+        kernel: ``(channels out, channels in, height, width)``, with a zero wherever pooling has no
+            synapse.
+        stride, padding: of both axes.
+        pools: each channel sees itself alone.
+        threshold: of its compartments.
     """
+
+    kernel: np.ndarray
+    stride: int
+    padding: int
+    pools: bool
+    threshold: int
+
+
+CONVOLUTIONAL_INPUT = (2, 34, 34)
+"""Channels, height and width of what the convolutional net sees."""
+CONVOLUTIONAL_DV = 410
+
+
+def convolutional_stages() -> list[Stage]:
+    """The layers of the convolutional net; thresholds let 5 to 10 % of the compartments spike."""
     rng = np.random.default_rng(0)
 
     def signed(*shape: int) -> np.ndarray:
@@ -210,24 +231,34 @@ def convolutional_problem(steps: int) -> Problem:
     def pool(channels: int) -> np.ndarray:
         return np.eye(channels, dtype=int)[..., None, None] * np.full((2, 2), 100)
 
-    shape = (2, 34, 34)
-    stages = (
-        (signed(12, 2, 3, 3), 1, 0),
-        (pool(12), 2, 0),
-        (signed(32, 12, 3, 3), 2, 1),
-        (pool(32), 2, 0),
-        (signed(10, 32, 4, 4), 1, 0),
-    )
+    return [
+        Stage(signed(12, 2, 3, 3), 1, 0, False, 240),
+        Stage(pool(12), 2, 0, True, 250),
+        Stage(signed(32, 12, 3, 3), 2, 1, False, 430),
+        Stage(pool(32), 2, 0, True, 240),
+        Stage(signed(10, 32, 4, 4), 1, 0, False, 760),
+    ]
+
+
+def convolutional_problem(steps: int, activity: float = 0.1) -> Problem:
+    """2x34x34, conv 12, pool, conv 32, pool, 10: 17,930 compartments, 442,012 synapses.
+
+    A share ``activity`` of the inputs spikes in a step; 10 % make 5 to 10 % of the compartments
+    spike.
+    """
+    stages = convolutional_stages()
+    shape = CONVOLUTIONAL_INPUT
     sizes = [int(np.prod(shape))]
+    spikes = np.random.default_rng(1).random((steps, sizes[0])) < activity
     problem = {
         "schema": np.array(PROBLEM_SCHEMA),
-        "spikes": (rng.random((steps, sizes[0])) < 0.1).astype(np.uint8),
+        "spikes": spikes.astype(np.uint8),
         "du": np.full(len(stages), NO_CURRENT_MEMORY),
-        "dv": np.full(len(stages), 410),
-        "threshold": np.array([240, 250, 430, 240, 760]),
+        "dv": np.full(len(stages), CONVOLUTIONAL_DV),
+        "threshold": np.array([stage.threshold for stage in stages]),
     }
-    for k, (kernel, stride, padding) in enumerate(stages, start=1):
-        shape, lists = convolution(kernel, shape, stride, padding)
+    for k, stage in enumerate(stages, start=1):
+        shape, lists = convolution(stage.kernel, shape, stage.stride, stage.padding)
         sizes.append(int(np.prod(shape)))
         problem |= {f"{name}_{k}": values for name, values in lists.items()}
     return problem | {"sizes": np.array(sizes)}

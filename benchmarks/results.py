@@ -14,18 +14,28 @@ from mapping.artifact.atomic import atomic_file
 Row = dict[str, object]
 
 
-def row(case: str, metric: str, unit: str, ours: float, peers: Mapping[str, float]) -> Row:
-    """One measurement; higher is better for ``best peer`` if the metric is a speed or accuracy."""
-    best = max(peers.values()) if metric in ("speed", "accuracy") else min(peers.values())
+def row(
+    case: str,
+    metric: str,
+    unit: str,
+    ours: float,
+    peers: Mapping[str, float],
+    limit: float | None = None,
+) -> Row:
+    """One measurement; higher is better for ``best peer`` if the metric is a speed or accuracy.
+
+    ``limit`` is what the machine, or whatever else bounds the metric, allows at best.
+    """
+    choose = max if metric in ("speed", "accuracy") else min
     return {
         "case": case,
         "metric": metric,
         "unit": unit,
         "ours": ours,
         "peers": dict(peers),
-        "limit": None,
-        "ratio_to_best_peer": ours / best,
-        "ratio_to_limit": None,
+        "limit": limit,
+        "ratio_to_best_peer": ours / choose(peers.values()) if peers else None,
+        "ratio_to_limit": None if limit is None else ours / limit,
     }
 
 

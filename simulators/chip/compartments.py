@@ -31,6 +31,18 @@ def _decay(x: Any, kept_parts: int) -> Any:
     return (kept ^ sign) - sign
 
 
+@inlined
+def _decay32(x: Any, kept_parts: int) -> Any:
+    """As :func:`_decay`, of an int32 and in 32 bits, so that vectors hold twice as many.
+
+    The parts of the upper and of the lower 12 bits add up to those of the whole.
+    """
+    sign = np.int32(x >> 31)
+    size = np.int64(np.uint32(np.int32(np.int32(x ^ sign) - sign)))
+    kept = np.int32((size >> 12) * kept_parts + (((size & 4095) * kept_parts) >> 12))
+    return np.int32(np.int32(kept ^ sign) - sign)
+
+
 @kernel
 def update_block(program: ChipProgram, state: ChipState, block: int, sent: int) -> Any:
     """Update one block and append what it sends to the events, of which there are ``sent``.
@@ -43,7 +55,8 @@ def update_block(program: ChipProgram, state: ChipState, block: int, sent: int) 
     kind, start, stop = own.kind, own.start, own.stop
     if kind == LIF:
         sent, updated, rest = _update_lif(
-            state.memory[:, start:stop],
+            state.memory[0, start:stop],
+            state.memory[1, start:stop],
             state.inputs[0, start:stop],
             program.bias[start:stop],
             program.threshold[start:stop],
@@ -79,7 +92,8 @@ def update_block(program: ChipProgram, state: ChipState, block: int, sent: int) 
 
 @kernel
 def _update_lif(
-    memory: Int32Array,
+    u: Int32Array,
+    v: Int32Array,
     signal: Int32Array,
     biases: Int32Array,
     thresholds: Int32Array,
@@ -93,33 +107,32 @@ def _update_lif(
 ) -> Any:
     """As :func:`update_block`, for LIF compartments, of which the first is ``source``."""
     size = signal.shape[0]
-    keep_u, keep_v = DECAY_UNIT - decay_one, DECAY_UNIT - decay_two
-    u, v = memory[0], memory[1]
-    updated, spikes, rest = 0, np.int64(0), np.int64(0)
+    keep_u = np.int64(DECAY_UNIT - decay_one) & (2 * DECAY_UNIT - 1)
+    keep_v = np.int64(DECAY_UNIT - decay_two) & (2 * DECAY_UNIT - 1)
+    updated, spikes, rest = np.int32(0), np.int32(0), np.int32(0)
     for i in range(size):
-        a, bias = np.int64(signal[i]), np.int64(biases[i])
-        u_before, v_before = np.int64(u[i]), np.int64(v[i])
-        current = wrap32(_decay(u_before, keep_u) + wrap32(a << STATE_SHIFT))
-        if current > STATE_LIMIT:
-            current -= 2 * STATE_LIMIT
-        elif current <= -STATE_LIMIT:
-            current += 2 * STATE_LIMIT
-        voltage = wrap32(_decay(v_before, keep_v) + current + bias)
-        voltage = min(max(voltage, -STATE_LIMIT + 1), STATE_LIMIT - 1)
-        spike = np.int64(voltage > thresholds[i])
-        voltage *= 1 - spike
+        a, bias, u_before, v_before = signal[i], biases[i], u[i], v[i]
+        current = np.int32(_decay32(u_before, keep_u) + np.int32(a << STATE_SHIFT))
+        over = np.int32(current > STATE_LIMIT) - np.int32(current <= -STATE_LIMIT)
+        current = np.int32(current - np.int32(over * (2 * STATE_LIMIT)))
+        voltage = np.int32(np.int32(_decay32(v_before, keep_v) + current) + bias)
+        voltage = max(voltage, np.int32(-STATE_LIMIT + 1))
+        voltage = min(voltage, np.int32(STATE_LIMIT - 1))
+        spike = np.int32(voltage > thresholds[i])
+        voltage = np.int32(voltage & np.int32(spike - 1))
         signal[i] = 0
         u[i], v[i], fired[i] = current, voltage, spike
-        updated += (u_before | v_before | a | bias | spike) != 0
-        spikes += spike
-        rest |= current | voltage
+        busy = np.int32(np.int32(u_before | v_before) | np.int32(a | bias))
+        updated = np.int32(updated + np.int32(np.int32(busy | spike) != 0))
+        spikes = np.int32(spikes + spike)
+        rest = np.int32(rest | np.int32(current | voltage))
     if spikes:
         for i in range(size):
             if fired[i]:
                 events[sent] = source + i
                 payloads[sent] = 1
                 sent += 1
-    return sent, updated, rest != 0
+    return sent, np.int64(updated), rest != 0
 
 
 @inlined

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench_chip import perceptron
+from chip_networks import perceptron
 from chip_peers import (
     PROBLEMS,
     Problem,
