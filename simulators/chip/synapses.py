@@ -63,8 +63,8 @@ def wake(state: ChipState, block: int) -> None:
     """Have ``block`` updated in this step."""
     if not state.awake[block]:
         state.awake[block] = True
-        state.active[state.clock[1]] = block
-        state.clock[1] += 1
+        state.active[state.active_count[0]] = block
+        state.active_count[0] += 1
 
 
 @inlined
