@@ -101,31 +101,26 @@ otherwise. ``condition`` is the number of the one under which the host sends, or
 
 CONVOLUTION_ENTRY = np.dtype(
     [
-        ("height", np.int32),
-        ("width", np.int32),
-        ("out_height", np.int32),
-        ("out_width", np.int32),
-        ("kernel_y", np.int32),
-        ("kernel_x", np.int32),
-        ("stride_y", np.int32),
-        ("stride_x", np.int32),
-        ("padding_y", np.int32),
-        ("padding_x", np.int32),
-        ("dilation_y", np.int32),
-        ("dilation_x", np.int32),
+        ("plane", np.int32),
+        ("out_plane", np.int32),
+        ("kernel", np.int32),
         ("in_group", np.int32),
         ("out_group", np.int32),
         ("first_channel", np.int32),
         ("run", np.int32),
         ("first_position", np.int64),
+        ("first_place", np.int64),
     ]
 )
-"""Geometry of a convolutional section.
+"""Geometry of a convolutional section: places per channel of the input, positions per channel of
+the output, and places in the ``kernel``.
 
 Of each output position, numbered from ``first_position`` on, the section holds the channels
 ``lowest_channel`` to before ``highest_channel``, in rows from ``position_row`` on. The weights of
 an input channel and kernel place lie together, ``run`` of them, from the first channel of the group
-on that the section holds.
+on that the section holds. An input place, numbered from ``first_place`` on, has the entries
+``tap_starts`` to the next: it is seen by the output position ``tap_positions`` through the kernel
+place ``taps``.
 """
 
 FLOW_ENTRY = np.dtype(
@@ -166,7 +161,8 @@ class ChipProgram(NamedTuple):
             for each condition.
         links: of all flows.
         weights: mantissas of all sections; starts, entry_rows: of sparse ones.
-        lowest_channel, highest_channel, position_row: of convolutional ones.
+        lowest_channel, highest_channel, position_row, tap_starts, taps, tap_positions: of
+            convolutional ones.
         delays: axonal delays of the columns of sections that have any.
     """
 
@@ -198,6 +194,9 @@ class ChipProgram(NamedTuple):
     lowest_channel: Int32Array
     highest_channel: Int32Array
     position_row: Int32Array
+    tap_starts: Int32Array
+    taps: Int32Array
+    tap_positions: Int32Array
     delays: npt.NDArray[np.uint8]
 
 
@@ -229,6 +228,9 @@ class Layout:
             program.lowest_channel,
             program.highest_channel,
             program.position_row,
+            program.tap_starts,
+            program.taps,
+            program.tap_positions,
         )
         return sum(int(table.nbytes) for table in tables)
 
@@ -270,6 +272,9 @@ def lay_out(artifact: Artifact, price: float) -> Layout:
         lowest_channel=_joined(builder.lowest, np.int32),
         highest_channel=_joined(builder.highest, np.int32),
         position_row=_joined(builder.position_rows, np.int32),
+        tap_starts=_joined(builder.tap_starts, np.int32),
+        taps=_joined(builder.taps, np.int32),
+        tap_positions=_joined(builder.tap_positions, np.int32),
         delays=_joined(builder.delays, np.uint8),
     )
     per_core = np.array([program.compartments for program in partitioned.cores], np.int64)
@@ -411,6 +416,10 @@ class _Sections:
     lowest: list[Int64Array] = field(default_factory=list)
     highest: list[Int64Array] = field(default_factory=list)
     position_rows: list[Int64Array] = field(default_factory=list)
+    tap_starts: list[Int64Array] = field(default_factory=list)
+    taps: list[Int64Array] = field(default_factory=list)
+    tap_positions: list[Int64Array] = field(default_factory=list)
+    first_place: dict[ConvShape, int] = field(default_factory=dict)
     ends: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def collect(self) -> None:
@@ -489,25 +498,45 @@ class _Sections:
         lowest = -((position - synapses.start) // conv.plane)
         highest = -((position - synapses.stop) // conv.plane)
         counts = highest - lowest
+        if conv not in self.first_place:
+            self.first_place[conv] = self._add_taps(conv)
         self.convolutions.append(
             {
+                "plane": conv.inputs[1] * conv.inputs[2],
+                "out_plane": conv.plane,
+                "kernel": conv.kernel[0] * conv.kernel[1],
                 "in_group": in_group,
                 "out_group": out_group,
                 "first_channel": first,
                 "run": run,
                 "first_position": self._take("positions", conv.plane),
+                "first_place": self.first_place[conv],
             }
-            | _named(("height", "width"), conv.inputs[1:])
-            | _named(("out_height", "out_width"), conv.outputs[1:])
-            | _named(("kernel_y", "kernel_x"), conv.kernel)
-            | _named(("stride_y", "stride_x"), conv.stride)
-            | _named(("padding_y", "padding_x"), conv.padding)
-            | _named(("dilation_y", "dilation_x"), conv.dilation)
         )
         self.lowest.append(lowest)
         self.highest.append(highest)
         self.position_rows.append(np.cumsum(counts) - counts)
         return _channels_last(synapses, conv, first, last, run)
+
+    def _add_taps(self, conv: ConvShape) -> int:
+        """List what sees each input place; returns the number of the first."""
+        tap, output, source = (
+            np.concatenate(parts)
+            for parts in zip(
+                *(
+                    (np.full(source.size, y * conv.kernel[1] + x), output, source)
+                    for y, x, output, source in conv.taps()
+                ),
+                strict=True,
+            )
+        )
+        order = np.argsort(source, kind="stable")
+        plane = conv.inputs[1] * conv.inputs[2]
+        first_tap = self._take("taps", source.size)
+        self.taps.append(tap[order])
+        self.tap_positions.append(output[order])
+        self.tap_starts.append(first_tap + np.searchsorted(source[order], np.arange(plane + 1)))
+        return self._take("places", plane + 1)
 
 
 def _channels_last(
@@ -602,10 +631,6 @@ def _csr(lists: Iterable[Iterable[int]]) -> tuple[Int32Array, Int32Array]:
 
 def _table(rows: list[dict[str, int]], entry: np.dtype[np.void]) -> Table:
     return np.array([tuple(row[name] for name in entry.names or ()) for row in rows], entry)
-
-
-def _named(names: Iterable[str], values: Iterable[int]) -> dict[str, int]:
-    return dict(zip(names, values, strict=True))
 
 
 def _joined(parts: Sequence[npt.NDArray[Any]], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
