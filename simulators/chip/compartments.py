@@ -127,11 +127,11 @@ def _update_lif(
         spikes = np.int32(spikes + spike)
         restless = np.int32(restless | np.int32(current | voltage))
     if spikes:
-        for i in range(size):
-            if fired[i]:
-                events[sent] = source + i
-                payloads[sent] = 1
-                sent += 1
+        # Every compartment is written, and stays if it fired: cheaper than mispredicted branches.
+        for i in range(np.uint64(size)):
+            events[np.uint64(sent)] = source + np.int64(i)
+            payloads[np.uint64(sent)] = 1
+            sent += fired[i]
     return sent, np.int64(updated), restless != 0
 
 
