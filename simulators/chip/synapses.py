@@ -201,7 +201,7 @@ def _add_conv(
     graded: bool,
 ) -> Any:
     """Add a run of neighbouring channels at each output position that sees one of the events."""
-    total, one = 0, np.int32(1)
+    total, one = np.int64(0), np.int32(1)
     plane, run, held = np.uint32(conv.plane), np.int64(conv.run), np.int64(conv.first_channel)
     channel_size = conv.kernel * run
     in_group, out_group = np.uint32(conv.in_group), np.int64(conv.out_group)
