@@ -37,6 +37,8 @@ from simulators import ExecutionTrace, Stimulus, simulate
 from simulators.chip.layout import lay_out
 
 STEPS = 32
+REPEATS = 25
+"""Of our own single streams, which are short enough to be disturbed by whatever else runs."""
 START_LIMIT_S = 3.0
 """How long a user may wait from starting Python to the first step [s]."""
 FIRST_STEP = """
@@ -134,7 +136,7 @@ def bench_stream(artifact: Artifact, *, quick: bool) -> list[Row]:
     """One stream through a perceptron."""
     stimulus = spikes(1, 200 if quick else 2000, (784,), ACTIVITY)
     simulate(artifact, stimulus, steps=1)
-    trace = fastest(lambda: simulate(artifact, stimulus), 7)
+    trace = fastest(lambda: simulate(artifact, stimulus), REPEATS)
     peers = in_process_peers(artifact, stimulus, trace, ("scipy", "oracle", "lava", "lava, fused"))
     if not quick:
         problem = problem_of(artifact, stimulus.payloads[0])
@@ -172,7 +174,7 @@ def bench_dense(*, quick: bool) -> list[Row]:
     artifact = dense_chain((size, size))
     stimulus = spikes(1, 200 if quick else 2000, (size,), ACTIVITY)
     simulate(artifact, stimulus, steps=1)
-    trace = fastest(lambda: simulate(artifact, stimulus), 7)
+    trace = fastest(lambda: simulate(artifact, stimulus), REPEATS)
     per_step = int(trace.counts.synaptic_op.sum()) / trace.steps
     peers = in_process_peers(artifact, stimulus, trace, ("scipy",))
     peers = {name: value * per_step for name, value in peers.items()}
@@ -189,7 +191,7 @@ def bench_convolution(artifact: Artifact, *, quick: bool) -> list[Row]:
     shape = artifact.network.input.shape
     stimulus = Stimulus(payloads=problem["spikes"].astype(np.int8).reshape(1, -1, *shape))
     simulate(artifact, stimulus, steps=1)
-    trace = fastest(lambda: simulate(artifact, stimulus), 7)
+    trace = fastest(lambda: simulate(artifact, stimulus), REPEATS)
     for lif, expected in zip(artifact.network.populations[1:], reference(problem), strict=True):
         assert np.array_equal(trace.spikes[lif.name][0, : stimulus.steps], expected), lif.name
     peers = in_process_peers(artifact, stimulus, trace, ("scipy",))
@@ -206,7 +208,7 @@ def bench_activity(artifact: Artifact, *, quick: bool) -> list[Row]:
     rows = []
     for activity in (0, 0.001, 0.01, 0.1):
         stimulus = spikes(1, 20 if quick else 200, artifact.network.input.shape, activity)
-        trace = fastest(lambda s=stimulus: simulate(artifact, s), 7)
+        trace = fastest(lambda s=stimulus: simulate(artifact, s), REPEATS)
         case = f"{artifact.partitioned.name}, {activity:.1%} activity, one stream"
         rows.append(row(case, "step", "us", 1e6 / speed(trace), {}))
     return rows
