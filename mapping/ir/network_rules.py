@@ -40,10 +40,10 @@ def check_names(
     projections: tuple[Projection, ...],
     output: str,
 ) -> None:
-    """Names are unique and known, the step duration is positive.
+    """Names are unique and known, integrators are read, the step duration is positive.
 
     Raises:
-        ConfigError: ADL-NET-01, ADL-NET-02 or ADL-NET-03.
+        ConfigError: ADL-NET-01, ADL-NET-02, ADL-NET-03 or ADL-NET-07.
     """
     names = [e.name for e in (*populations, *projections)]
     duplicates = sorted({name for name in names if names.count(name) > 1})
@@ -65,6 +65,14 @@ def check_names(
             where=missing[0][0],
             remedy=f"use one of: {', '.join(sorted(known))}",
             code="ADL-NET-02",
+        )
+    silent = [p.name for p in populations if isinstance(p, Li) and p.name != output]
+    if silent:
+        raise ConfigError(
+            f"only integrates, but the output is {output!r}",
+            where=silent[0],
+            remedy="read it as the output, or use Lif, which spikes",
+            code="ADL-NET-07",
         )
     if not (np.isfinite(dt_s) and dt_s > 0):
         raise ConfigError(
@@ -189,6 +197,13 @@ def check_projection(projection: Projection, populations: Mapping[str, Populatio
             where=projection.name,
             remedy="inputs receive spikes only from outside; target another population",
             code="ADL-NET-02",
+        )
+    if isinstance(populations[projection.source], Li):
+        raise ConfigError(
+            f"leads out of {projection.source!r}, which only integrates and never spikes",
+            where=projection.name,
+            remedy="read that population as the output alone, or use Lif, which spikes",
+            code="ADL-NET-07",
         )
     match projection:
         case Dense():

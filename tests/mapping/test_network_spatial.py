@@ -14,7 +14,7 @@ from support.spatial import CONV, INPUTS, POOL, spatial_network
 
 from mapping.errors import AdlrnsError, ConfigError
 from mapping.ir.checkpoint import fingerprint
-from mapping.ir.network import Conv2d, Network, Sparse, SparseSynapses
+from mapping.ir.network import Conv2d, Dense, Li, Network, Sparse, SparseSynapses
 from mapping.ir.timing import pipeline_latency
 
 SYNAPSES = next(p for p in spatial_network().projections if isinstance(p, Sparse)).synapses
@@ -123,6 +123,20 @@ def test_a_wrong_entry_is_named(case: str) -> None:
 def test_a_fraction_is_never_cut_to_an_integer(edit: Callable[[], Network]) -> None:
     with pytest.raises(TypeError):
         edit()
+
+
+def test_an_integrator_sends_nothing_onward() -> None:
+    network = spatial_network()
+    loop = Dense(name="back", source="out", target="out", weight=np.ones((3, 3)))
+    with refused(ConfigError, "ADL-NET-07", where="back", message="never spikes"):
+        replace(network, projections=(*network.projections, loop))
+
+
+def test_an_integrator_is_the_output() -> None:
+    network = spatial_network()
+    other = Li(name="aside", shape=(3,), current_decay=0.0, voltage_decay=1.0)
+    with refused(ConfigError, "ADL-NET-07", where="aside", message="the output is 'out'"):
+        replace(network, populations=(*network.populations, other))
 
 
 def test_numpy_scalars_are_as_good_as_python_numbers() -> None:
