@@ -322,12 +322,6 @@ def _conv_rules(
     conv: ConvShape, populations: Mapping[str, Population], projection: Conv2d | SumPool2d
 ) -> Iterator[_Rule]:
     source, target = populations[projection.source].shape, populations[projection.target].shape
-    pairs = (conv.kernel, conv.stride, conv.padding, conv.dilation)
-    yield (
-        len(conv.inputs) == 3 and all(len(pair) == 2 for pair in pairs),
-        f"geometry {conv} does not have two dimensions",
-        "give inputs as (channels, height, width), all else as (vertical, horizontal)",
-    )
     counts = (*conv.inputs, conv.out_channels, *conv.kernel, *conv.stride, *conv.dilation)
     yield (
         min(*counts, conv.groups) > 0 and min(conv.padding) >= 0,

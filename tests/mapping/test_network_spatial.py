@@ -7,14 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csc_array, csr_array
 from support.errors import refused
 from support.networks import changed, dense_network
 from support.spatial import CONV, INPUTS, POOL, spatial_network
 
 from mapping.errors import AdlrnsError, ConfigError
 from mapping.ir.checkpoint import fingerprint
-from mapping.ir.network import Conv2d, Dense, Li, Network, Sparse, SparseSynapses
+from mapping.ir.network import Conv2d, ConvShape, Dense, Li, Network, Sparse, SparseSynapses
+from mapping.ir.synapses import full
 from mapping.ir.timing import pipeline_latency
 
 SYNAPSES = next(p for p in spatial_network().projections if isinstance(p, Sparse)).synapses
@@ -81,8 +82,45 @@ ERRORS = {
         "sparse",
         "1 and 2 dimensions",
     ),
-    "one stride": (conv(stride=(1,)), "ADL-NET-04", "conv", "two dimensions"),
-    "inputs without channels": (conv(inputs=(6, 5)), "ADL-NET-04", "conv", "two dimensions"),
+    "one stride": (conv(stride=(1,)), "ADL-NET-04", "ConvShape", "stride is (1,)"),
+    "three kernel sizes": (conv(kernel=(3, 3, 3)), "ADL-NET-04", "ConvShape", "kernel is (3, 3"),
+    "named padding": (conv(padding="same"), "ADL-NET-04", "ConvShape", "padding is 'same'"),
+    "inputs without channels": (conv(inputs=(6, 5)), "ADL-NET-04", "ConvShape", "(channels, "),
+    "inputs as a size": (conv(inputs=60), "ADL-NET-04", "ConvShape", "inputs is 60"),
+    "fractional stride": (conv(stride=(1.5, 2)), "ADL-NET-04", "ConvShape", "(1.5, 2)"),
+    "fractional groups": (conv(groups=2.5), "ADL-NET-04", "ConvShape", "groups is 2.5"),
+    "complex weight": (spoilt("conv", weight=WEIGHT * 1j), "ADL-NET-03", "conv", "complex128"),
+    "words as weight": (spoilt("read", weight=[["a"]]), "ADL-NET-03", "read", "weight cannot"),
+    "pool array": (spoilt("pool", weight=np.ones((4, 1))), "ADL-NET-04", "pool", "(4, 1)"),
+    "sparse complex": (
+        spoilt("sparse", synapses=SYNAPSES.matrix() * 1j),
+        "ADL-NET-03",
+        "SparseSynapses",
+        "complex128",
+    ),
+    "sparse words": (
+        spoilt("sparse", synapses=np.array([["a"]])),
+        "ADL-NET-03",
+        "SparseSynapses",
+        "cannot",
+    ),
+    "sparse vector": (spoilt("sparse", synapses=[1.0]), "ADL-NET-03", "SparseSynapses", "list"),
+    "sparse nothing": (spoilt("sparse", synapses=None), "ADL-NET-03", "SparseSynapses", "None"),
+    "fractional targets": (
+        listed(targets=SYNAPSES.targets + 0.5),
+        "ADL-NET-03",
+        "SparseSynapses",
+        "fractions",
+    ),
+    "fractional delays": (
+        spoilt("conv", delays=np.full(60, 1.5)),
+        "ADL-NET-03",
+        "conv",
+        "delays cannot be read as integers",
+    ),
+    "NaN delays": (spoilt("loop", delays=[np.nan] * 9), "ADL-NET-03", "loop", "fractions"),
+    "endless delays": (spoilt("loop", delays=[np.inf] * 9), "ADL-NET-03", "loop", "fractions"),
+    "delays as words": (spoilt("read", delays=["a"]), "ADL-NET-03", "read", "delays"),
     "sparse values": (
         listed(values=SYNAPSES.values[:-1]),
         "ADL-NET-04",
@@ -109,20 +147,28 @@ def test_a_wrong_entry_is_named(case: str) -> None:
     assert words in f"{error.message}. {error.remedy}"
 
 
-@pytest.mark.parametrize(
-    "edit",
-    [
-        conv(stride=(1.5, 2)),
-        conv(groups=2.5),
-        spoilt("conv", delays=np.full(60, 0.5)),
-        spoilt("conv", delays=np.full(60, np.nan)),
-        listed(targets=SYNAPSES.targets + 0.5),
-    ],
-    ids=["stride", "groups", "delays", "NaN", "targets"],
-)
-def test_a_fraction_is_never_cut_to_an_integer(edit: Callable[[], Network]) -> None:
-    with pytest.raises(TypeError):
-        edit()
+def test_one_integer_stands_for_a_pair() -> None:
+    square = ConvShape(inputs=INPUTS, out_channels=1, kernel=3, padding=np.int64(1))  # type: ignore[arg-type]
+    assert (square.kernel, square.padding, square.outputs) == ((3, 3), (1, 1), (1, 6, 5))
+
+
+@pytest.mark.parametrize("kind", [csr_array, csc_array, coo_array, np.array])
+def test_sparse_weights_come_in_any_matrix(kind: Callable[[np.ndarray], object]) -> None:
+    network = spatial_network()
+    dense = full(SYNAPSES)
+    given = kind(dense)
+    assert fingerprint(changed(network, "sparse", synapses=given)) == fingerprint(network)
+    made = SparseSynapses.of(given)
+    np.testing.assert_array_equal(full(made), dense)
+
+
+def test_sparse_weights_become_double_precision() -> None:
+    single = SparseSynapses.of(np.eye(9, 24, dtype=np.float32))
+    assert single.values.dtype == np.float32
+    network = changed(spatial_network(), "sparse", synapses=single)
+    (found,) = (p for p in network.projections if p.name == "sparse")
+    assert isinstance(found, Sparse)
+    assert found.synapses.values.dtype == np.float64
 
 
 def test_an_integrator_sends_nothing_onward() -> None:
