@@ -225,7 +225,7 @@ def check_projection(projection: Projection, populations: Mapping[str, Populatio
             raise ConfigError(
                 f"{key} has shape {array.shape}, expected {expected}",
                 where=projection.name,
-                remedy=f"give {key} as (target, source) sizes demand: {expected}",
+                remedy=f"give {key} the shape {expected}",
                 code="ADL-NET-04",
             )
     _check_finite(projection.name, **{key: array for key, (array, _) in shapes.items()})
@@ -327,6 +327,16 @@ def _conv_rules(
         min(*counts, conv.groups) > 0 and min(conv.padding) >= 0,
         f"geometry {conv} holds a number that is not positive",
         "give positive sizes, strides and dilations, and a padding of 0 or more",
+    )
+    pads = zip(conv.inputs[1:], conv.padding, strict=True)
+    padded = tuple(extent + 2 * pad for extent, pad in pads)
+    gaps = zip(conv.kernel, conv.dilation, strict=True)
+    reach = tuple(gap * (size - 1) + 1 for size, gap in gaps)
+    dilated = "" if reach == conv.kernel else f", dilated to {reach},"
+    yield (
+        reach[0] <= padded[0] and reach[1] <= padded[1],
+        f"the kernel {conv.kernel}{dilated} is larger than the padded input {padded}",
+        "choose a smaller kernel or dilation, or more padding",
     )
     yield (
         conv.inputs[0] % conv.groups == 0 and conv.out_channels % conv.groups == 0,

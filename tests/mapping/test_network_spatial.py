@@ -43,9 +43,26 @@ ERRORS = {
     "groups": (conv(groups=3), "ADL-NET-04", "conv", "3 groups do not divide 2 → 4"),
     "inputs": (conv(inputs=(2, 5, 6)), "ADL-NET-04", "conv", "leads from (2, 6, 5)"),
     "outputs": (conv(stride=(1, 1)), "ADL-NET-04", "conv", "(4, 6, 2)"),
-    "too large a kernel": (conv(dilation=(9, 2)), "ADL-NET-04", "conv", "leads from"),
+    "too large a kernel": (
+        conv(kernel=(9, 9), padding=(0, 1), dilation=(1, 1)),
+        "ADL-NET-04",
+        "conv",
+        "the kernel (9, 9) is larger than the padded input (6, 7)",
+    ),
+    "too large a dilation": (
+        conv(dilation=(9, 2)),
+        "ADL-NET-04",
+        "conv",
+        "the kernel (3, 2), dilated to (19, 3), is larger than the padded input (8, 5)",
+    ),
     "flat source": (spoilt("in", shape=(60,)), "ADL-NET-04", "conv", "(60,)"),
     "weight": (spoilt("conv", weight=WEIGHT[:, :, :, :1]), "ADL-NET-04", "conv", "(4, 1, 3, 1)"),
+    "weight remedy": (
+        spoilt("conv", weight=WEIGHT[:, 0]),
+        "ADL-NET-04",
+        "conv",
+        "give weight the shape (4, 1, 3, 2)",
+    ),
     "NaN": (spoilt("conv", weight=WEIGHT * np.nan), "ADL-NET-05", "conv", "24 NaN"),
     "pool groups": (
         spoilt("pool", conv=replace(POOL, groups=2)),
