@@ -8,7 +8,9 @@ from operator import index
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 
+from mapping.errors import ConfigError
 from mapping.ir.synapses import (
     ConvShape,
     ConvSynapses,
@@ -16,6 +18,7 @@ from mapping.ir.synapses import (
     FloatArray,
     IntArray,
     SparseSynapses,
+    checked_array,
     frozen_array,
 )
 
@@ -33,6 +36,13 @@ def _plain(element: object, **kinds: Callable[[Any], object]) -> None:
     """Turn NumPy scalars among the fields of a frozen dataclass into Python's own."""
     for name, kind in kinds.items():
         object.__setattr__(element, name, kind(getattr(element, name)))
+
+
+def _arrays(element: Dense | _Wiring, **kinds: npt.DTypeLike) -> None:
+    """Freeze arrays among the fields of a frozen dataclass."""
+    for name, dtype in kinds.items():
+        array = checked_array(element.name, name, getattr(element, name), dtype)
+        object.__setattr__(element, name, array)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -264,8 +274,7 @@ class Dense:
 
     def __post_init__(self) -> None:
         _plain(self, source_start=index, gates_needed=_ints, fused_rank=index)
-        object.__setattr__(self, "weight", frozen_array(self.weight))
-        object.__setattr__(self, "delays", frozen_array(self.delays, np.int64))
+        _arrays(self, weight=np.float64, delays=np.int64)
         object.__setattr__(self, "layer", self.layer or self.name)
 
     def columns(self, source: Population) -> slice:
@@ -306,7 +315,7 @@ class _Wiring:
     fused_rank: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "delays", frozen_array(self.delays, np.int64))
+        _arrays(self, delays=np.int64)
 
     @property
     def layer(self) -> str:
@@ -328,10 +337,18 @@ class Sparse(_Wiring):
     """Synapses between some pairs of compartments.
 
     Attributes:
-        synapses: float weights, ``(target size, source size)``.
+        synapses: float weights, ``(target size, source size)``; a SciPy sparse array or a matrix
+            becomes what :meth:`SparseSynapses.of` makes of it.
     """
 
     synapses: SparseSynapses
+
+    def __post_init__(self) -> None:
+        _Wiring.__post_init__(self)
+        given: object = self.synapses
+        listed = given if isinstance(given, SparseSynapses) else SparseSynapses.of(given)
+        values = checked_array(self.name, "synapses", listed.values)
+        object.__setattr__(self, "synapses", listed.with_values(values))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -348,7 +365,7 @@ class Conv2d(_Wiring):
 
     def __post_init__(self) -> None:
         _Wiring.__post_init__(self)
-        object.__setattr__(self, "weight", frozen_array(self.weight))
+        _arrays(self, weight=np.float64)
 
     @property
     def synapses(self) -> ConvSynapses:
@@ -370,6 +387,14 @@ class SumPool2d(_Wiring):
 
     def __post_init__(self) -> None:
         _Wiring.__post_init__(self)
+        _arrays(self, weight=np.float64)
+        if np.ndim(self.weight):
+            raise ConfigError(
+                f"weight has shape {np.shape(self.weight)}, expected one number",
+                where=self.name,
+                remedy="give the one weight of all its synapses, or use Conv2d",
+                code="ADL-NET-04",
+            )
         _plain(self, weight=float)
 
     @property

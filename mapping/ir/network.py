@@ -85,10 +85,12 @@ class Network:
         name: what the reports call it.
         dt_s: duration that one step stands for in the model's own time [s].
         populations, projections: in declaration order; names are unique over both.
-        output: the population whose spikes are the answer.
+        output: the population whose spikes are the answer, or its voltage if it is :class:`Li`;
+            no other population may be that.
 
     Raises:
-        ConfigError: a name, shape or value is wrong (ADL-NET-01 … ADL-NET-05).
+        ConfigError: a name, shape or value is wrong (ADL-NET-01 … ADL-NET-05,
+            ADL-NET-07).
         UnsupportedModelError: not exactly one input, or no path to the output (ADL-NET-06).
     """
 

@@ -40,10 +40,10 @@ def check_names(
     projections: tuple[Projection, ...],
     output: str,
 ) -> None:
-    """Names are unique and known, the step duration is positive.
+    """Names are unique and known, integrators are read, the step duration is positive.
 
     Raises:
-        ConfigError: ADL-NET-01, ADL-NET-02 or ADL-NET-03.
+        ConfigError: ADL-NET-01, ADL-NET-02, ADL-NET-03 or ADL-NET-07.
     """
     names = [e.name for e in (*populations, *projections)]
     duplicates = sorted({name for name in names if names.count(name) > 1})
@@ -65,6 +65,14 @@ def check_names(
             where=missing[0][0],
             remedy=f"use one of: {', '.join(sorted(known))}",
             code="ADL-NET-02",
+        )
+    silent = [p.name for p in populations if isinstance(p, Li) and p.name != output]
+    if silent:
+        raise ConfigError(
+            f"only integrates, but the output is {output!r}",
+            where=silent[0],
+            remedy="read it as the output, or use Lif, which spikes",
+            code="ADL-NET-07",
         )
     if not (np.isfinite(dt_s) and dt_s > 0):
         raise ConfigError(
@@ -190,6 +198,13 @@ def check_projection(projection: Projection, populations: Mapping[str, Populatio
             remedy="inputs receive spikes only from outside; target another population",
             code="ADL-NET-02",
         )
+    if isinstance(populations[projection.source], Li):
+        raise ConfigError(
+            f"leads out of {projection.source!r}, which only integrates and never spikes",
+            where=projection.name,
+            remedy="read that population as the output alone, or use Lif, which spikes",
+            code="ADL-NET-07",
+        )
     match projection:
         case Dense():
             shapes = _dense_shapes(projection, populations)
@@ -210,7 +225,7 @@ def check_projection(projection: Projection, populations: Mapping[str, Populatio
             raise ConfigError(
                 f"{key} has shape {array.shape}, expected {expected}",
                 where=projection.name,
-                remedy=f"give {key} as (target, source) sizes demand: {expected}",
+                remedy=f"give {key} the shape {expected}",
                 code="ADL-NET-04",
             )
     _check_finite(projection.name, **{key: array for key, (array, _) in shapes.items()})
@@ -307,17 +322,21 @@ def _conv_rules(
     conv: ConvShape, populations: Mapping[str, Population], projection: Conv2d | SumPool2d
 ) -> Iterator[_Rule]:
     source, target = populations[projection.source].shape, populations[projection.target].shape
-    pairs = (conv.kernel, conv.stride, conv.padding, conv.dilation)
-    yield (
-        len(conv.inputs) == 3 and all(len(pair) == 2 for pair in pairs),
-        f"geometry {conv} does not have two dimensions",
-        "give inputs as (channels, height, width), all else as (vertical, horizontal)",
-    )
     counts = (*conv.inputs, conv.out_channels, *conv.kernel, *conv.stride, *conv.dilation)
     yield (
         min(*counts, conv.groups) > 0 and min(conv.padding) >= 0,
         f"geometry {conv} holds a number that is not positive",
         "give positive sizes, strides and dilations, and a padding of 0 or more",
+    )
+    pads = zip(conv.inputs[1:], conv.padding, strict=True)
+    padded = tuple(extent + 2 * pad for extent, pad in pads)
+    gaps = zip(conv.kernel, conv.dilation, strict=True)
+    reach = tuple(gap * (size - 1) + 1 for size, gap in gaps)
+    dilated = "" if reach == conv.kernel else f", dilated to {reach},"
+    yield (
+        reach[0] <= padded[0] and reach[1] <= padded[1],
+        f"the kernel {conv.kernel}{dilated} is larger than the padded input {padded}",
+        "choose a smaller kernel or dilation, or more padding",
     )
     yield (
         conv.inputs[0] % conv.groups == 0 and conv.out_channels % conv.groups == 0,

@@ -31,7 +31,8 @@ class IntegerLif:
     Attributes:
         name, shape: as in the float network.
         du, dv: 12-bit decays; ``u`` keeps ``4095 - du`` and ``v`` ``4096 - dv`` parts of 4096.
-        threshold: mantissa, compared with ``v >> 6``; :data:`NEVER` of leaky integrators.
+        threshold: mantissa, a spike where ``v > threshold << 6``; :data:`NEVER` of leaky
+            integrators.
         bias_mantissa: ``(size,)``; bias_exponent: left shift of all of them.
         scale: dendritic units per unit of the float model.
     """

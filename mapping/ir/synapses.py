@@ -15,7 +15,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import coo_array, csc_array, csr_array
+
+from mapping.errors import ConfigError
 
 Form = Literal["dense", "sparse", "conv"]
 FloatArray = npt.NDArray[np.float64]
@@ -28,7 +30,8 @@ def frozen_array(values: npt.ArrayLike, dtype: npt.DTypeLike = np.float64) -> Va
     """``values`` as a read-only, C-contiguous array that nobody else can write to.
 
     Raises:
-        TypeError: integers are wanted, but there are fractions among the values.
+        TypeError: the values are no real numbers, or integers are wanted, but there are fractions
+            among them.
     """
     wanted = np.dtype(dtype)
     if (
@@ -40,11 +43,34 @@ def frozen_array(values: npt.ArrayLike, dtype: npt.DTypeLike = np.float64) -> Va
     ):
         return values
     given = np.asarray(values)
-    if wanted.kind in "iu" and given.dtype.kind == "f" and (given != np.rint(given)).any():
+    if given.dtype.kind not in "biufO":
+        raise TypeError(f"{given.dtype} instead of real numbers")
+    whole = wanted.kind not in "iu" or given.dtype.kind != "f"
+    if not whole and not (np.isfinite(given) & (given == np.rint(given))).all():
         raise TypeError("fractions among values that must be integers")
     array = np.array(given, dtype=wanted, order="C", copy=True)
     array.setflags(write=False)
     return array
+
+
+def checked_array(
+    where: str, what: str, values: npt.ArrayLike, dtype: npt.DTypeLike = np.float64
+) -> Values:
+    """:func:`frozen_array` of the entry ``what`` of the element ``where``.
+
+    Raises:
+        ConfigError: ADL-NET-03, ``values`` are not numbers of that kind.
+    """
+    try:
+        return frozen_array(values, dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        kind = "integers" if np.dtype(dtype).kind in "iu" else "real numbers"
+        raise ConfigError(
+            f"{what} cannot be read as {kind} ({error})",
+            where=where,
+            remedy=f"give {what} as an array of {kind}",
+            code="ADL-NET-03",
+        ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -125,16 +151,31 @@ class SparseSynapses:
     form: ClassVar[Form] = "sparse"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", frozen_array(self.values, np.asarray(self.values).dtype))
-        object.__setattr__(self, "targets", frozen_array(self.targets, np.int32))
-        object.__setattr__(self, "starts", frozen_array(self.starts, np.int64))
+        for name, dtype in (
+            ("values", np.asarray(self.values).dtype),
+            ("targets", np.int32),
+            ("starts", np.int64),
+        ):
+            array = checked_array("SparseSynapses", name, getattr(self, name), dtype)
+            object.__setattr__(self, name, array)
         object.__setattr__(self, "height", index(self.height))
 
     @classmethod
     def of(cls, matrix: Any) -> SparseSynapses:
-        """The entries of a SciPy sparse array, explicit zeros included."""
-        csc = matrix.tocsc()
-        csc.sort_indices()
+        """The entries of a SciPy sparse array, explicit zeros included, or a matrix's non-zeros.
+
+        Raises:
+            ConfigError: ADL-NET-03, it is neither.
+        """
+        try:
+            csc: Any = csc_array(matrix).sorted_indices()
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"cannot be made of {type(matrix).__name__} ({error})",
+                where="SparseSynapses",
+                remedy="give a SciPy sparse array or a matrix of real numbers",
+                code="ADL-NET-03",
+            ) from error
         return cls(
             values=csc.data, targets=csc.indices, starts=csc.indptr, height=int(csc.shape[0])
         )
@@ -218,8 +259,12 @@ class ConvShape:
     Attributes:
         inputs: ``(channels, height, width)`` of the source.
         out_channels: number of output channels.
-        kernel, stride, padding, dilation: as in ``torch.nn.Conv2d``; padding is with silence.
+        kernel, stride, padding, dilation: as in ``torch.nn.Conv2d``, one integer standing for
+            both; padding is with silence.
         groups: input and output channels fall into so many parts that do not see each other.
+
+    Raises:
+        ConfigError: ADL-NET-04, an entry is not so many integers.
     """
 
     inputs: tuple[int, int, int]
@@ -231,10 +276,28 @@ class ConvShape:
     groups: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("inputs", "kernel", "stride", "padding", "dilation"):
-            object.__setattr__(self, name, tuple(index(extent) for extent in getattr(self, name)))
+        self._set("inputs", 3, "(channels, height, width)")
+        for name in ("kernel", "stride", "padding", "dilation"):
+            self._set(name, 2, "(vertical, horizontal) or one integer for both")
         for name in ("out_channels", "groups"):
-            object.__setattr__(self, name, index(getattr(self, name)))
+            self._set(name, 1, "an integer")
+
+    def _set(self, name: str, length: int, form: str) -> None:
+        """Make the entry ``name`` an integer, or a tuple of ``length`` of them."""
+        given = getattr(self, name)
+        try:
+            single = length == 1 or (length == 2 and np.ndim(given) == 0)
+            found = (index(given),) * length if single else tuple(index(extent) for extent in given)
+        except (TypeError, ValueError):
+            found = ()
+        if len(found) != length:
+            raise ConfigError(
+                f"{name} is {given!r}",
+                where="ConvShape",
+                remedy=f"give {name} as {form}",
+                code="ADL-NET-04",
+            )
+        object.__setattr__(self, name, found[0] if length == 1 else found)
 
     @property
     def outputs(self) -> tuple[int, int, int]:

@@ -2,7 +2,8 @@
 
 Each population gets one scale (each rank block of a relay its own): dendritic or payload units per
 unit of the float model. It is as large as the worst-case input and a threshold of 2048 units
-allow, so that no sum, payload or current can overflow and inhibition rarely saturates the voltage.
+allow, so that no sum, payload or current can overflow and inhibition rarely saturates the voltage;
+that of an integrator, which has no threshold, saturates only beyond 256 worst-case steps.
 Within a factor of two below that it is chosen to make the weights' rounding error smallest. Every
 block of a projection then gets the exponent that uses its mantissa bits best.
 """

@@ -166,10 +166,13 @@ class NumericSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """Features that a chip has or lacks."""
+    """Features that a chip has or lacks, and ``sparse_lists``: whether :class:`CoreSpec` holds for
+    sparse and shared synapse lists and for delays, too, or for dense lists alone.
+    """
 
     graded_spikes: Flag
     skip_idle_cores: Flag
+    sparse_lists: Flag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

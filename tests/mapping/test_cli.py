@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from safetensors.numpy import load_file, save_file
 from support.chips import as_toml, limit, tiny_chip
 from support.networks import (
@@ -20,7 +21,7 @@ from support.networks import (
 
 from mapping.artifact.read import load_artifact, load_report
 from mapping.artifact.write import write_artifact
-from mapping.cli import run
+from mapping.cli import build_app, run
 from mapping.ir.checkpoint import DESCRIPTION_FILE, TENSOR_FILE, save_network
 from mapping.nir import write_nir
 from mapping.passes.place import PLACERS
@@ -107,6 +108,17 @@ def test_compile_json_is_the_report_alone(cli: Any) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.json == load_report("out")
     assert {"network", "cores", "noc", "estimate", "diagnostics", "stages"} <= set(outcome.json)
+
+
+def test_every_command_takes_json() -> None:
+    top: Any = typer.main.get_command(build_app(None))
+    found = {}
+    for name, command in top.commands.items():
+        inner = getattr(command, "commands", None)
+        found |= {f"{name} {k}": c for k, c in inner.items()} if inner else {name: command}
+    lacking = [n for n, c in found.items() if not any("--json" in p.opts for p in c.params)]
+    assert not lacking
+    assert {"compile", "targets show", "simulate"} <= set(found)
 
 
 def test_a_program_on_several_chips_says_on_how_many(cli: Any) -> None:

@@ -7,14 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csc_array, csr_array
 from support.errors import refused
 from support.networks import changed, dense_network
 from support.spatial import CONV, INPUTS, POOL, spatial_network
 
 from mapping.errors import AdlrnsError, ConfigError
 from mapping.ir.checkpoint import fingerprint
-from mapping.ir.network import Conv2d, Network, Sparse, SparseSynapses
+from mapping.ir.network import Conv2d, ConvShape, Dense, Li, Network, Sparse, SparseSynapses
+from mapping.ir.synapses import full
 from mapping.ir.timing import pipeline_latency
 
 SYNAPSES = next(p for p in spatial_network().projections if isinstance(p, Sparse)).synapses
@@ -42,9 +43,26 @@ ERRORS = {
     "groups": (conv(groups=3), "ADL-NET-04", "conv", "3 groups do not divide 2 → 4"),
     "inputs": (conv(inputs=(2, 5, 6)), "ADL-NET-04", "conv", "leads from (2, 6, 5)"),
     "outputs": (conv(stride=(1, 1)), "ADL-NET-04", "conv", "(4, 6, 2)"),
-    "too large a kernel": (conv(dilation=(9, 2)), "ADL-NET-04", "conv", "leads from"),
+    "too large a kernel": (
+        conv(kernel=(9, 9), padding=(0, 1), dilation=(1, 1)),
+        "ADL-NET-04",
+        "conv",
+        "the kernel (9, 9) is larger than the padded input (6, 7)",
+    ),
+    "too large a dilation": (
+        conv(dilation=(9, 2)),
+        "ADL-NET-04",
+        "conv",
+        "the kernel (3, 2), dilated to (19, 3), is larger than the padded input (8, 5)",
+    ),
     "flat source": (spoilt("in", shape=(60,)), "ADL-NET-04", "conv", "(60,)"),
     "weight": (spoilt("conv", weight=WEIGHT[:, :, :, :1]), "ADL-NET-04", "conv", "(4, 1, 3, 1)"),
+    "weight remedy": (
+        spoilt("conv", weight=WEIGHT[:, 0]),
+        "ADL-NET-04",
+        "conv",
+        "give weight the shape (4, 1, 3, 2)",
+    ),
     "NaN": (spoilt("conv", weight=WEIGHT * np.nan), "ADL-NET-05", "conv", "24 NaN"),
     "pool groups": (
         spoilt("pool", conv=replace(POOL, groups=2)),
@@ -81,8 +99,45 @@ ERRORS = {
         "sparse",
         "1 and 2 dimensions",
     ),
-    "one stride": (conv(stride=(1,)), "ADL-NET-04", "conv", "two dimensions"),
-    "inputs without channels": (conv(inputs=(6, 5)), "ADL-NET-04", "conv", "two dimensions"),
+    "one stride": (conv(stride=(1,)), "ADL-NET-04", "ConvShape", "stride is (1,)"),
+    "three kernel sizes": (conv(kernel=(3, 3, 3)), "ADL-NET-04", "ConvShape", "kernel is (3, 3"),
+    "named padding": (conv(padding="same"), "ADL-NET-04", "ConvShape", "padding is 'same'"),
+    "inputs without channels": (conv(inputs=(6, 5)), "ADL-NET-04", "ConvShape", "(channels, "),
+    "inputs as a size": (conv(inputs=60), "ADL-NET-04", "ConvShape", "inputs is 60"),
+    "fractional stride": (conv(stride=(1.5, 2)), "ADL-NET-04", "ConvShape", "(1.5, 2)"),
+    "fractional groups": (conv(groups=2.5), "ADL-NET-04", "ConvShape", "groups is 2.5"),
+    "complex weight": (spoilt("conv", weight=WEIGHT * 1j), "ADL-NET-03", "conv", "complex128"),
+    "words as weight": (spoilt("read", weight=[["a"]]), "ADL-NET-03", "read", "weight cannot"),
+    "pool array": (spoilt("pool", weight=np.ones((4, 1))), "ADL-NET-04", "pool", "(4, 1)"),
+    "sparse complex": (
+        spoilt("sparse", synapses=SYNAPSES.matrix() * 1j),
+        "ADL-NET-03",
+        "SparseSynapses",
+        "complex128",
+    ),
+    "sparse words": (
+        spoilt("sparse", synapses=np.array([["a"]])),
+        "ADL-NET-03",
+        "SparseSynapses",
+        "cannot",
+    ),
+    "sparse vector": (spoilt("sparse", synapses=[1.0]), "ADL-NET-03", "SparseSynapses", "list"),
+    "sparse nothing": (spoilt("sparse", synapses=None), "ADL-NET-03", "SparseSynapses", "None"),
+    "fractional targets": (
+        listed(targets=SYNAPSES.targets + 0.5),
+        "ADL-NET-03",
+        "SparseSynapses",
+        "fractions",
+    ),
+    "fractional delays": (
+        spoilt("conv", delays=np.full(60, 1.5)),
+        "ADL-NET-03",
+        "conv",
+        "delays cannot be read as integers",
+    ),
+    "NaN delays": (spoilt("loop", delays=[np.nan] * 9), "ADL-NET-03", "loop", "fractions"),
+    "endless delays": (spoilt("loop", delays=[np.inf] * 9), "ADL-NET-03", "loop", "fractions"),
+    "delays as words": (spoilt("read", delays=["a"]), "ADL-NET-03", "read", "delays"),
     "sparse values": (
         listed(values=SYNAPSES.values[:-1]),
         "ADL-NET-04",
@@ -109,20 +164,42 @@ def test_a_wrong_entry_is_named(case: str) -> None:
     assert words in f"{error.message}. {error.remedy}"
 
 
-@pytest.mark.parametrize(
-    "edit",
-    [
-        conv(stride=(1.5, 2)),
-        conv(groups=2.5),
-        spoilt("conv", delays=np.full(60, 0.5)),
-        spoilt("conv", delays=np.full(60, np.nan)),
-        listed(targets=SYNAPSES.targets + 0.5),
-    ],
-    ids=["stride", "groups", "delays", "NaN", "targets"],
-)
-def test_a_fraction_is_never_cut_to_an_integer(edit: Callable[[], Network]) -> None:
-    with pytest.raises(TypeError):
-        edit()
+def test_one_integer_stands_for_a_pair() -> None:
+    square = ConvShape(inputs=INPUTS, out_channels=1, kernel=3, padding=np.int64(1))  # type: ignore[arg-type]
+    assert (square.kernel, square.padding, square.outputs) == ((3, 3), (1, 1), (1, 6, 5))
+
+
+@pytest.mark.parametrize("kind", [csr_array, csc_array, coo_array, np.array])
+def test_sparse_weights_come_in_any_matrix(kind: Callable[[np.ndarray], object]) -> None:
+    network = spatial_network()
+    dense = full(SYNAPSES)
+    given = kind(dense)
+    assert fingerprint(changed(network, "sparse", synapses=given)) == fingerprint(network)
+    made = SparseSynapses.of(given)
+    np.testing.assert_array_equal(full(made), dense)
+
+
+def test_sparse_weights_become_double_precision() -> None:
+    single = SparseSynapses.of(np.eye(9, 24, dtype=np.float32))
+    assert single.values.dtype == np.float32
+    network = changed(spatial_network(), "sparse", synapses=single)
+    (found,) = (p for p in network.projections if p.name == "sparse")
+    assert isinstance(found, Sparse)
+    assert found.synapses.values.dtype == np.float64
+
+
+def test_an_integrator_sends_nothing_onward() -> None:
+    network = spatial_network()
+    loop = Dense(name="back", source="out", target="out", weight=np.ones((3, 3)))
+    with refused(ConfigError, "ADL-NET-07", where="back", message="never spikes"):
+        replace(network, projections=(*network.projections, loop))
+
+
+def test_an_integrator_is_the_output() -> None:
+    network = spatial_network()
+    other = Li(name="aside", shape=(3,), current_decay=0.0, voltage_decay=1.0)
+    with refused(ConfigError, "ADL-NET-07", where="aside", message="the output is 'out'"):
+        replace(network, populations=(*network.populations, other))
 
 
 def test_numpy_scalars_are_as_good_as_python_numbers() -> None:
