@@ -91,7 +91,10 @@ def simulate(
         SimulationError: ADL-SIM-…, the backend failed.
     """
     run_backend = BACKENDS.get(backend)
-    stimulus = stimulus.checked(artifact.partitioned.input)
+    own = artifact.partitioned.input
+    stimulus = stimulus.checked(own)
+    if carry_state:
+        stimulus.as_stream().checked(own)
     probed = check_probe(probe, where="simulate")
     if steps is not None and not 1 <= steps <= stimulus.steps:
         raise ConfigError(
@@ -119,8 +122,8 @@ def simulate(
     try:
         trace = run_backend(run)
     except Interrupted as stop:
-        raise Interrupted(_completed(artifact, stop.trace, stimulus, carry_state)) from None
-    return _completed(artifact, trace, stimulus, carry_state)
+        raise Interrupted(_completed(stop.trace, stimulus, carry_state)) from None
+    return _completed(trace, stimulus, carry_state)
 
 
 def _as_stream(run: Run) -> Run:
@@ -135,14 +138,11 @@ def _as_stream(run: Run) -> Run:
     )
 
 
-def _completed(
-    artifact: Artifact, trace: ExecutionTrace, stimulus: Stimulus, carry_state: bool
-) -> ExecutionTrace:
-    """``trace`` with what backends need not know, and a stream cut into its samples."""
+def _completed(trace: ExecutionTrace, stimulus: Stimulus, carry_state: bool) -> ExecutionTrace:
+    """``trace`` with the labels, and a stream cut into its samples."""
     if carry_state and trace.samples:
         trace = trace.cut(stimulus.samples)
-    reads_voltage = artifact.partitioned.reads_voltage
-    return replace(trace.with_labels(stimulus.labels), reads_voltage=reads_voltage)
+    return trace.with_labels(stimulus.labels)
 
 
 def open_stream(artifact: Artifact, *, probe: Sequence[str] = (), price: float = 0.0) -> ChipStream:

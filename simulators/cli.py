@@ -12,7 +12,7 @@ import typer
 from mapping.artifact.read import load_artifact, load_report
 from mapping.budget import price_for
 from mapping.console import ArtifactPath, JsonFlag, complain, out, print_json, progress_bar, say
-from mapping.errors import EXIT_INTERNAL
+from mapping.errors import EXIT_INTERNAL, ConfigError
 from mapping.model import load_compiled_model
 from mapping.units import with_prefix
 from simulators.backend import simulate
@@ -78,6 +78,13 @@ def simulate_command(
 
     Ctrl-C ends the chip simulator after the samples it is at; what is complete is still written.
     """
+    if noc and carry_state:
+        raise ConfigError(
+            "packets in transit are timed for samples that begin at rest",
+            where="--noc",
+            remedy="drop --noc or --carry-state",
+            code="ADL-NOC-02",
+        )
     program = load_artifact(artifact)
     spikes = load_stimulus(stimulus).checked(program.partitioned.input, where=str(stimulus))
     interrupted = False

@@ -28,4 +28,5 @@ def run_oracle(run: Run) -> ExecutionTrace:
         spikes=result.spikes,
         u=result.u if "u" in run.probe else {},
         v=result.v if "v" in run.probe else readout,
+        reads_voltage=run.artifact.partitioned.reads_voltage,
     )

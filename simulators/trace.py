@@ -52,6 +52,11 @@ class Stimulus:
         labels = None if self.labels is None else self.labels[:samples]
         return Stimulus(payloads=self.payloads[:samples], labels=labels)
 
+    def as_stream(self) -> Stimulus:
+        """The samples after each other as one, without labels."""
+        shape = self.payloads.shape
+        return Stimulus(payloads=self.payloads.reshape(1, shape[0] * shape[1], *shape[2:]))
+
     def checked(self, population: Input, *, where: str = "stimulus") -> Stimulus:
         """This stimulus, if it suits the input ``population``.
 
@@ -96,7 +101,8 @@ def load_stimulus(path: Path | str) -> Stimulus:
 class ExecutionTrace:
     """What one backend did, step by step; arrays are ``(samples, steps, size)``.
 
-    Steps include the pipeline latency, so there are more of them than input steps.
+    Steps include the pipeline's latency, so there are more of them than input steps, unless the
+    state was carried from sample to sample.
 
     Attributes:
         backend: its name.
@@ -104,8 +110,9 @@ class ExecutionTrace:
         output: name of the output population.
         seconds: wall-clock duration of the run itself.
         price: of a level's cost, that the gates paid.
-        spikes: payloads sent by each population but the input (0 or 1 for LIF).
-        u, v: states after each step of the LIF populations, if probed.
+        spikes: payloads sent by each population but the input (0 or 1 for LIF, ±1 for gates).
+        u, v: states after each step of the LIF populations, if probed; v of an output that only
+            integrates in any case.
         counts: actions per core, if the backend counts.
         link_packets: ``(links,)`` packets over each mesh link, all samples and steps together, if
             the backend counts.
@@ -287,8 +294,11 @@ def load_trace(path: Path | str) -> ExecutionTrace:
         for key, values in arrays.items():
             group, _, name = key.partition("/")
             if name:
-                grouped[group][name] = values.astype(np.int64)
+                grouped[group][name] = values
         counts = grouped.pop("counts")
+        answer = grouped["v" if about["reads_voltage"] else "spikes"]
+        if about["output"] not in answer:
+            raise KeyError(about["output"])
         return ExecutionTrace(
             **about,
             spikes=grouped["spikes"],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE
@@ -20,7 +21,7 @@ from mapping.semantics.float_net import run_float_network
 from mapping.semantics.int_net import run_integer_network
 from simulators.backend import simulate
 from simulators.compare import Difference, first_difference
-from simulators.trace import ExecutionTrace, IntArray, Stimulus
+from simulators.trace import ExecutionTrace, Stimulus
 
 FLOAT, INTEGERS, REFERENCE = "float", "integers", "oracle"
 
@@ -121,15 +122,18 @@ def verify(
 def _model_trace(
     artifact: Artifact, stimulus: Stimulus, model: Network | QuantizedNetwork, price: float
 ) -> ExecutionTrace:
-    """What the model does: of a float network only the spikes of LIFs, whose unit is the same."""
+    """What the model does: of a float network only the spikes of LIFs, whose unit is the same.
+
+    A voltage that is the answer is there, too, in the units of the model.
+    """
     payloads = stimulus.payloads.reshape(stimulus.samples, stimulus.steps, -1)
     late = np.pad(payloads, ((0, 0), (0, artifact.partitioned.latency_steps), (0, 0)))
-    spikes: Mapping[str, IntArray]
-    u: Mapping[str, IntArray] = {}
-    v: Mapping[str, IntArray] = {}
+    spikes: dict[str, Any]
+    u: Mapping[str, Any] = {}
+    v: Mapping[str, Any] = {}
     if isinstance(model, QuantizedNetwork):
         ran = run_integer_network(model, late, price=price)
-        spikes, u, v = ran.spikes, ran.u, ran.v
+        spikes, u, v = dict(ran.spikes), ran.u, ran.v
     else:
         rank = artifact.origin.options["rank"]
         assert not isinstance(rank, str)
@@ -137,6 +141,9 @@ def _model_trace(
         sent = run_float_network(network, late, price=price)
         lifs = [p.name for p in network.populations if isinstance(p, Lif)]
         spikes = {name: sent[name].astype(np.int64) for name in lifs}
+        if artifact.partitioned.reads_voltage:
+            v = {model.output: sent[model.output]}
+            spikes |= {model.output: np.zeros(sent[model.output].shape, np.int64)}
     return ExecutionTrace(
         backend=INTEGERS if isinstance(model, QuantizedNetwork) else FLOAT,
         program=artifact.origin.fingerprint(),
@@ -147,10 +154,12 @@ def _model_trace(
         u=u,
         v=v,
         labels=stimulus.labels,
+        reads_voltage=artifact.partitioned.reads_voltage,
     )
 
 
 def _stage(trace: ExecutionTrace, reference: ExecutionTrace) -> Stage:
+    comparable = replace(trace, v={}) if trace.backend == FLOAT else trace
     return Stage(
         name=trace.backend,
         accuracy=trace.accuracy(),
@@ -159,7 +168,7 @@ def _stage(trace: ExecutionTrace, reference: ExecutionTrace) -> Stage:
             name: float((spikes != reference.spikes[name]).mean())
             for name, spikes in trace.spikes.items()
         },
-        first=first_difference(reference, trace),
+        first=first_difference(reference, comparable),
     )
 
 

@@ -25,25 +25,38 @@ ASSUMED_ACTIVITY = 0.1
 """Share of compartments that spike in a step when nothing is known."""
 
 
-def check_payloads(payloads: npt.NDArray[Any], population: Input, *, where: str) -> IntArray:
+def check_payloads(
+    payloads: npt.NDArray[Any],
+    population: Input,
+    *,
+    where: str,
+    lead: tuple[str, ...] = ("samples", "steps"),
+    signal: IntArray | None = None,
+    steps_before: int = 0,
+) -> IntArray:
     """``payloads`` if they suit ``population``.
 
     Args:
-        payloads: ``(samples, steps, *population.shape)`` integers within the payload range; of an
+        payloads: ``(*lead, *population.shape)`` integers within the payload range; of an
             input that is coded by changes, their sums.
         population: the input population.
         where: file or argument, for the error.
+        lead: what its leading axes are, the last one the steps.
+        signal: ``population.shape``, what changes of earlier steps add up to; zeros by default.
+        steps_before: number of those steps.
 
     Raises:
         ConfigError: wrong shape (ADL-INP-01), not integers (ADL-INP-02), out of range or, coded
             by changes, too long (ADL-INP-03).
     """
-    if payloads.ndim < 3 or payloads.shape[2:] != population.shape or 0 in payloads.shape:
+    axes = len(lead)
+    own = payloads.shape[axes:]
+    if payloads.ndim < axes + 1 or own != population.shape or 0 in payloads.shape:
         raise ConfigError(
-            f"spikes have shape {payloads.shape}, expected (samples, steps, "
-            f"{', '.join(map(str, population.shape))})",
+            f"spikes have shape {payloads.shape}, expected "
+            f"({', '.join((*lead, *map(str, population.shape)))})",
             where=where,
-            remedy="reshape the array; samples and steps must not be zero",
+            remedy=f"reshape the array; {' and '.join(lead)} must not be zero",
             code="ADL-INP-01",
         )
     if payloads.dtype.kind not in "iub":
@@ -53,10 +66,10 @@ def check_payloads(payloads: npt.NDArray[Any], population: Input, *, where: str)
             remedy=f"store integer payloads; one unit stands for {population.payload_scale:g}",
             code="ADL-INP-02",
         )
-    if population.delta and payloads.shape[1] > LONGEST_SAMPLE:
+    steps = steps_before + payloads.shape[axes - 1]
+    if population.delta and steps > LONGEST_SAMPLE:
         raise ConfigError(
-            f"{payloads.shape[1]} steps of changes, but what the chip adds up is bounded for "
-            f"{LONGEST_SAMPLE}",
+            f"{steps} steps of changes, but what the chip adds up is bounded for {LONGEST_SAMPLE}",
             where=where,
             remedy="present shorter samples, or code the input by values",
             code="ADL-INP-03",
@@ -64,8 +77,9 @@ def check_payloads(payloads: npt.NDArray[Any], population: Input, *, where: str)
     low, high, verb = int(payloads.min()), int(payloads.max()), "span"
     span = population.payload_max - population.payload_min
     if population.delta and -span <= low and high <= span:
-        signal = np.cumsum(payloads, axis=1, dtype=np.int64)
-        low, high, verb = int(signal.min()), int(signal.max()), "add up to"
+        sums = np.cumsum(payloads, axis=axes - 1, dtype=np.int64)
+        sums = sums if signal is None else sums + signal
+        low, high, verb = int(sums.min()), int(sums.max()), "add up to"
     if low < population.payload_min or high > population.payload_max:
         raise ConfigError(
             f"payloads {verb} {low}..{high}, but "

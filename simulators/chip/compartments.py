@@ -54,7 +54,7 @@ def update_block(program: ChipProgram, state: ChipState, block: int, sent: int) 
     own = program.blocks[block]
     kind, start, stop = own.kind, own.start, own.stop
     if kind == LIF:
-        sent, updated, rest = _update_lif(
+        sent, updated, restless = _update_lif(
             state.memory[0, start:stop],
             state.memory[1, start:stop],
             state.inputs[0, start:stop],
@@ -68,7 +68,7 @@ def update_block(program: ChipProgram, state: ChipState, block: int, sent: int) 
             program.inputs + start,
             sent,
         )
-        return sent, updated, rest
+        return sent, updated, restless
     updated = 0
     stays: Any = False
     for c in range(start, stop):
@@ -109,7 +109,7 @@ def _update_lif(
     size = signal.shape[0]
     keep_u = np.int64(DECAY_UNIT - decay_one) & (2 * DECAY_UNIT - 1)
     keep_v = np.int64(DECAY_UNIT - decay_two) & (2 * DECAY_UNIT - 1)
-    updated, spikes, rest = np.int32(0), np.int32(0), np.int32(0)
+    updated, spikes, restless = np.int32(0), np.int32(0), np.int32(0)
     for i in range(size):
         a, bias, u_before, v_before = signal[i], biases[i], u[i], v[i]
         current = np.int32(_decay32(u_before, keep_u) + np.int32(a << STATE_SHIFT))
@@ -125,14 +125,14 @@ def _update_lif(
         busy = np.int32(np.int32(u_before | v_before) | np.int32(a | bias))
         updated = np.int32(updated + np.int32(np.int32(busy | spike) != 0))
         spikes = np.int32(spikes + spike)
-        rest = np.int32(rest | np.int32(current | voltage))
+        restless = np.int32(restless | np.int32(current | voltage))
     if spikes:
-        for i in range(size):
-            if fired[i]:
-                events[sent] = source + i
-                payloads[sent] = 1
-                sent += 1
-    return sent, np.int64(updated), rest != 0
+        # Every compartment is written, and stays if it fired: cheaper than mispredicted branches.
+        for i in range(np.uint64(size)):
+            events[np.uint64(sent)] = source + np.int64(i)
+            payloads[np.uint64(sent)] = 1
+            sent += fired[i]
+    return sent, np.int64(updated), restless != 0
 
 
 @inlined

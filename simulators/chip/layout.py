@@ -77,6 +77,9 @@ class Layout:
             program.lowest_channel,
             program.highest_channel,
             program.position_row,
+            program.tap_starts,
+            program.taps,
+            program.tap_positions,
         )
         return sum(int(table.nbytes) for table in tables)
 
@@ -118,6 +121,9 @@ def lay_out(artifact: Artifact, price: float) -> Layout:
         lowest_channel=joined(builder.lowest, np.int32),
         highest_channel=joined(builder.highest, np.int32),
         position_row=joined(builder.position_rows, np.int32),
+        tap_starts=joined(builder.tap_starts, np.int32),
+        taps=joined(builder.taps, np.int32),
+        tap_positions=joined(builder.tap_positions, np.int32),
         delays=joined(builder.delays, np.uint8),
     )
     per_core = np.array([program.compartments for program in partitioned.cores], np.int64)

@@ -80,31 +80,26 @@ otherwise. ``condition`` is the number of the one under which the host sends, or
 
 CONVOLUTION_ENTRY = np.dtype(
     [
-        ("height", np.int32),
-        ("width", np.int32),
-        ("out_height", np.int32),
-        ("out_width", np.int32),
-        ("kernel_y", np.int32),
-        ("kernel_x", np.int32),
-        ("stride_y", np.int32),
-        ("stride_x", np.int32),
-        ("padding_y", np.int32),
-        ("padding_x", np.int32),
-        ("dilation_y", np.int32),
-        ("dilation_x", np.int32),
+        ("plane", np.int32),
+        ("out_plane", np.int32),
+        ("kernel", np.int32),
         ("in_group", np.int32),
         ("out_group", np.int32),
         ("first_channel", np.int32),
         ("run", np.int32),
         ("first_position", np.int64),
+        ("first_place", np.int64),
     ]
 )
-"""Geometry of a convolutional section.
+"""Geometry of a convolutional section: places per channel of the input, positions per channel of
+the output, and places in the ``kernel``.
 
 Of each output position, numbered from ``first_position`` on, the section holds the channels
 ``lowest_channel`` to before ``highest_channel``, in rows from ``position_row`` on. The weights of
 an input channel and kernel place lie together, ``run`` of them, from the first channel of the group
-on that the section holds.
+on that the section holds. An input place, numbered from ``first_place`` on, has the entries
+``tap_starts`` to the next: it is seen by the output position ``tap_positions`` through the kernel
+place ``taps``.
 """
 
 FLOW_ENTRY = np.dtype(
@@ -145,7 +140,8 @@ class ChipProgram(NamedTuple):
             for each condition.
         links: of all flows.
         weights: mantissas of all sections; starts, entry_rows: of sparse ones.
-        lowest_channel, highest_channel, position_row: of convolutional ones.
+        lowest_channel, highest_channel, position_row, tap_starts, taps, tap_positions: of
+            convolutional ones.
         delays: axonal delays of the columns of sections that have any.
     """
 
@@ -177,4 +173,7 @@ class ChipProgram(NamedTuple):
     lowest_channel: Int32Array
     highest_channel: Int32Array
     position_row: Int32Array
+    tap_starts: Int32Array
+    taps: Int32Array
+    tap_positions: Int32Array
     delays: npt.NDArray[np.uint8]

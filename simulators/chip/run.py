@@ -16,11 +16,11 @@ from mapping.artifact.schema import Artifact
 from mapping.budget import check_price
 from mapping.cost import ActionCounts
 from mapping.ir.quantized import IntegerLif
-from mapping.ir.traffic import IntArray
+from mapping.ir.traffic import IntArray, check_payloads
 from simulators.chip.layout import Layout, lay_out
 from simulators.chip.state import new_state
 from simulators.chip.step import COUNTED, Record, rest, run_samples
-from simulators.trace import ExecutionTrace, Interrupted, Stimulus, check_probe
+from simulators.trace import ExecutionTrace, Interrupted, check_probe
 
 if TYPE_CHECKING:
     from simulators.backend import Run
@@ -92,6 +92,8 @@ class ChipStream:
         self._watched = watched_populations(artifact, self._probe)
         self._state = new_state(self._layout.program, link_count(artifact))
         rest(self._layout.program, self._state)
+        self._signal = np.zeros(artifact.partitioned.input.shape, np.int64)
+        self._steps = 0
 
     def run(self, payloads: npt.NDArray[Any]) -> ExecutionTrace:
         """Run as many steps as ``payloads``, ``(steps, *input shape)`` integers, has.
@@ -102,9 +104,19 @@ class ChipStream:
         Raises:
             ConfigError: ADL-INP-01 … 03, unsuitable input.
         """
-        whole = Stimulus(payloads=np.asarray(payloads)[None])
-        own = compact(whole.checked(self._artifact.partitioned.input, where="stream").payloads)
-        steps = own.shape[1]
+        payloads = np.asarray(payloads)
+        check_payloads(
+            payloads,
+            self._artifact.partitioned.input,
+            where="stream",
+            lead=("steps",),
+            signal=self._signal,
+            steps_before=self._steps,
+        )
+        own = compact(payloads)
+        steps = own.shape[0]
+        self._signal = self._signal + own.sum(axis=0, dtype=np.int64)
+        self._steps += steps
         record = new_record(self._artifact, self._layout, self._watched, 1, steps, 1)
         start = time.perf_counter()
         program = self._layout.program
@@ -209,6 +221,7 @@ def to_trace(
         counts=ActionCounts(**counts, compartment_access=access),
         link_packets=record.link_packets.sum(axis=0),
         busiest_link=record.busiest_link[:samples],
+        reads_voltage=artifact.partitioned.reads_voltage,
     )
 
 
@@ -219,7 +232,7 @@ def _run_threads(
     record: Record,
     run: Run,
 ) -> tuple[int, bool, npt.NDArray[np.int64]]:
-    """Split the samples over the CPUs, whose threads share no written cell.
+    """Split the samples over the CPUs, whose threads share no written cell but the flag to stop.
 
     Returns:
         How many samples are complete, counted from the first, whether Ctrl-C cut it short, and

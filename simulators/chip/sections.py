@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,10 @@ class SectionTables:
     lowest: list[Int64Array] = field(default_factory=list)
     highest: list[Int64Array] = field(default_factory=list)
     position_rows: list[Int64Array] = field(default_factory=list)
+    tap_starts: list[Int64Array] = field(default_factory=list)
+    taps: list[Int64Array] = field(default_factory=list)
+    tap_positions: list[Int64Array] = field(default_factory=list)
+    first_place: dict[ConvShape, int] = field(default_factory=dict)
     ends: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def collect(self) -> None:
@@ -125,25 +129,45 @@ class SectionTables:
         lowest = -((position - synapses.start) // conv.plane)
         highest = -((position - synapses.stop) // conv.plane)
         counts = highest - lowest
+        if conv not in self.first_place:
+            self.first_place[conv] = self._add_taps(conv)
         self.convolutions.append(
             {
+                "plane": conv.inputs[1] * conv.inputs[2],
+                "out_plane": conv.plane,
+                "kernel": conv.kernel[0] * conv.kernel[1],
                 "in_group": in_group,
                 "out_group": out_group,
                 "first_channel": first,
                 "run": run,
                 "first_position": self._take("positions", conv.plane),
+                "first_place": self.first_place[conv],
             }
-            | _named(("height", "width"), conv.inputs[1:])
-            | _named(("out_height", "out_width"), conv.outputs[1:])
-            | _named(("kernel_y", "kernel_x"), conv.kernel)
-            | _named(("stride_y", "stride_x"), conv.stride)
-            | _named(("padding_y", "padding_x"), conv.padding)
-            | _named(("dilation_y", "dilation_x"), conv.dilation)
         )
         self.lowest.append(lowest)
         self.highest.append(highest)
         self.position_rows.append(np.cumsum(counts) - counts)
         return _channels_last(synapses, conv, first, last, run)
+
+    def _add_taps(self, conv: ConvShape) -> int:
+        """List what sees each input place; returns the number of the first."""
+        tap, output, source = (
+            np.concatenate(parts)
+            for parts in zip(
+                *(
+                    (np.full(source.size, y * conv.kernel[1] + x), output, source)
+                    for y, x, output, source in conv.taps()
+                ),
+                strict=True,
+            )
+        )
+        order = np.argsort(source, kind="stable")
+        plane = conv.inputs[1] * conv.inputs[2]
+        first_tap = self._take("taps", source.size)
+        self.taps.append(tap[order])
+        self.tap_positions.append(output[order])
+        self.tap_starts.append(first_tap + np.searchsorted(source[order], np.arange(plane + 1)))
+        return self._take("places", plane + 1)
 
 
 def _channels_last(
@@ -164,10 +188,6 @@ def _channels_last(
 def table_of(rows: list[dict[str, int]], entry: np.dtype[np.void]) -> Table:
     """``rows`` as a table of ``entry``."""
     return np.array([tuple(row[name] for name in entry.names or ()) for row in rows], entry)
-
-
-def _named(names: Iterable[str], values: Iterable[int]) -> dict[str, int]:
-    return dict(zip(names, values, strict=True))
 
 
 def joined(parts: Sequence[npt.NDArray[Any]], dtype: npt.DTypeLike) -> npt.NDArray[Any]:

@@ -21,12 +21,14 @@ class ChipState(NamedTuple):
         sums: synaptic sums of every section and slot; flags: their blocks with something in it.
         reached: whether a section's slot holds anything.
         due: ``(slots, sections)`` the sections that deliver in a step; due_count: how many.
-        active: blocks to be updated in this step; awake: whether a block is among them.
+        active: blocks to be updated in this step; active_count: how many; awake: whether a block
+            is among them.
         events, payloads: sources that send in this step, and what.
         fired: spikes of the block that is updated.
-        so_far, told, is_open: what the host adds up, has sent, and may send, by condition.
+        so_far: what the host adds up; told, is_open: what it has sent, and whether it may, by
+            condition.
         loads: packets of this step over each link; crossed: the links that have any.
-        clock: steps since the state was new, then the number of active blocks.
+        clock: steps since the state was new.
     """
 
     memory: Int32Array
@@ -47,6 +49,7 @@ class ChipState(NamedTuple):
     loads: Int32Array
     crossed: Int32Array
     clock: Int64Array
+    active_count: Int64Array
 
 
 def new_state(program: ChipProgram, links: int) -> ChipState:
@@ -75,5 +78,6 @@ def new_state(program: ChipProgram, links: int) -> ChipState:
         is_open=np.zeros(conditions, np.bool_),
         loads=np.zeros(links, np.int32),
         crossed=np.zeros(links, np.int32),
-        clock=np.zeros(2, np.int64),
+        clock=np.zeros(1, np.int64),
+        active_count=np.zeros(1, np.int64),
     )

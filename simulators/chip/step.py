@@ -111,6 +111,7 @@ def rest(program: ChipProgram, state: ChipState) -> None:
     state.so_far[:] = 0
     state.told[:] = 0
     state.clock[:] = 0
+    state.active_count[:] = 0
     state.awake[:] = False
     for block in range(program.blocks.shape[0]):
         if program.blocks[block].always:
@@ -175,7 +176,7 @@ def _scan(own: npt.NDArray[np.integer[Any]], events: Int32Array, payloads: Int32
 def _update(program: ChipProgram, state: ChipState, here: Int32Array) -> Any:
     """Update the active blocks; returns the number of events, and keeps who stays active."""
     sent, kept = 0, 0
-    for entry in range(state.clock[1]):
+    for entry in range(state.active_count[0]):
         block = state.active[entry]
         before = sent
         sent, updated, stays = update_block(program, state, block, sent)
@@ -187,7 +188,7 @@ def _update(program: ChipProgram, state: ChipState, here: Int32Array) -> Any:
             kept += 1
         else:
             state.awake[block] = False
-    state.clock[1] = kept
+    state.active_count[0] = kept
     return sent
 
 

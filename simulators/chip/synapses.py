@@ -63,8 +63,8 @@ def wake(state: ChipState, block: int) -> None:
     """Have ``block`` updated in this step."""
     if not state.awake[block]:
         state.awake[block] = True
-        state.active[state.clock[1]] = block
-        state.clock[1] += 1
+        state.active[state.active_count[0]] = block
+        state.active_count[0] += 1
 
 
 @inlined
@@ -99,20 +99,26 @@ def _add(
         _add_dense(sums, weights, column_of, own.first_column, events, payloads, own.graded)
         flags[:] = True
         return own.rows * (last - first)
-    total = np.int64(0)
     if own.form == CONV:
         conv = program.convolutions[own.convolution]
-        places = conv.first_position + conv.out_height * conv.out_width
-        lowest = program.lowest_channel[conv.first_position : places]
-        highest = program.highest_channel[conv.first_position : places]
-        position_row = program.position_row[conv.first_position : places]
-        for event in range(events.shape[0]):
-            column = np.int64(column_of[events[event]])
-            payload = payloads[event] if own.graded else np.int32(1)
-            total += _add_conv(
-                sums, flags, weights, conv, lowest, highest, position_row, column, payload
-            )
-        return total
+        last_position = conv.first_position + conv.out_plane
+        return _add_conv(
+            sums,
+            flags,
+            weights,
+            conv,
+            program.lowest_channel[conv.first_position : last_position],
+            program.highest_channel[conv.first_position : last_position],
+            program.position_row[conv.first_position : last_position],
+            program.tap_starts[conv.first_place :],
+            program.taps,
+            program.tap_positions,
+            column_of,
+            events,
+            payloads,
+            own.graded,
+        )
+    total = np.int64(0)
     starts = program.starts[own.first_start :]
     targets = program.entry_rows[own.first_entry_row :]
     for event in range(events.shape[0]):
@@ -186,38 +192,43 @@ def _add_conv(
     lowest: Int32Array,
     highest: Int32Array,
     position_row: Int32Array,
-    column: int,
-    payload: int,
+    tap_starts: Int32Array,
+    taps: Int32Array,
+    tap_positions: Int32Array,
+    column_of: Int32Array,
+    events: Int32Array,
+    payloads: Int32Array,
+    graded: bool,
 ) -> Any:
-    """Add a run of neighbouring channels at each output position that sees the input."""
-    channel, place = divmod(column, conv.height * conv.width)
-    y, x = divmod(place, conv.width)
-    group_start = channel // conv.in_group * conv.out_group
-    group_stop = group_start + conv.out_group
-    first_held = max(group_start, conv.first_channel)
-    total = 0
-    for tap_y in range(conv.kernel_y):
-        from_top = y + conv.padding_y - tap_y * conv.dilation_y
-        out_y = from_top // conv.stride_y
-        if from_top < 0 or out_y * conv.stride_y != from_top or out_y >= conv.out_height:
-            continue
-        for tap_x in range(conv.kernel_x):
-            from_left = x + conv.padding_x - tap_x * conv.dilation_x
-            out_x = from_left // conv.stride_x
-            if from_left < 0 or out_x * conv.stride_x != from_left or out_x >= conv.out_width:
-                continue
-            position = out_y * conv.out_width + out_x
-            low = max(group_start, lowest[position])
-            count = min(group_stop, highest[position]) - low
+    """Add a run of neighbouring channels at each output position that sees one of the events."""
+    total, one = np.int64(0), np.int32(1)
+    plane, run, held = np.uint32(conv.plane), np.int64(conv.run), np.int64(conv.first_channel)
+    channel_size = conv.kernel * run
+    in_group, out_group = np.uint32(conv.in_group), np.int64(conv.out_group)
+    # Indices are unsigned, lest each is tested for counting from the end.
+    for event in range(np.uint64(events.shape[0])):
+        column = np.uint32(column_of[np.uint64(events[event])])
+        channel = np.uint32(column // plane)
+        place = np.uint64(column % plane)
+        payload = payloads[event] if graded else one
+        group_start = np.int64(channel // in_group) * out_group
+        group_stop = group_start + out_group
+        first_weight = np.int64(channel) * channel_size - max(group_start, held)
+        last_entry = np.uint64(tap_starts[place + np.uint64(1)])
+        for entry in range(np.uint64(tap_starts[place]), last_entry):
+            position = np.uint64(tap_positions[entry])
+            lowest_held = np.int64(lowest[position])
+            low = max(group_start, lowest_held)
+            count = min(group_stop, np.int64(highest[position])) - low
             if count <= 0:
                 continue
-            row = position_row[position] + low - lowest[position]
-            tap = (channel * conv.kernel_y + tap_y) * conv.kernel_x + tap_x
-            start = tap * conv.run + low - first_held
-            into, added = sums[row : row + count], weights[start : start + count]
-            for i in range(count):
-                into[i] += np.int32(payload * np.int32(added[i]))
-            for number in range(row // BLOCK, (row + count - 1) // BLOCK + 1):
+            row = position_row[position] + low - lowest_held
+            into, start = np.uint64(row), np.uint64(first_weight + taps[entry] * run + low)
+            for i in range(np.uint64(count)):
+                sums[into + i] += np.int32(payload * np.int32(weights[start + i]))
+            last_block = np.uint64((row + count - 1) // BLOCK)
+            flags[last_block] = True
+            for number in range(np.uint64(row // BLOCK), last_block):
                 flags[number] = True
             total += count
     return total

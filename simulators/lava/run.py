@@ -45,6 +45,7 @@ def run_lava(run: Run) -> ExecutionTrace:
         backend="lava",
         program=run.artifact.origin.fingerprint(),
         output=partitioned.output,
+        reads_voltage=reads_voltage,
         price=run.price,
         **result,
     )

@@ -12,12 +12,13 @@ from support.errors import refused
 from support.gated import program, rate_gated_network, spikes
 from support.net_files import dense, write_net
 from support.networks import random_payloads, small_network
+from support.spatial import spatial_network
 
 from mapping.artifact.write import write_artifact
 from mapping.cli import run as adlrns_map
 from mapping.errors import ConfigError
 from mapping.ir.checkpoint import save_network
-from mapping.ir.network import Network
+from mapping.ir.network import Li, Network
 from mapping.ir.quantized import QuantizedNetwork
 from mapping.model import load_compiled_model, load_model
 from mapping.nir import NirConventions, read_nir, write_nir
@@ -205,3 +206,27 @@ def test_a_backend_that_differs_is_an_error(
     assert "v of hidden[1], sample 2, step 4" in captured.out
     assert "Lava is not installed" in captured.out
     assert "ADL-SIM-10" in captured.err
+
+
+def test_an_integrator_is_judged_by_its_voltage() -> None:
+    network = spatial_network()
+    payloads = np.random.default_rng(0).integers(0, 2, (20, 10, *network.input.shape))
+    network = replace(
+        network,
+        populations=(
+            *network.populations[:-1],
+            Li(
+                name=network.output,
+                shape=network.populations[-1].shape,
+                current_decay=0.5,
+                voltage_decay=0.9,
+            ),
+        ),
+    )
+    result = compile_network(network, load_target("loihi2"), CompileOptions())
+    floating, oracle, chip = verify(
+        result.artifact, Stimulus(payloads=payloads), ["chip"], model=network
+    ).stages
+    assert oracle.same_answers == chip.same_answers == 1.0
+    assert floating.same_answers > 0.5
+    assert not floating.differing_spikes[network.output]
