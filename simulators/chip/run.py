@@ -47,11 +47,11 @@ def run_chip(run: Run) -> ExecutionTrace:
     state = new_state(layout.program, link_count(artifact))
     run_samples(layout.program, state, payloads, 0, 0, True, 0, record)
     start = time.perf_counter()
-    completed, interrupted = _run_threads(artifact, layout, payloads, record, run)
+    completed, interrupted, packets = _run_threads(artifact, layout, payloads, record, run)
     trace = to_trace(
         artifact,
         layout,
-        record,
+        record._replace(link_packets=packets[None]),
         watched,
         samples=completed,
         seconds=time.perf_counter() - start,
@@ -231,13 +231,12 @@ def _run_threads(
     payloads: npt.NDArray[Any],
     record: Record,
     run: Run,
-) -> tuple[int, bool]:
+) -> tuple[int, bool, npt.NDArray[np.int64]]:
     """Split the samples over the CPUs, whose threads share no written cell but the flag to stop.
 
-    Afterwards ``record.link_packets`` holds those of the complete samples, in its first row.
-
     Returns:
-        How many samples are complete, counted from the first, and whether Ctrl-C cut it short.
+        How many samples are complete, counted from the first, whether Ctrl-C cut it short, and
+        ``(links,)`` packets of the complete samples.
     """
     samples, threads = payloads.shape[0], record.link_packets.shape[0]
     jobs = min(samples, threads * _JOBS_PER_THREAD)
@@ -266,14 +265,14 @@ def _run_threads(
         except KeyboardInterrupt:
             record.stop[0] = 1
             interrupted = True
-    completed = 0
+    completed, total = 0, np.zeros(record.link_packets.shape[1], np.int64)
     for future, (first, last) in zip(futures, spans, strict=False):
         done, packets = future.result()
-        record.link_packets[0, links] += packets
+        total[links] += packets
         completed = first + done
         if completed < last:
             break
-    return completed, interrupted
+    return completed, interrupted, total
 
 
 def _wait(futures: list[Future[Lot]], spans: list[tuple[int, int]], run: Run) -> None:

@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ from mapping.ir.synapses import SparseSynapses
 from mapping.passes.route import Route
 from mapping.pipeline import CompileOptions, CompileResult, compile_network
 from simulators import ExecutionTrace, Interrupted, Stimulus, load_trace, open_stream, simulate
+from simulators.chip import run as run_module
 from simulators.chip.layout import lay_out
 from simulators.chip.run import compact, link_count, new_record, run_chip
 from simulators.chip.state import new_state
@@ -322,9 +324,30 @@ LOST = 9
 """First sample of a lot of samples, be there one thread or two."""
 
 
+def press_ctrl_c(record: Record, waits: Event) -> None:
+    """Interrupt the main thread once it ``waits``, and stay until it has told all to stop."""
+    waits.wait()
+    os.kill(os.getpid(), signal.SIGINT)
+    while not record.stop[0]:
+        time.sleep(1e-3)
+
+
+def event_of_waiting(patch: pytest.MonkeyPatch) -> Event:
+    """What is set once all samples are handed out."""
+    waits, wait = Event(), run_module._wait
+
+    def noted(*job: Any) -> None:
+        waits.set()
+        wait(*job)
+
+    patch.setattr(run_module, "_wait", noted)
+    return waits
+
+
 def interrupt_at_lost(patch: pytest.MonkeyPatch) -> None:
     """Ctrl-C as soon as all samples before :data:`LOST` are complete, at which a thread stays."""
     complete: list[int] = []
+    waits = event_of_waiting(patch)
 
     def run(program: object, state: object, payloads: object, first: int, *rest: object) -> int:
         record = rest[-1]
@@ -332,15 +355,13 @@ def interrupt_at_lost(patch: pytest.MonkeyPatch) -> None:
         if first == LOST:
             while sum(complete) < LOST:
                 time.sleep(1e-3)
-            os.kill(os.getpid(), signal.SIGINT)
-            while not record.stop[0]:
-                time.sleep(1e-3)
+            press_ctrl_c(record, waits)
         done = int(run_samples(program, state, payloads, first, *rest))
         if first < LOST:
             complete.append(done)
         return done
 
-    patch.setattr("simulators.chip.run.run_samples", run)
+    patch.setattr(run_module, "run_samples", run)
 
 
 @pytest.mark.timeout(60)
@@ -383,7 +404,7 @@ def test_ctrl_c_while_samples_are_handed_out_stops_those(
             return super().submit(*job)
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
-    monkeypatch.setattr("simulators.chip.run.ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(run_module, "ThreadPoolExecutor", Pool)
     with pytest.raises(Interrupted) as caught:
         simulate(gated_program(), gated_spikes(48))
     assert caught.value.trace.samples <= 3 * handed_out
@@ -399,16 +420,16 @@ def test_ctrl_c_in_a_stream_keeps_all_or_nothing(
     whole = simulate(artifact, stimulus, carry_state=True, progress=told.append)
     assert sum(told) == stimulus.samples
 
+    waits = event_of_waiting(monkeypatch)
+
     def run(*job: Any) -> int:
         record, last = job[-1], job[4]
         done = run_samples(*job) if late else 0
         if last:
-            os.kill(os.getpid(), signal.SIGINT)
-            while not record.stop[0]:
-                time.sleep(1e-3)
+            press_ctrl_c(record, waits)
         return int(done)
 
-    monkeypatch.setattr("simulators.chip.run.run_samples", run)
+    monkeypatch.setattr(run_module, "run_samples", run)
     with pytest.raises(Interrupted) as caught:
         simulate(artifact, stimulus, carry_state=True)
     trace = caught.value.trace
