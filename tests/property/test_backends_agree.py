@@ -78,7 +78,7 @@ def test_chip_simulator_equals_oracle_at_length(case: Case) -> None:
     _assert_equal(case)
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(case=cases())
 def test_counts_equal_an_independent_recount(case: Case) -> None:
     assert_counts_are_right(case, _run(case, "chip"))
