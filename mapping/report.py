@@ -11,7 +11,7 @@ from mapping.artifact.schema import REPORT_SCHEMA, Artifact
 from mapping.cost import bounds, totals
 from mapping.ir.diagnostic import Diagnostic
 from mapping.ir.network import Input
-from mapping.ir.quantized import IntegerLif, ProjectionSpec
+from mapping.ir.quantized import IntegerLif, ProjectionSpec, WeightFidelity
 from mapping.ir.traffic import TrafficProfile
 from mapping.passes.bound import degree_bound
 
@@ -78,7 +78,11 @@ def _layers(artifact: Artifact) -> list[Report]:
     for spec in artifact.partitioned.projections:
         specs.setdefault(spec.layer, []).append(spec)
     sizes = {p.name: p.size for p in artifact.partitioned.populations}
-    errors = {f.projection: f for f in artifact.partitioned.fidelity}
+    exact = {
+        spec.name: WeightFidelity(projection=spec.name, relative_error=0.0, clipped=0.0, zeroed=0.0)
+        for spec in artifact.partitioned.projections
+    }
+    errors = exact | {f.projection: f for f in artifact.partitioned.fidelity}
     gated = {g.layer: g for g in artifact.partitioned.gated_layers()}
     rows: list[Report] = []
     for layer, parts in specs.items():

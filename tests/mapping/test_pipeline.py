@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -319,3 +320,10 @@ def test_every_refusal_is_of_the_family(options: dict[str, Any]) -> None:
         "message": caught.value.message,
         "remedy": caught.value.remedy,
     }
+
+
+def test_integers_without_a_record_of_rounding_are_exact() -> None:
+    network = compile_network(small_network(), load_target("loihi2"), CompileOptions())
+    integers = replace(network.artifact.network, fidelity=())
+    report = compile_network(integers, load_target("loihi2"), CompileOptions()).report
+    assert {row["relative_error"] for row in report["network"]["layers"]} == {0.0}  # type: ignore[index]
