@@ -529,9 +529,3 @@ def padded(synapses: Synapses, start: int, rows: int) -> Synapses:
         return DenseSynapses(values=values)
     assert isinstance(synapses, SparseSynapses), "a convolution fills its target"
     return replace(synapses, targets=synapses.targets + np.int32(start), height=rows)
-
-
-def full(synapses: Synapses) -> Values:
-    """``(rows, columns)`` values with zeros where there is no synapse."""
-    matrix = synapses.matrix()
-    return matrix if isinstance(matrix, np.ndarray) else np.asarray(matrix.toarray())

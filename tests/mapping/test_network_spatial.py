@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from scipy.sparse import coo_array, csc_array, csr_array
 from support.errors import refused
+from support.full import full
 from support.networks import changed, dense_network
 from support.spatial import CONV, INPUTS, POOL, spatial_network
 
 from mapping.errors import AdlrnsError, ConfigError
 from mapping.ir.checkpoint import fingerprint
 from mapping.ir.network import Conv2d, ConvShape, Dense, Li, Network, Sparse, SparseSynapses
-from mapping.ir.synapses import full
 from mapping.ir.timing import pipeline_latency
 
 SYNAPSES = next(p for p in spatial_network().projections if isinstance(p, Sparse)).synapses

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.errors import refused
+from support.full import full
 from support.net_files import (
     Layer,
     conv,
@@ -26,7 +27,6 @@ from mapping.cli import run
 from mapping.errors import ArtifactError, ConfigError, UnsupportedModelError
 from mapping.ir.checkpoint import fingerprint
 from mapping.ir.quantized import IntegerLif, QuantizedNetwork
-from mapping.ir.synapses import full
 from mapping.ir.traffic import Calibration
 from mapping.model import load_compiled_model, load_model
 from mapping.netx import is_net, read_net

@@ -12,6 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support.chips import tiny_chip
 from support.errors import refused
+from support.full import full
 from support.integer_networks import compiled
 from support.net_files import conv, cuba, dense, pool, write_net
 from support.networks import changed, random_payloads
@@ -23,7 +24,7 @@ from mapping.errors import AdlrnsError, CapacityError
 from mapping.ir.network import Network
 from mapping.ir.partitioned import PartitionedNetwork, SynapseTile, reassemble
 from mapping.ir.quantized import QuantizedNetwork
-from mapping.ir.synapses import ConvSynapses, Synapses, full
+from mapping.ir.synapses import ConvSynapses, Synapses
 from mapping.ir.traffic import TrafficProfile
 from mapping.ir.verify import partition_faults, verify_partition
 from mapping.netx import read_net

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.full import full
 from support.synapses import (
     Example,
     conv_examples,
@@ -25,7 +26,6 @@ from mapping.ir.synapses import (
     SparseSynapses,
     Synapses,
     frozen_array,
-    full,
     padded,
     stacked,
 )

@@ -13,6 +13,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from support.chips import tiny_chip
 from support.errors import refused
+from support.full import full
 from support.gated import compiled, program, spikes
 from support.integer_networks import Case, cases
 from support.networks import dense_network
@@ -24,7 +25,6 @@ from mapping.cost import charged
 from mapping.errors import ConfigError
 from mapping.ir.quantized import IntegerGate
 from mapping.ir.routed import link_ends
-from mapping.ir.synapses import full
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.targets.spec import ChipSpec
 from mapping.units import with_prefix

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from hypothesis import strategies as st
 from scipy.sparse import coo_array
+from support.full import full
 
 from mapping.artifact.schema import Artifact, Origin
 from mapping.ir.network import Input
@@ -27,7 +28,6 @@ from mapping.ir.synapses import (
     DenseSynapses,
     SparseSynapses,
     Synapses,
-    full,
 )
 from mapping.passes.partition import Partition
 from mapping.passes.place import Place

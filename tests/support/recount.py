@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from support.full import full
 from support.integer_networks import Case, delivered
 
 from mapping.ir.quantized import IntegerGate, IntegerLif, IntegerRelay
-from mapping.ir.synapses import full
 from mapping.semantics.int_net import IntegerTrace
 from simulators.trace import ExecutionTrace
 
