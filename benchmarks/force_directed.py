@@ -1,0 +1,107 @@
+"""Force-directed refinement of a placement, rebuilt after Jin et al., ASPLOS 2023.
+
+The paper starts from a Hilbert curve. Clusters pull at each other like springs; the *tension* of two
+adjacent cells is what swapping them would save. Cells of positive tension are queued, the tightest
+first; the first ``SHARE`` of the queue is swapped, where the swap still saves something, and forces
+are computed anew, until no tension is left.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+SHARE = 0.3
+"""Part of the queue that is swapped before the forces are computed anew."""
+LEAST_GAIN = 1e-9
+"""Tension below which rounding decides."""
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+def refine(
+    columns: int, rows: int, flows: npt.NDArray[np.int64], packets: Floats, cells: Ints
+) -> Ints:
+    """Cells of all clusters after refinement.
+
+    Args:
+        columns, rows: size of the mesh; every cell holds one cluster.
+        flows: ``(flows, 2)`` senders and receivers; packets: ``(flows,)``.
+        cells: ``(columns * rows,)`` cell of each cluster, numbered along x, then along y.
+    """
+    both = np.concatenate([flows, flows[:, ::-1]])
+    order = np.argsort(both[:, 0], kind="stable")
+    starts = np.searchsorted(both[order, 0], np.arange(columns * rows + 1))
+    weights = np.concatenate([packets, packets])[order]
+    y, x = np.divmod(cells.astype(np.int64), columns)
+    cluster_at = np.argsort(cells)
+    while True:
+        tension = _tensions(starts, both[order, 1], weights, x, y, cluster_at, columns, rows)
+        queue = np.argsort(-tension, kind="stable")[: int((tension > LEAST_GAIN).sum())]
+        if not len(queue):
+            return y * columns + x
+        first = queue[: max(1, int(SHARE * len(queue)))]
+        _swap(starts, both[order, 1], weights, x, y, cluster_at, columns, first)
+
+
+@njit(cache=True)
+def _tension(
+    starts: Ints, partners: Ints, weights: Floats, x: Ints, y: Ints, a: int, b: int
+) -> float:
+    """What is saved when clusters ``a`` and ``b`` swap their places."""
+    saved = 0.0
+    for here, there in ((a, b), (b, a)):
+        for k in range(starts[here], starts[here + 1]):
+            j = partners[k]
+            if j != there:
+                now = abs(x[here] - x[j]) + abs(y[here] - y[j])
+                saved += weights[k] * (now - abs(x[there] - x[j]) - abs(y[there] - y[j]))
+    return saved
+
+
+@njit(cache=True)
+def _tensions(
+    starts: Ints,
+    partners: Ints,
+    weights: Floats,
+    x: Ints,
+    y: Ints,
+    cluster_at: Ints,
+    columns: int,
+    rows: int,
+) -> Floats:
+    """``(2 * cells,)`` of each cell and the one to its right, then and the one below it."""
+    cells = columns * rows
+    found = np.zeros(2 * cells)
+    for cell in range(cells):
+        if cell % columns < columns - 1:
+            a, b = cluster_at[cell], cluster_at[cell + 1]
+            found[cell] = _tension(starts, partners, weights, x, y, a, b)
+        if cell < cells - columns:
+            a, b = cluster_at[cell], cluster_at[cell + columns]
+            found[cells + cell] = _tension(starts, partners, weights, x, y, a, b)
+    return found
+
+
+@njit(cache=True)
+def _swap(
+    starts: Ints,
+    partners: Ints,
+    weights: Floats,
+    x: Ints,
+    y: Ints,
+    cluster_at: Ints,
+    columns: int,
+    queue: Ints,
+) -> None:
+    cells = len(cluster_at)
+    for pair in queue:
+        cell = pair % cells
+        other = cell + (1 if pair < cells else columns)
+        a, b = cluster_at[cell], cluster_at[other]
+        if _tension(starts, partners, weights, x, y, a, b) > LEAST_GAIN:
+            cluster_at[cell], cluster_at[other] = b, a
+            x[a], x[b] = x[b], x[a]
+            y[a], y[b] = y[b], y[a]

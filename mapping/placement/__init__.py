@@ -1,0 +1,1 @@
+"""Placement: which physical core each core program takes."""

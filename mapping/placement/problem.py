@@ -1,0 +1,114 @@
+"""What a placer decides about: core programs that send packets, slots, and what a hop costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mapping.ir.network import FloatArray, frozen_array
+from mapping.ir.quantized import Int32Array
+from mapping.targets.spec import ChipSpec, MeshSpec
+
+HOST = -1
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlacementProblem:
+    """Find a slot for every core program, so that packets × cost of their way is small.
+
+    Tiles are numbered along x, then along y, over all chips, as in :mod:`mapping.ir.routed`.
+
+    Attributes:
+        nodes: number of core programs.
+        source, target: ``(flows,)`` core programs, -1 is the host.
+        packets: ``(flows,)`` expected packets per step.
+        columns, rows: tiles of the mesh.
+        slot_tiles: ``(slots,)`` the tile of every usable core.
+        column_costs: ``(columns - 1,)`` of a hop from each column to the next one or back;
+            row_costs: ``(rows - 1,)`` of the rows.
+        host_tile: column and row of the tile that the host is attached to.
+        faulty_links: ``(links, 3)`` column, row and direction of links that no route may take.
+        box: first column, first row, columns and rows of the part of the mesh to start in.
+    """
+
+    nodes: int
+    source: Int32Array
+    target: Int32Array
+    packets: FloatArray
+    columns: int
+    rows: int
+    slot_tiles: Int32Array
+    column_costs: FloatArray
+    row_costs: FloatArray
+    host_tile: tuple[int, int]
+    faulty_links: npt.NDArray[np.int64]
+    box: Box
+
+    def __post_init__(self) -> None:
+        for name in ("source", "target", "slot_tiles"):
+            object.__setattr__(self, name, frozen_array(getattr(self, name), np.int32))
+        for name in ("packets", "column_costs", "row_costs"):
+            object.__setattr__(self, name, frozen_array(getattr(self, name), np.float64))
+
+    @classmethod
+    def on_grid(
+        cls, columns: int, rows: int, flows: npt.NDArray[np.int64], packets: FloatArray
+    ) -> PlacementProblem:
+        """One core per tile, one cost for all hops, as many core programs as tiles, no host.
+
+        Args:
+            columns, rows: size of the mesh.
+            flows: ``(flows, 2)`` senders and receivers.
+            packets: ``(flows,)``.
+        """
+        return cls(
+            nodes=columns * rows,
+            source=flows[:, 0],
+            target=flows[:, 1],
+            packets=packets,
+            columns=columns,
+            rows=rows,
+            slot_tiles=np.arange(columns * rows),
+            column_costs=np.ones(columns - 1),
+            row_costs=np.ones(rows - 1),
+            host_tile=(0, 0),
+            faulty_links=np.zeros((0, 3), np.int64),
+            box=(0, 0, columns, rows),
+        )
+
+    def tiles(self, slots: Int32Array) -> tuple[Int32Array, Int32Array]:
+        """``(nodes + 1,)`` columns and rows of all core programs and, last, of the host."""
+        y, x = np.divmod(self.slot_tiles[slots], self.columns)
+        host_x, host_y = self.host_tile
+        return np.append(x, host_x).astype(np.int32), np.append(y, host_y).astype(np.int32)
+
+    def cost(self, slots: Int32Array) -> float:
+        """Packets × cost of their way, over all flows."""
+        x, y = self.tiles(slots)
+        at_x = np.append(0.0, np.cumsum(self.column_costs))[x]
+        at_y = np.append(0.0, np.cumsum(self.row_costs))[y]
+        way = np.abs(at_x[self.source] - at_x[self.target])
+        way += np.abs(at_y[self.source] - at_y[self.target])
+        return float(self.packets @ way)
+
+    def blocked_flows(self, slots: Int32Array) -> int:
+        """Number of flows, times faulty links that their x-then-y routes take."""
+        x, y = self.tiles(slots)
+        found = 0
+        from_x, from_y, to_x, to_y = (a[b] for b in (self.source, self.target) for a in (x, y))
+        for column, row, direction in self.faulty_links.tolist():
+            along_x = (from_y == row) & (
+                (from_x <= column) & (column < to_x)
+                if direction == 0
+                else (to_x < column) & (column <= from_x)
+            )
+            along_y = (to_x == column) & (
+                (from_y <= row) & (row < to_y)
+                if direction == 2
+                else (to_y < row) & (row <= from_y)
+            )
+            found += int((along_x if direction < 2 else along_y).sum())
+        return found
