@@ -141,30 +141,53 @@ def middle_of(a: int, b: int, c: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def crossings(
-    outgoing: Int32s,
+def watch(
+    starts: Int64s,
+    partners: Int32s,
+    x: Int32s,
+    y: Int32s,
+    reach: int,
+    watched: npt.NDArray[np.bool_],
+) -> None:
+    """Mark the nodes that have a neighbour more than ``reach`` hops away."""
+    for i in range(len(watched)):
+        watched[i] = False
+        for k in range(starts[i], starts[i + 1]):
+            j = partners[k]
+            if abs(x[i] - x[j]) + abs(y[i] - y[j]) > reach:
+                watched[i] = True
+                break
+
+
+@njit(cache=True, nogil=True)
+def offences(
+    ways: Int32s,
     starts: Int64s,
     partners: Int32s,
     x: Int32s,
     y: Int32s,
     node: int,
     other: int,
+    longest: int,
     faulty: Int64s,
-) -> int:
-    """Flows of ``node``, but those with ``other``, that x-then-y routes lead over faulty links.
+) -> tuple[int, int]:
+    """What the flows of ``node``, but those with ``other``, do that they should not.
 
-    ``outgoing[k]`` has bit 0 set if the node sends to its partner, bit 1 if it receives from it.
+    The hops by which they are longer than ``longest``, and how many faulty links their x-then-y
+    routes take. ``ways[k]`` has bit 0 set if the node sends to its partner, bit 1 if it receives.
     """
-    found = 0
+    excess, blocked = np.int64(0), np.int64(0)
     for k in range(starts[node], starts[node + 1]):
         j = partners[k]
         if j == other:
             continue
-        if outgoing[k] & 1:
-            found += crossed(x[node], y[node], x[j], y[j], faulty)
-        if outgoing[k] & 2:
-            found += crossed(x[j], y[j], x[node], y[node], faulty)
-    return found
+        excess += max(0, abs(x[node] - x[j]) + abs(y[node] - y[j]) - longest)
+        if len(faulty) > 0:
+            if ways[k] & 1:
+                blocked += crossed(x[node], y[node], x[j], y[j], faulty)
+            if ways[k] & 2:
+                blocked += crossed(x[j], y[j], x[node], y[node], faulty)
+    return excess, blocked
 
 
 @njit(cache=True, nogil=True)
@@ -187,7 +210,7 @@ def anneal_stage(
     starts: Int64s,
     partners: Int32s,
     weights: Int32s,
-    outgoing: Int32s,
+    ways: Int32s,
     x: Int32s,
     y: Int32s,
     at_x: Int64s,
@@ -199,8 +222,11 @@ def anneal_stage(
     prefix_y: Int64s,
     pull_x: Int32s,
     pull_y: Int32s,
+    watched: npt.NDArray[np.bool_],
+    longest: int,
+    excess_cost: int,
     faulty: Int64s,
-    penalty: int,
+    blocked_cost: int,
     logarithms: Floats,
     temperature: float,
     radius: int,
@@ -263,19 +289,24 @@ def anneal_stage(
             change += 2 * apart * between(starts, partners, weights, a, b)
             if change > allowed:
                 continue
-        if len(faulty) > 0:
-            before = crossings(outgoing, starts, partners, x, y, a, -1, faulty)
+        guarded = watched[a] or (b >= 0 and watched[b])
+        if guarded:
+            long, blocked = offences(ways, starts, partners, x, y, a, -1, longest, faulty)
             if b >= 0:
-                before += crossings(outgoing, starts, partners, x, y, b, a, faulty)
+                more = offences(ways, starts, partners, x, y, b, a, longest, faulty)
+                long, blocked = long + more[0], blocked + more[1]
         x[a], y[a] = new_x, new_y
         if b >= 0:
             x[b], y[b] = old_x, old_y
-        if len(faulty) > 0:
-            after = crossings(outgoing, starts, partners, x, y, a, -1, faulty)
+        if guarded:
+            then_long, then_blocked = offences(
+                ways, starts, partners, x, y, a, -1, longest, faulty
+            )
             if b >= 0:
-                after += crossings(outgoing, starts, partners, x, y, b, a, faulty)
-            change += penalty * (after - before)
-            if change > allowed:
+                more = offences(ways, starts, partners, x, y, b, a, longest, faulty)
+                then_long, then_blocked = then_long + more[0], then_blocked + more[1]
+            extra = excess_cost * (then_long - long) + blocked_cost * (then_blocked - blocked)
+            if change + extra > allowed:
                 x[a], y[a] = old_x, old_y
                 if b >= 0:
                     x[b], y[b] = new_x, new_y
@@ -295,3 +326,27 @@ def anneal_stage(
                 shift_pulls(starts, partners, weights, b, new_y, old_y, pull_y)
         gained += change
     return gained
+
+
+@njit(cache=True, nogil=True)
+def sample_changes(
+    starts: Int64s,
+    partners: Int32s,
+    weights: Int32s,
+    x: Int32s,
+    y: Int32s,
+    at_x: Int64s,
+    at_y: Int64s,
+    prefix_x: Int64s,
+    prefix_y: Int64s,
+    changes: Int64s,
+    state: UInt64s,
+) -> None:
+    """Fill ``changes`` with how much random nodes' costs change by a move of one tile."""
+    for number in range(len(changes)):
+        a = below(state, len(starts) - 2)
+        new_x = min(max(x[a] + below(state, 3) - 1, 0), len(prefix_x) - 1)
+        new_y = min(max(y[a] + below(state, 3) - 1, 0), len(prefix_y) - 1)
+        changes[number] = abs(
+            visit(starts, partners, weights, at_x, at_y, a, prefix_x[new_x], prefix_y[new_y])
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,29 @@ from mapping.targets.spec import ChipSpec, MeshSpec
 
 HOST = -1
 Box = tuple[int, int, int, int]
+
+
+@dataclass(slots=True, kw_only=True)
+class Search:
+    """How long and from which seed a placer may search.
+
+    Attributes:
+        seed: of all random choices.
+        time_limit_s: stop after so many seconds; None for no limit. A search that is stopped
+            depends on the speed of the machine.
+        stopped: whether the limit was met.
+    """
+
+    seed: int = 0
+    time_limit_s: float | None = None
+    stopped: bool = False
+    began_s: float = field(default_factory=time.perf_counter)
+
+    def out_of_time(self) -> bool:
+        """Whether the placer has to stop now; if so, remember it."""
+        limit = self.time_limit_s
+        self.stopped |= limit is not None and time.perf_counter() - self.began_s >= limit
+        return self.stopped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,6 +101,18 @@ class PlacementProblem:
             host_tile=(0, 0),
             faulty_links=np.zeros((0, 3), np.int64),
             box=(0, 0, columns, rows),
+        )
+
+    def thinned(self, flows: int) -> PlacementProblem:
+        """The same with at most ``flows`` of the flows, chosen at random."""
+        if len(self.source) <= flows:
+            return self
+        chosen = np.random.default_rng(0).integers(len(self.source), size=flows)
+        return replace(
+            self,
+            source=self.source[chosen],
+            target=self.target[chosen],
+            packets=self.packets[chosen],
         )
 
     def tiles(self, slots: Int32Array) -> tuple[Int32Array, Int32Array]:
