@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
 
 from mapping.targets.spec import MeshSpec
 
@@ -32,6 +36,11 @@ class Placement:
 
     slots: tuple[CoreSlot, ...]
 
+    def tiles(self, mesh: MeshSpec) -> npt.NDArray[np.int32]:
+        """``(cores + 1, 2)`` column and row of every core program's tile and, last, the host's."""
+        tiles = [slot.tile(mesh) for slot in self.slots]
+        return np.array([*tiles, mesh.host_tile], np.int32)
+
     def same_tile(self, a: int, b: int) -> bool:
         """Whether core programs ``a`` and ``b`` sit on one tile; the host (-1) sits on none."""
         if min(a, b) < 0:
@@ -48,9 +57,25 @@ class Placement:
         return len({slot.chip for slot in self.slots})
 
 
+@cache
+def usable_slots(mesh: MeshSpec) -> npt.NDArray[np.int32]:
+    """``(cores, 4)`` chip, y, x and core of all cores that programs may use, in raster order.
+
+    That is along a tile, x, y, then chip by chip: of each chip the first ``usable_cores`` without
+    a fault.
+    """
+    per_chip = mesh.tiles_per_chip * mesh.cores_per_tile
+    sound = np.ones((mesh.chip_count, mesh.height, mesh.width, mesh.cores_per_tile), bool)
+    for chip, x, y, core in mesh.faulty.cores if mesh.faulty else ():
+        sound[chip, y, x, core] = False
+    flat = sound.reshape(mesh.chip_count, per_chip)
+    usable = flat & (flat.cumsum(axis=1) <= mesh.usable_cores.value)
+    slots = np.argwhere(usable.reshape(sound.shape)).astype(np.int32)
+    slots.flags.writeable = False
+    return slots
+
+
 def slot_at(number: int, mesh: MeshSpec) -> CoreSlot:
-    """The ``number``-th usable core in raster order: along a tile, x, y, then chip by chip."""
-    chip, number = divmod(number, mesh.usable_cores.value)
-    tile, core = divmod(number, mesh.cores_per_tile)
-    y, x = divmod(tile, mesh.width)
+    """The ``number``-th usable core in raster order."""
+    chip, y, x, core = usable_slots(mesh)[number].tolist()
     return CoreSlot(chip=chip, x=x, y=y, core=core)

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from mapping.ir.network import FloatArray, frozen_array
 from mapping.ir.quantized import Int32Array
-from mapping.targets.spec import MeshSpec
+from mapping.targets.spec import STEPS, MeshSpec
 
-DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
+DIRECTIONS = tuple(STEPS.values())
 """East, west, south, north as steps in (x, y).
 
 A link is ``4 * tile + direction``; tiles are numbered along x, then along y, over all chips.
@@ -86,6 +86,56 @@ class Routing:
         loads = np.zeros(4 * mesh.columns * mesh.rows)
         np.add.at(loads, self.links, np.repeat(packets, np.diff(self.offsets)))
         return loads
+
+
+def xy_links(
+    source: Int32Array, target: Int32Array, mesh: MeshSpec
+) -> tuple[npt.NDArray[np.int64], Int32Array]:
+    """The x-then-y routes between tiles, as ``offsets`` and ``links`` of :class:`Routing`.
+
+    Args:
+        source, target: ``(flows, 2)`` columns and rows of the tiles.
+        mesh: where they lie.
+    """
+    way = target.astype(np.int64) - source
+    length = np.abs(way).sum(axis=1)
+    offsets = np.concatenate([[0], np.cumsum(length)])
+    flow = np.repeat(np.arange(len(way)), length)
+    done = np.arange(offsets[-1]) - offsets[flow]
+    across = np.abs(way[flow, 0])
+    vertical = done >= across
+    sign = np.sign(way)[flow]
+    column = source[flow, 0] + sign[:, 0] * np.minimum(done, across)
+    row = source[flow, 1] + sign[:, 1] * np.maximum(done - across, 0)
+    direction = np.where(vertical, 2 + (sign[:, 1] < 0), sign[:, 0] < 0)
+    links = 4 * (row * mesh.columns + column) + direction
+    return offsets, links.astype(np.int32)
+
+
+def faulty_links(mesh: MeshSpec) -> npt.NDArray[np.int64]:
+    """``(links, 3)`` column, row and direction number of the links that no route may take."""
+    links = mesh.faulty.links if mesh.faulty else ()
+    rows = [(x, y, list(STEPS).index(direction)) for x, y, direction in links]
+    return np.array(rows, np.int64).reshape(-1, 3)
+
+
+def faulty_flows(routing: Routing, mesh: MeshSpec) -> list[tuple[int, int]]:
+    """Rows of (flow, link) where a route takes a faulty link."""
+    column, row, direction = faulty_links(mesh).T
+    found = np.flatnonzero(np.isin(routing.links, 4 * (row * mesh.columns + column) + direction))
+    flows = np.searchsorted(routing.offsets, found, side="right") - 1
+    return list(zip(flows.tolist(), routing.links[found].tolist(), strict=True))
+
+
+def multicast_tree(routing: Routing) -> tuple[Int32Array, Int32Array]:
+    """``(entries,)`` senders and links: the union of the x-then-y routes of each sender.
+
+    Such routes of one sender form a tree, through which a packet for all receivers crosses each
+    link once. Sorted by sender, then link.
+    """
+    senders = np.repeat(routing.source, np.diff(routing.offsets))
+    pairs = np.unique(np.stack([senders, routing.links]), axis=1)
+    return pairs[0], pairs[1]
 
 
 def link_ends(link: int, mesh: MeshSpec) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from mapping.ir.network import Input
 from mapping.ir.partitioned import PartitionedNetwork, reassemble
 from mapping.ir.placed import Placement
 from mapping.ir.quantized import QuantizedNetwork
-from mapping.ir.routed import Routing, link_ends
+from mapping.ir.routed import DIRECTIONS, Routing
 from mapping.ir.synapses import SparseSynapses
 from mapping.targets.spec import MeshSpec
 
@@ -85,16 +86,25 @@ def verify_placement(partitioned: PartitionedNetwork, placement: Placement) -> N
 
 def verify_routing(placement: Placement, routing: Routing, mesh: MeshSpec) -> None:
     """Every route leads link by link from its sender to its receiver, x before y."""
-    for flow in range(routing.flows):
-        source, target = int(routing.source[flow]), int(routing.target[flow])
-        tile = mesh.host_tile if source < 0 else placement.slots[source].tile(mesh)
-        path = routing.path(flow).tolist()
-        for link in path:
-            start, stop = link_ends(link, mesh)
-            assert start == tile, f"flow {flow} jumps"
-            tile = stop
-        wanted = mesh.host_tile if target < 0 else placement.slots[target].tile(mesh)
-        assert tile == wanted, f"flow {flow} ends at {tile}"
-        vertical = [link % 4 >= 2 for link in path]
-        assert vertical == sorted(vertical), f"flow {flow} turns back to x"
-        assert len({link // 4 for link in path}) == len(path), f"flow {flow} visits a tile twice"
+    tiles = placement.tiles(mesh)
+    start, stop = tiles[routing.source], tiles[routing.target]
+    tile, direction = np.divmod(routing.links.astype(np.int64), 4)
+    begin = np.stack([tile % mesh.columns, tile // mesh.columns], axis=1)
+    end = begin + np.array(DIRECTIONS)[direction]
+    lengths = np.diff(routing.offsets)
+    flow = np.repeat(np.arange(routing.flows), lengths)
+    first = np.diff(flow, prepend=-1) > 0
+    last = np.diff(flow, append=routing.flows) > 0
+    before = np.concatenate([np.zeros((1, 2), np.int64), end])[:-1]
+    before[first] = start[flow[first]]
+    _none((begin != before).any(axis=1), flow, "jumps")
+    _none((end[last] != stop[flow[last]]).any(axis=1), flow[last], "ends elsewhere")
+    empty = lengths == 0
+    _none(empty & (start != stop).any(axis=1), np.arange(routing.flows), "has no links")
+    turned = (direction[:-1] >= 2) & (direction[1:] < 2) & ~first[1:]
+    _none(turned, flow[1:], "turns back to x")
+    _none(lengths != np.abs(stop - start).sum(axis=1), np.arange(routing.flows), "makes a detour")
+
+
+def _none(wrong: npt.NDArray[np.bool_], flow: npt.NDArray[np.int64], what: str) -> None:
+    assert not wrong.any(), f"flow {flow[wrong][0]} {what}"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mapping.errors import RoutingError
-from mapping.ir.partitioned import HOST, PartitionedNetwork
+from mapping.ir.partitioned import PartitionedNetwork
 from mapping.ir.placed import Placement
-from mapping.ir.routed import DIRECTIONS, Routing
-from mapping.targets.spec import ChipSpec, MeshSpec
+from mapping.ir.routed import Routing, faulty_flows, link_ends, xy_links
+from mapping.targets.spec import ChipSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +21,9 @@ class Route:
         """Routes of all flows, sorted by sender and receiver.
 
         Raises:
-            RoutingError: ADL-RTE-01, a core lies off the mesh.
+            RoutingError: a core lies off the mesh (ADL-RTE-01), or a route would take a faulty link
+                (ADL-RTE-02).
         """
-        tiles = {HOST: chip.mesh.host_tile}
         for core, slot in enumerate(placement.slots):
             if not slot.on_mesh(chip.mesh):
                 raise RoutingError(
@@ -33,15 +33,21 @@ class Route:
                     remedy="use a placer that knows this target",
                     code="ADL-RTE-01",
                 )
-            tiles[core] = slot.tile(chip.mesh)
-        flows = packet_flows(partitioned)
-        paths = [xy_path(tiles[source], tiles[target], chip.mesh) for source, target in flows]
-        return Routing(
-            source=np.array([source for source, _ in flows], np.int32),
-            target=np.array([target for _, target in flows], np.int32),
-            offsets=np.cumsum([0, *map(len, paths)], dtype=np.int32),
-            links=np.array([link for path in paths for link in path], np.int32),
-        )
+        flows = np.array(packet_flows(partitioned), np.int32).reshape(-1, 2)
+        tiles = placement.tiles(chip.mesh)
+        offsets, links = xy_links(tiles[flows[:, 0]], tiles[flows[:, 1]], chip.mesh)
+        routing = Routing(source=flows[:, 0], target=flows[:, 1], offsets=offsets, links=links)
+        for flow, link in faulty_flows(routing, chip.mesh):
+            (x, y), (to_x, to_y) = link_ends(link, chip.mesh)
+            source, target = flows[flow].tolist()
+            raise RoutingError(
+                f"its x-then-y route takes the faulty link from tile ({x}, {y}) to ({to_x}, {to_y})",
+                where=f"flow {source} → {target}",
+                remedy="let the placer `anneal` look for places without such routes, with another "
+                "seed if need be, or use fewer cores",
+                code="ADL-RTE-02",
+            )
+        return routing
 
 
 def packet_flows(partitioned: PartitionedNetwork) -> list[tuple[int, int]]:
@@ -52,17 +58,3 @@ def packet_flows(partitioned: PartitionedNetwork) -> list[tuple[int, int]]:
         for begin, end, sender in homes.get(source, []):
             flows |= {(sender, d.core) for d in destinations if d.overlap(begin, end)}
     return sorted(flows)
-
-
-def xy_path(source: tuple[int, int], target: tuple[int, int], mesh: MeshSpec) -> list[int]:
-    """Links from tile ``source`` to tile ``target``, first along x, then along y."""
-    x, y = source
-    links = []
-    while (x, y) != target:
-        if x != target[0]:
-            direction = 0 if target[0] > x else 1
-        else:
-            direction = 2 if target[1] > y else 3
-        links.append(4 * (y * mesh.columns + x) + direction)
-        x, y = x + DIRECTIONS[direction][0], y + DIRECTIONS[direction][1]
-    return links

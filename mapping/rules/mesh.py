@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
+
 from mapping.artifact.schema import Artifact
-from mapping.ir.partitioned import HOST
-from mapping.passes.route import packet_flows, xy_path
+from mapping.ir.routed import Routing, faulty_flows, link_ends, xy_links
+from mapping.passes.route import packet_flows
 from mapping.rules.base import Finding, rule
 
 
@@ -48,13 +50,55 @@ def dimension_order(artifact: Artifact) -> Iterator[Finding]:
         yield "routes", f"do not match the packet flows, e.g. {lost[:1]}", "route again"
         return
     slots = artifact.placement.slots
-    tiles = {core: slot.tile(mesh) for core, slot in enumerate(slots) if slot.on_mesh(mesh)}
-    tiles[HOST] = mesh.host_tile
-    for flow, (source, target) in enumerate(have):
-        known = source in tiles and target in tiles
-        if known and routing.path(flow).tolist() != xy_path(tiles[source], tiles[target], mesh):
+    on_mesh = np.array([*(slot.on_mesh(mesh) for slot in slots), True])
+    tiles = artifact.placement.tiles(mesh)
+    known = on_mesh[routing.source] & on_mesh[routing.target]
+    chosen = np.flatnonzero(known)
+    source, target = routing.source[chosen], routing.target[chosen]
+    offsets, links = xy_links(tiles[source], tiles[target], mesh)
+    lengths = np.diff(routing.offsets)
+    same = lengths[chosen] == np.diff(offsets)
+    for flow in chosen[~same].tolist():
+        yield _off_order(routing, flow)
+    kept = np.repeat(known, lengths)
+    kept[kept] = np.repeat(same, lengths[chosen])
+    wanted_links = links[np.repeat(same, np.diff(offsets))]
+    flows = np.repeat(np.arange(routing.flows), lengths)[kept]
+    for flow in np.unique(flows[routing.links[kept] != wanted_links]).tolist():
+        yield _off_order(routing, flow)
+
+
+def _off_order(routing: Routing, flow: int) -> Finding:
+    return (
+        f"flow {routing.source[flow]} → {routing.target[flow]}",
+        "its links are not the x-then-y path between its tiles",
+        "route again",
+    )
+
+
+@rule("ADL-MSH-04")
+def sound_cores(artifact: Artifact) -> Iterator[Finding]:
+    """No core program is on a faulty core."""
+    faults = artifact.chip.mesh.faulty
+    broken = set(faults.cores) if faults else set()
+    for number, slot in enumerate(artifact.placement.slots):
+        if (slot.chip, slot.x, slot.y, slot.core) in broken:
             yield (
-                f"flow {source} → {target}",
-                "its links are not the x-then-y path between its tiles",
-                "route again",
+                f"core {number}",
+                f"is placed on the faulty core {slot.core} of tile ({slot.x}, {slot.y}), "
+                f"chip {slot.chip}",
+                "compile again for this target",
             )
+
+
+@rule("ADL-MSH-05")
+def sound_links(artifact: Artifact) -> Iterator[Finding]:
+    """No route takes a faulty link."""
+    routing, mesh = artifact.routing, artifact.chip.mesh
+    for flow, link in faulty_flows(routing, mesh):
+        (x, y), (to_x, to_y) = link_ends(link, mesh)
+        yield (
+            f"flow {routing.source[flow]} → {routing.target[flow]}",
+            f"takes the faulty link from tile ({x}, {y}) to ({to_x}, {to_y})",
+            "compile again for this target",
+        )

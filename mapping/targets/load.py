@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from mapping.errors import TargetError
-from mapping.targets.spec import ChipSpec, Limit
+from mapping.targets.spec import STEPS, ChipSpec, Limit, MeshSpec
 
 _ADAPTER = TypeAdapter(ChipSpec)
 _SUFFIX = ".toml"
@@ -80,7 +80,30 @@ def parse_target(data: object, *, where: str) -> ChipSpec:
             remedy="keep usable_cores within the mesh of a chip and host_tile on that of the first",
             code="ADL-TGT-03",
         )
+    for entry, fault in _misplaced_faults(mesh):
+        raise TargetError(
+            f"{entry}: {fault} is not on the mesh",
+            where=where,
+            remedy="give cores as [chip, x, y, core] and links as [column, row, direction], "
+            "numbered from 0",
+            code="ADL-TGT-03",
+        )
     return chip
+
+
+def _misplaced_faults(mesh: MeshSpec) -> Iterator[tuple[str, list[int | str]]]:
+    """Entries and values of faults at places that do not exist."""
+    if mesh.faulty is None:
+        return
+    for chip, x, y, core in mesh.faulty.cores:
+        on_chip = x < mesh.width and y < mesh.height and core < mesh.cores_per_tile
+        if not on_chip or chip >= mesh.chip_count:
+            yield "mesh.faulty.cores", [chip, x, y, core]
+    for column, row, direction in mesh.faulty.links:
+        dx, dy = STEPS[direction]
+        ends = (column, row), (column + dx, row + dy)
+        if not all(0 <= x < mesh.columns and 0 <= y < mesh.rows for x, y in ends):
+            yield "mesh.faulty.links", [column, row, direction]
 
 
 _BOUNDS = {

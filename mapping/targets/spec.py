@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Literal, TypeVar
 
@@ -58,6 +59,37 @@ class Grid:
     source: str
 
 
+Direction = Literal["east", "west", "south", "north"]
+STEPS: dict[Direction, tuple[int, int]] = {
+    "east": (1, 0),
+    "west": (-1, 0),
+    "south": (0, 1),
+    "north": (0, -1),
+}
+"""Where a link leads, as steps in (x, y), in the order in which links are numbered."""
+NonNegativeInt = Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """What is broken on the machine at hand, and so is never used.
+
+    Attributes:
+        cores: rows of (chip, x, y, core).
+        links: rows of (column, row, direction) of the tile over all chips that a link leads out of.
+    """
+
+    cores: tuple[tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt, NonNegativeInt], ...]
+    links: tuple[tuple[NonNegativeInt, NonNegativeInt, Direction], ...]
+    status: Status
+    source: str
+
+    @property
+    def value(self) -> str:
+        """For people."""
+        return f"{len(self.cores)} cores, {len(self.links)} links"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreSpec:
     """Capacities of one core.
@@ -100,7 +132,8 @@ class MeshSpec:
 
     A chip has ``width * height`` tiles, of whose cores programs may use ``usable_cores``. The
     meshes of a grid of ``chips`` join edge to edge to one mesh of ``columns * rows`` tiles. Chips
-    are numbered along x, then along y; the host is attached at ``host_tile`` of chip 0.
+    are numbered along x, then along y; the host is attached at ``host_tile`` of chip 0. ``faulty``
+    is None if no fault is known.
     """
 
     width: PositiveInt
@@ -111,6 +144,7 @@ class MeshSpec:
     host_tile: tuple[int, int]
     status: Status
     source: str
+    faulty: Faults | None = None
 
     @property
     def columns(self) -> int:
@@ -131,6 +165,14 @@ class MeshSpec:
     def tiles_per_chip(self) -> int:
         """Number of tiles of one chip."""
         return self.width * self.height
+
+    @property
+    def cores(self) -> int:
+        """Number of cores that programs may use, over all chips: at most all without a fault."""
+        per_chip = self.tiles_per_chip * self.cores_per_tile
+        faulty = Counter(chip for chip, *_ in set(self.faulty.cores)) if self.faulty else Counter()
+        lost = sum(max(0, n - per_chip + self.usable_cores.value) for n in faulty.values())
+        return self.chip_count * self.usable_cores.value - lost
 
     def tile(self, chip: int, x: int, y: int) -> tuple[int, int]:
         """Column and row, over all chips, of tile ``(x, y)`` of ``chip``."""
@@ -243,7 +285,7 @@ class BarrierTable:
         return self.one_tile.value + share * (self.all_tiles.value - self.one_tile.value)
 
 
-Figure = Limit | Constant | Flag | Widths | Grid
+Figure = Limit | Constant | Flag | Widths | Grid | Faults
 Table = TypeVar("Table", EnergyTable, LatencyTable, NocTable, BarrierTable)
 
 
@@ -275,7 +317,7 @@ class ChipSpec:
     @property
     def cores(self) -> int:
         """Number of cores that programs may use, over all chips."""
-        return self.mesh.chip_count * self.mesh.usable_cores.value
+        return self.mesh.cores
 
     @property
     def tiles(self) -> int:
