@@ -154,7 +154,7 @@ def _cores(artifact: Artifact) -> Report:
 
 def _noc(artifact: Artifact, traffic: TrafficProfile) -> Report:
     routing, mesh = artifact.routing, artifact.chip.mesh
-    packets = traffic.flow_packets(artifact.partitioned, routing)
+    packets = traffic.flow_packets(artifact.partitioned, routing.pairs())
     lengths = np.diff(routing.offsets)
     hops = float(packets @ lengths)
     bound = degree_bound(routing, packets, mesh)

@@ -370,7 +370,7 @@ class Conv2d(_Wiring):
     @property
     def synapses(self) -> ConvSynapses:
         """The weights."""
-        return ConvSynapses(values=self.weight, conv=self.conv, start=0, stop=self.conv.size)
+        return ConvSynapses.whole(self.weight, self.conv)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -401,7 +401,7 @@ class SumPool2d(_Wiring):
     def synapses(self) -> ConvSynapses:
         """The weights."""
         values = np.full(self.conv.weight_shape, self.weight)
-        return ConvSynapses(values=values, conv=self.conv, start=0, stop=self.conv.size)
+        return ConvSynapses.whole(values, self.conv)
 
 
 Wiring = Dense | Sparse | Conv2d | SumPool2d

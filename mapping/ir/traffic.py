@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -172,18 +173,20 @@ class TrafficProfile:
         """``(size,)`` expected packets per step of ``source`` under a condition, if any."""
         return self.held_back[gate, gates_needed] if gate else self.rates[source]
 
-    def flow_packets(self, partitioned: PartitionedNetwork, routing: Routing) -> FloatArray:
-        """``(flows,)`` expected packets per step of each flow."""
-        number = {pair: flow for flow, pair in enumerate(routing.pairs())}
-        packets = np.zeros(routing.flows)
-        homes = partitioned.homes()
-        for source, destinations in partitioned.destinations().items():
-            for begin, end, sender in homes[source]:
-                for d in destinations:
-                    first, last = max(begin, d.start), min(end, d.stop)
-                    if first < last:
-                        rates = self.sent(source, d.gate, d.gates_needed)
-                        packets[number[sender, d.core]] += rates[first:last].sum()
+    def flow_packets(
+        self, partitioned: PartitionedNetwork, pairs: Sequence[tuple[int, int]]
+    ) -> FloatArray:
+        """``(flows,)`` expected packets per step between the cores of each of ``pairs``."""
+        number = {pair: flow for flow, pair in enumerate(pairs)}
+        packets = np.zeros(len(pairs))
+        for source, destinations in partitioned.destinations.items():
+            homes = partitioned.homes[source]
+            for d in destinations:
+                rates = self.sent(source, d.gate, d.gates_needed)[d.members]
+                senders, at = np.unique(homes[d.members], return_inverse=True)
+                sums = np.bincount(at, rates)
+                for sender, amount in zip(senders.tolist(), sums.tolist(), strict=True):
+                    packets[number[sender, d.core]] += amount
         return packets
 
     def expected_counts(
@@ -195,7 +198,7 @@ class TrafficProfile:
     ) -> ActionCounts:
         """Expected actions of one step, ``(1, 1, cores)``."""
         cores = len(partitioned.cores)
-        packets = self.flow_packets(partitioned, routing)
+        packets = self.flow_packets(partitioned, routing.pairs())
         from_host, to_host = routing.source == HOST, routing.target == HOST
         charged = routing.charged
         local = np.array([placement.same_tile(*pair) for pair in routing.pairs()], dtype=bool)
@@ -226,7 +229,7 @@ class TrafficProfile:
         """``(1, 1, cores)`` sums of ``amounts`` over the compartments of each core."""
         return np.array(
             [
-                sum(amounts[g.population][g.start : g.stop].sum() for g in program.groups)
+                sum(amounts[g.population][g.members].sum() for g in program.groups)
                 for program in partitioned.cores
             ]
         )[None, None]

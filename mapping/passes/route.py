@@ -46,11 +46,11 @@ class Route:
 
 def packet_flows(partitioned: PartitionedNetwork) -> list[tuple[int, int]]:
     """Sorted pairs (sender, receiver) of cores, or the host, between which packets can travel."""
-    homes = partitioned.homes()
     flows: set[tuple[int, int]] = set()
-    for source, destinations in partitioned.destinations().items():
-        for begin, end, sender in homes.get(source, []):
-            flows |= {(sender, d.core) for d in destinations if d.overlap(begin, end)}
+    for source, destinations in partitioned.destinations.items():
+        for d in destinations:
+            senders = np.unique(partitioned.homes[source][d.members])
+            flows |= {(sender, d.core) for sender in senders.tolist()}
     return sorted(flows)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mapping.ir.partitioned import CompartmentGroup, PartitionedNetwork
+from mapping.ir.partitioned import CompartmentGroup, Members, PartitionedNetwork
 from mapping.ir.quantized import Int8Array, Int32Array, ProjectionSpec
 from mapping.ir.synapses import ConvShape, ConvSynapses, SparseSynapses, Synapses
 from simulators.chip.program import BLOCK, CONV, DENSE, SPARSE, Int64Array, Table
@@ -18,9 +18,10 @@ from simulators.chip.program import BLOCK, CONV, DENSE, SPARSE, Int64Array, Tabl
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Piece:
-    """A run of compartments, the core it lies on, and where its numbers begin.
+    """Compartments on one core, and where their numbers begin.
 
-    ``order`` gives its compartments in the order of their numbers, counted from its first.
+    ``order`` gives the places of its compartments, counted from its first, in the order of their
+    numbers.
     """
 
     core: int
@@ -38,7 +39,7 @@ class SectionTables:
     pieces: list[Piece]
     conditions: dict[tuple[str, int], int]
     rows: list[dict[str, int]] = field(default_factory=list)
-    reads: list[tuple[str, int, int]] = field(default_factory=list)
+    reads: list[tuple[str, Members]] = field(default_factory=list)
     weights: list[Int8Array] = field(default_factory=list)
     starts: list[Int64Array] = field(default_factory=list)
     entry_rows: list[Int32Array] = field(default_factory=list)
@@ -61,11 +62,11 @@ class SectionTables:
         for core, program in enumerate(self.partitioned.cores):
             for tile in program.tiles:
                 spec = self.partitioned.projections[tile.projection]
+                targets = program.targets(spec)
                 for piece in by_core[core, spec.target]:
-                    if tile.target_start <= piece.group.start < tile.target_stop:
-                        first = piece.group.start - tile.target_start
-                        part = tile.synapses.rows(first, first + piece.group.size)
-                        self._add(spec, piece, part)
+                    rows = np.flatnonzero(np.isin(targets, piece.group.members))
+                    if rows.size:
+                        self._add(spec, piece, tile.synapses.rows(rows))
 
     def _add(self, spec: ProjectionSpec, piece: Piece, synapses: Synapses) -> None:
         rows, slots = piece.group.size, 1 + spec.longest_delay
@@ -112,7 +113,8 @@ class SectionTables:
         own["first_weight"] = self._take("weights", weights.size)
         self.weights.append(weights)
         self.rows.append(own)
-        self.reads.append((spec.source, spec.source_start, spec.source_stop))
+        read = np.flatnonzero(synapses.reads(np.arange(rows)))
+        self.reads.append((spec.source, (spec.source_start + read).astype(np.int32)))
 
     def _take(self, table: str, count: int) -> int:
         first = self.ends[table]
@@ -122,13 +124,14 @@ class SectionTables:
     def _add_convolution(self, synapses: ConvSynapses) -> Int8Array:
         """Note the geometry; returns the weights, the output channels of a group innermost."""
         conv = synapses.conv
-        first, last = conv.channels(synapses.start, synapses.stop)
+        first, last = synapses.channels
         in_group, out_group = conv.inputs[0] // conv.groups, conv.out_channels // conv.groups
         run = min(out_group, last - first)
-        position = np.arange(conv.plane)
-        lowest = -((position - synapses.start) // conv.plane)
-        highest = -((position - synapses.stop) // conv.plane)
-        counts = highest - lowest
+        channel, position = np.divmod(synapses.outputs, conv.plane)
+        counts = np.bincount(position, minlength=conv.plane)
+        lowest = np.full(conv.plane, conv.out_channels)
+        np.minimum.at(lowest, position, channel)
+        highest = lowest + counts
         if conv not in self.first_place:
             self.first_place[conv] = self._add_taps(conv)
         self.convolutions.append(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from support.networks import (
 
 from mapping.errors import CapacityError, ConfigError
 from mapping.ir.network import Dense, Input, Network
-from mapping.ir.partitioned import HOST, PartitionedNetwork, merged, reassemble
+from mapping.ir.partitioned import HOST, CompartmentGroup, PartitionedNetwork, reassemble
 from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.verify import verify_partition
 from mapping.passes.partition import Partition
@@ -43,12 +44,12 @@ def recount(partitioned: PartitionedNetwork, chip: ChipSpec) -> list[dict[str, i
         (group.population, number): core
         for core, program in enumerate(partitioned.cores)
         for group in program.groups
-        for number in range(group.start, group.stop)
+        for number in group.members.tolist()
     }
     listeners: dict[tuple[str, int], set[int]] = defaultdict(set)
     used = [Counter[str]() for _ in partitioned.cores]
     for core, program in enumerate(partitioned.cores):
-        used[core]["compartments"] = sum(g.stop - g.start for g in program.groups)
+        used[core]["compartments"] = sum(g.size for g in program.groups)
         used[core]["compartment_groups"] = len(program.groups)
         for tile in program.tiles:
             spec = partitioned.projections[tile.projection]
@@ -89,7 +90,7 @@ def assert_legal(
         (group.population, number)
         for program in partitioned.cores
         for group in program.groups
-        for number in range(group.start, group.stop)
+        for number in group.members.tolist()
     )
     inner = [p for p in network.populations if not isinstance(p, Input)]
     assert placed == Counter({(p.name, n): 1 for p in inner for n in range(p.size)})
@@ -212,12 +213,12 @@ def test_rank_blocks_are_cut_before_anything_else() -> None:
     ]
     assert relays[0] == "enc/relay[0:5]" or relays == ["enc/relay[0:3]", "enc/relay[3:8]"]
     v_tiles = [
-        (partitioned.projections[tile.projection].name, tile.target_start, tile.target_stop)
+        (spec.name, *program.targets(spec).tolist())
         for program in partitioned.cores
         for tile in program.tiles
-        if partitioned.projections[tile.projection].part == "V"
+        if (spec := partitioned.projections[tile.projection]).part == "V"
     ]
-    assert v_tiles == [("enc/V.0", 0, 3), ("enc/V.1", 3, 5), ("enc/V.1", 5, 8)]
+    assert v_tiles == [("enc/V.0", 0, 1, 2), ("enc/V.1", 3, 4), ("enc/V.1", 5, 6, 7)]
 
 
 @settings(max_examples=30)
@@ -242,7 +243,7 @@ def test_what_the_host_holds_back_shares_no_core_with_anything_else(
             (start, stop), *others = {(s.target_start, s.target_stop) for s in specs}
             assert not others
             for group in program.groups:
-                assert start <= group.start < group.stop <= stop
+                assert start <= group.members[0] <= group.members[-1] < stop
         conditions += tenants
     held_back = {(p.spec.gate, p.spec.gates_needed) for p in image.projections if p.spec.gate}
     assert held_back <= set(conditions)
@@ -250,15 +251,16 @@ def test_what_the_host_holds_back_shares_no_core_with_anything_else(
 
 
 def test_a_gate_pays_an_output_axon_to_report_to_the_host() -> None:
-    """Two relays reach the gates, which reach the level biases, and the host: 2 + 2 + 2."""
+    """Two gates reach a core with level biases, and the host: 2 + 2."""
     image = quantised(optioned_network(at="source", biased=True))
-    with refused(
-        CapacityError,
-        "ADL-CAP-04",
-        where="enc/gate[0:1]",
-        message="to reach enc/gate[1] it needs 6 output axons",
-    ):
-        Partition().run(image, tiny_chip(output_axons=5))
+    partitioned = Partition(neurons_per_core=2).run(image, LOIHI2)
+    assert_legal(image, partitioned, LOIHI2)
+    (usage,) = (
+        usage
+        for usage, program in zip(partitioned.usage(LOIHI2), partitioned.cores, strict=True)
+        if program.groups[0].population == "enc/gate"
+    )
+    assert usage.output_axons == 4
 
 
 def test_a_core_pays_once_for_an_axon_that_two_projections_share() -> None:
@@ -287,9 +289,19 @@ def test_the_same_network_is_cut_in_the_same_way() -> None:
     assert [p.groups for p in one.cores] == [p.groups for p in two.cores]
 
 
-def test_slices_merge() -> None:
-    assert merged({(4, 6), (0, 2), (1, 3), (6, 7)}) == [(0, 3), (4, 7)]
-    assert merged(set()) == []
+@given(numbers=st.sets(st.integers(0, 30), min_size=1))
+def test_a_group_keeps_its_members(numbers: set[int]) -> None:
+    members = np.array(sorted(numbers), np.int32)
+    group = CompartmentGroup.of("p", members)
+    np.testing.assert_array_equal(group.members, members)
+    assert group.size == members.size
+    assert all(stop < start for (_, stop), (start, _) in pairwise(group.ranges))
+
+
+def test_a_group_is_shown_by_its_ranges() -> None:
+    ranges = ((0, 2), (4, 5), (7, 9), (11, 12))
+    assert str(CompartmentGroup(population="p", ranges=ranges[:3])) == "p[0:2, 4:5, 7:9]"
+    assert str(CompartmentGroup(population="p", ranges=ranges)) == "p[0:2, 4:5, …, 11:12]"
 
 
 def test_too_much_synapse_memory_is_refused() -> None:

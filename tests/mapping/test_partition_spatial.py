@@ -53,7 +53,7 @@ def synapse_lists(tile: SynapseTile) -> list[int]:
     if not isinstance(synapses, ConvSynapses):
         return [int(n) for n in present(synapses).sum(axis=0) if n]
     geometry = synapses.conv
-    channels = {row // geometry.plane for row in range(tile.target_start, tile.target_stop)}
+    channels = {row // geometry.plane for row in synapses.outputs.tolist()}
     of_group = Counter(c * geometry.groups // geometry.out_channels for c in channels)
     copies = geometry.inputs[0] // geometry.groups * geometry.kernel[0] * geometry.kernel[1]
     return [length for length in of_group.values() for _ in range(copies)]
@@ -65,12 +65,12 @@ def recount(partitioned: PartitionedNetwork, chip: ChipSpec) -> list[dict[str, i
         (group.population, number): core
         for core, program in enumerate(partitioned.cores)
         for group in program.groups
-        for number in range(group.start, group.stop)
+        for number in group.members.tolist()
     }
     listeners: dict[tuple[str, int], set[int]] = defaultdict(set)
     used = [Counter[str]() for _ in partitioned.cores]
     for core, program in enumerate(partitioned.cores):
-        used[core]["compartments"] = sum(g.stop - g.start for g in program.groups)
+        used[core]["compartments"] = sum(g.size for g in program.groups)
         used[core]["compartment_groups"] = len(program.groups)
         for tile in program.tiles:
             spec = partitioned.projections[tile.projection]
@@ -144,9 +144,7 @@ def test_a_core_listens_only_to_what_its_part_of_the_image_needs() -> None:
     partitioned = Partition(neurons_per_core=4).run(network, LOIHI2)
     (tile,) = partitioned.cores[0].tiles
     weights = full(network.projections[0].synapses)[:4]
-    columns = {
-        c for start, stop in tile.sources(partitioned.projections[0]) for c in range(start, stop)
-    }
+    columns = set(tile.sources(partitioned.projections[0]).tolist())
     np.testing.assert_array_equal(
         sorted(columns), np.flatnonzero(present(tile.synapses).any(axis=0))
     )

@@ -24,7 +24,7 @@ from mapping.ir.placed import Placement
 from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.routed import Routing
 from mapping.ir.traffic import Calibration, TrafficProfile
-from mapping.passes.partition import PARTITIONERS
+from mapping.partitioners import PARTITIONERS, Assignment, PartitionProblem
 from mapping.pipeline import CompileOptions, CompileResult, compile_network
 from mapping.targets.load import load_target
 
@@ -272,9 +272,9 @@ def test_a_factor_pair_spelt_out_by_hand_compiles() -> None:
 def test_options_reach_their_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
 
-    def spy(network: QuantizedNetwork, chip: object, cap: int) -> object:
-        asked.append(cap)
-        return PARTITIONERS.get("first-fit")(network, chip, cap)  # type: ignore[arg-type]
+    def spy(problem: PartitionProblem) -> Assignment:
+        asked.append(problem.neurons_per_core)
+        return PARTITIONERS.get("first-fit")(problem)
 
     monkeypatch.setitem(PARTITIONERS._known, "spy", spy)
     artifact = compiled(rank=4, weight_bits=5, neurons_per_core=9, partitioner="spy").artifact

@@ -457,7 +457,7 @@ def _convolved(
         delays=_delays(draw, rng, source.size),
     )
     values = _mantissas(rng, bits, conv.weight_shape)
-    synapses = ConvSynapses(values=values, conv=conv, start=0, stop=conv.size)
+    synapses = ConvSynapses.whole(values, conv)
     return maps, IntegerProjection(spec=spec, synapses=synapses)
 
 
