@@ -1,6 +1,6 @@
 """Ways to cut a network into cores, by name; outsiders add theirs by entry points."""
 
-from mapping.partitioners import first_fit
+from mapping.partitioners import balanced, first_fit, hypergraph
 from mapping.partitioners.problem import (
     PARTITIONERS,
     Assignment,
@@ -14,6 +14,8 @@ __all__ = [
     "Assignment",
     "PartitionProblem",
     "Partitioner",
+    "balanced",
     "core_programs",
     "first_fit",
+    "hypergraph",
 ]

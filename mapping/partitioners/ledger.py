@@ -13,6 +13,7 @@ from mapping.errors import CapacityError
 from mapping.ir.network import FloatArray
 from mapping.ir.partitioned import HOST, CompartmentGroup, Members
 from mapping.ir.quantized import Int32Array, ProjectionSpec
+from mapping.ir.synapses import ConvShape
 from mapping.partitioners.problem import Assignment, PartitionProblem, within
 
 Mask = npt.NDArray[np.bool_]
@@ -221,6 +222,14 @@ class Ledger:
                 total -= float(self.rates[way][trial.members][heard].sum())
         return total
 
+    def total_packets(self) -> float:
+        """Expected packets per step, between cores and from the host, of all that is placed."""
+        total = sum(float(self.rates[way] @ fan) for way, fan in self.fan.items())
+        for core in self.cores:
+            for way, mask in core.reads.items():
+                total -= float(self.rates[way][mask & (self.home[way[0]] == core.number)].sum())
+        return total
+
     def take(self, trial: Trial) -> None:
         """Have the core of ``trial`` take what it is about."""
         core = trial.core
@@ -235,6 +244,11 @@ class Ledger:
         for sender, used in trial.senders.items():
             self.cores[sender].output_axons = used
         self.home[trial.population][trial.members] = core.number
+
+    def convolution(self, population: str) -> ConvShape | None:
+        """The geometry of the convolutions that end on ``population``, if any does."""
+        shapes = (self._specs[number].conv for number in self._incoming[population])
+        return next((conv for conv in shapes if conv is not None), None)
 
     def words(self, number: int, rows: Members) -> int:
         """Memory words that the synapses of a projection on the compartments ``rows`` take."""
