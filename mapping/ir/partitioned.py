@@ -273,6 +273,16 @@ class PartitionedNetwork:
         return sum(n * core.words_per_axon(length, bits) for length, n in lists.items())
 
 
+def packet_flows(partitioned: PartitionedNetwork) -> list[tuple[int, int]]:
+    """Sorted pairs (sender, receiver) of cores, or the host, between which packets can travel."""
+    flows: set[tuple[int, int]] = set()
+    for source, destinations in partitioned.destinations.items():
+        for d in destinations:
+            senders = np.unique(partitioned.homes[source][d.members])
+            flows |= {(sender, d.core) for sender in senders.tolist()}
+    return sorted(flows)
+
+
 def reassemble(partitioned: PartitionedNetwork) -> QuantizedNetwork:
     """Undo the partition: put the tiles of every projection together again."""
     parts: list[list[tuple[Members, Synapses]]] = [[] for _ in partitioned.projections]

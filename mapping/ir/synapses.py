@@ -131,8 +131,9 @@ class DenseSynapses:
     def sum_range(self, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Bounds per row of the weighted sum of column payloads in ``low..high``, 0 included."""
         weights = self.values.astype(np.float64)
-        ends = weights * low, weights * high
-        return np.minimum(*ends).sum(axis=1), np.maximum(*ends).sum(axis=1)
+        rising = np.maximum(weights, 0.0)
+        falling = weights - rising
+        return rising @ low + falling @ high, rising @ high + falling @ low
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -33,15 +33,17 @@ def _first_with_room(
     ledger: Ledger, population: str, start: int, stop: int, reserved: str
 ) -> Trial:
     """The largest piece from ``start`` on that fits the first core that has room for any."""
-    alone = ledger.trial(ledger.empty(), population, np.arange(start, start + 1, dtype=np.int32))
+    one = np.arange(start, start + 1, dtype=np.int32)
+    alone = ledger.trial(ledger.empty(), population, one)
     limit = ledger.problem.chip.core.synapse_words.value
     for core in ledger.cores:
         if core.reserved != reserved or core.compartments >= ledger.problem.neurons_per_core:
             continue
         if population not in core.members and core.synapse_words + alone.synapse_words > limit:
             continue
-        trial = largest(ledger, core, population, start, stop)
-        if trial is not None:
+        if ledger.fits(ledger.trial(core, population, one)):
+            trial = largest(ledger, core, population, start, stop)
+            assert trial is not None
             return trial
     if not ledger.fits(alone):
         raise ledger.refuse(alone)

@@ -52,16 +52,14 @@ def hypergraph(problem: PartitionProblem) -> Assignment:
         CapacityError: a single compartment needs more than a core has (ADL-CAP-02 … 05), or
             no cut of the hypergraph keeps all limits (ADL-CAP-08).
     """
-    forms = {p.spec.target for p in problem.network.projections if p.spec.form != "dense"}
-    held_back = {p.spec.target for p in problem.network.projections if p.spec.gate}
-    irregular = [p for p in problem.in_order() if p.name in forms - held_back]
-    regular = [p for p in problem.in_order() if p not in irregular]
+    spatial = irregular(problem)
+    regular = [p for p in problem.in_order() if p not in spatial]
     best: Ledger | None = None
     found = 0
-    if irregular:
-        graph = _graph(problem, irregular)
+    if spatial:
+        graph = _graph(problem, spatial)
         for cores in graph.core_counts(problem.neurons_per_core):
-            ledger = _filled(problem, irregular, graph, cores)
+            ledger = _filled(problem, spatial, graph, cores)
             if ledger is None:
                 continue
             found += 1
@@ -73,11 +71,18 @@ def hypergraph(problem: PartitionProblem) -> Assignment:
             raise CapacityError(
                 f"no cut into up to {SLACK[-1]:g} times the fewest cores keeps all limits of a "
                 f"core of {problem.chip.name}",
-                where=", ".join(p.name for p in irregular),
+                where=", ".join(p.name for p in spatial),
                 remedy="use the partitioner `balanced`, or fewer weight bits",
                 code="ADL-CAP-08",
             )
     return place(best or Ledger(problem), regular).assignment()
+
+
+def irregular(problem: PartitionProblem) -> list[IntegerPopulation]:
+    """The populations that are cut as a hypergraph, in order of the data flow."""
+    forms = {p.spec.target for p in problem.network.projections if p.spec.form != "dense"}
+    held_back = {p.spec.target for p in problem.network.projections if p.spec.gate}
+    return [p for p in problem.in_order() if p.name in forms - held_back]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

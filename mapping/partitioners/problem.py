@@ -5,17 +5,26 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import networkx as nx
 import numpy as np
 
 from mapping.ir.network import Input
-from mapping.ir.partitioned import CompartmentGroup, CoreProgram, Members, SynapseTile
+from mapping.ir.partitioned import (
+    CompartmentGroup,
+    CoreProgram,
+    Members,
+    PartitionedNetwork,
+    SynapseTile,
+)
 from mapping.ir.quantized import IntegerPopulation, IntegerRelay, ProjectionSpec, QuantizedNetwork
 from mapping.ir.timing import feed_forward_part
 from mapping.ir.traffic import TrafficProfile
 from mapping.registry import Registry
 from mapping.targets.spec import ChipSpec
+
+Goal = Literal["energy", "latency", "cores"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +36,8 @@ class PartitionProblem:
         chip: whose cores the pieces go to.
         neurons_per_core: most compartments on a core.
         traffic: expected packets.
+        goal: what is to be least before anything else, see
+            :func:`mapping.partitioners.best.best`.
         seed: for partitioners that search.
     """
 
@@ -34,6 +45,7 @@ class PartitionProblem:
     chip: ChipSpec
     neurons_per_core: int
     traffic: TrafficProfile
+    goal: Goal
     seed: int
 
     def in_order(self) -> list[IntegerPopulation]:
@@ -67,6 +79,19 @@ class PartitionProblem:
             for start, stop in itertools.pairwise(bounds)
         ]
 
+    def partitioned(self, assignment: Assignment) -> PartitionedNetwork:
+        """The network cut as ``assignment`` says."""
+        network = self.network
+        return PartitionedNetwork(
+            name=network.name,
+            dt_s=network.dt_s,
+            populations=network.populations,
+            projections=tuple(p.spec for p in network.projections),
+            output=network.output,
+            fidelity=network.fidelity,
+            cores=tuple(_core_program(network, groups) for groups in assignment),
+        )
+
 
 Assignment = tuple[tuple[CompartmentGroup, ...], ...]
 """The compartments on each core, one group of each population."""
@@ -75,24 +100,17 @@ Partitioner = Callable[[PartitionProblem], Assignment]
 PARTITIONERS: Registry[Partitioner] = Registry("partitioner", "adlrns_map.partitioners")
 
 
-def core_programs(network: QuantizedNetwork, assignment: Assignment) -> tuple[CoreProgram, ...]:
-    """``assignment`` with the synapses that end on each core."""
-    return tuple(
-        CoreProgram(
-            groups=groups,
-            tiles=tuple(
-                SynapseTile(
-                    projection=number,
-                    synapses=projection.synapses.rows(rows - projection.spec.target_start),
-                )
-                for group in groups
-                for number, projection in enumerate(network.projections)
-                if projection.spec.target == group.population
-                if (rows := within(group.members, projection.spec)).size
-            ),
-        )
-        for groups in assignment
-    )
+def _core_program(network: QuantizedNetwork, groups: tuple[CompartmentGroup, ...]) -> CoreProgram:
+    """``groups`` with the synapses that end on them."""
+    tiles = []
+    for group in groups:
+        members = group.members
+        for number, projection in enumerate(network.projections):
+            spec = projection.spec
+            if spec.target == group.population and (rows := within(members, spec)).size:
+                synapses = projection.synapses.rows(rows - spec.target_start)
+                tiles.append(SynapseTile(projection=number, synapses=synapses))
+    return CoreProgram(groups=groups, tiles=tuple(tiles))
 
 
 def within(members: Members, spec: ProjectionSpec) -> Members:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast, get_args
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from mapping.errors import CapacityError, ConfigError
 from mapping.ir.partitioned import PartitionedNetwork
 from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.traffic import TrafficProfile
-from mapping.partitioners import PARTITIONERS, PartitionProblem, core_programs
+from mapping.partitioners import PARTITIONERS, Goal, PartitionProblem
 from mapping.targets.spec import ChipSpec
 
 
@@ -21,11 +22,13 @@ class Partition:
     Attributes:
         partitioner: name of a registered partitioner.
         neurons_per_core: cap on compartments per core, or None for the chip's own limit.
+        optimise: what the partitioner ``best`` asks for first: energy, latency or cores.
         seed: for partitioners that search.
     """
 
-    partitioner: str = "first-fit"
+    partitioner: str = "best"
     neurons_per_core: int | None = None
+    optimise: str = "energy"
     seed: int = 0
 
     def run(
@@ -39,11 +42,35 @@ class Partition:
             traffic: expected packets; assumed if not given.
 
         Raises:
-            ConfigError: the partitioner is unknown (ADL-CFG-01) or ``neurons_per_core`` is
-                outside 1..the chip's limit (ADL-CFG-05).
-            CapacityError: a single compartment needs more than a core has (ADL-CAP-02 … 04) or
-                the chip has too few cores (ADL-CAP-06).
+            ConfigError: the partitioner or the goal is unknown (ADL-CFG-01) or
+                ``neurons_per_core`` is outside 1..the chip's limit (ADL-CFG-05).
+            CapacityError: a single compartment needs more than a core has (ADL-CAP-02 … 05), no
+                cut keeps all limits (ADL-CAP-08), or the chip has too few cores (ADL-CAP-06).
+            MissingDependencyError: ADL-DEP-02, the partitioner needs a library that is missing.
         """
+        problem = PartitionProblem(
+            network=network,
+            chip=chip,
+            neurons_per_core=self._cap(chip),
+            traffic=traffic or TrafficProfile.assumed(network),
+            goal=self._goal(),
+            seed=self.seed,
+        )
+        partitioned = problem.partitioned(PARTITIONERS.get(self.partitioner)(problem))
+        _check_core_count(partitioned, chip)
+        return partitioned
+
+    def _goal(self) -> Goal:
+        if self.optimise not in get_args(Goal):
+            raise ConfigError(
+                f"unknown goal {self.optimise!r}",
+                where="optimise",
+                remedy=f"choose one of: {', '.join(get_args(Goal))}",
+                code="ADL-CFG-01",
+            )
+        return cast(Goal, self.optimise)
+
+    def _cap(self, chip: ChipSpec) -> int:
         limit = chip.core.compartments.value
         cap = limit if self.neurons_per_core is None else self.neurons_per_core
         if not 1 <= cap <= limit:
@@ -53,36 +80,22 @@ class Partition:
                 remedy="choose a number in that range",
                 code="ADL-CFG-05",
             )
-        problem = PartitionProblem(
-            network=network,
-            chip=chip,
-            neurons_per_core=cap,
-            traffic=traffic or TrafficProfile.assumed(network),
-            seed=self.seed,
+        return cap
+
+
+def _check_core_count(partitioned: PartitionedNetwork, chip: ChipSpec) -> None:
+    if len(partitioned.cores) > chip.cores:
+        shares = {
+            name: np.unique(homes).size
+            for name, homes in partitioned.homes.items()
+            if name != partitioned.input.name
+        }
+        busiest = sorted(shares, key=lambda name: -shares[name])[:3]
+        raise CapacityError(
+            f"needs {len(partitioned.cores)} cores, {chip.name} has {chip.cores}; most go to "
+            + ", ".join(f"{name} ({shares[name]})" for name in busiest),
+            where=f"network {partitioned.name}",
+            remedy="lower the rank or the weight bits, allow more neurons per core, or choose "
+            "a bigger target",
+            code="ADL-CAP-06",
         )
-        cores = core_programs(network, PARTITIONERS.get(self.partitioner)(problem))
-        partitioned = PartitionedNetwork(
-            name=network.name,
-            dt_s=network.dt_s,
-            populations=network.populations,
-            projections=tuple(p.spec for p in network.projections),
-            output=network.output,
-            fidelity=network.fidelity,
-            cores=cores,
-        )
-        if len(cores) > chip.cores:
-            shares = {
-                name: np.unique(homes).size
-                for name, homes in partitioned.homes.items()
-                if name != network.input.name
-            }
-            busiest = sorted(shares, key=lambda name: -shares[name])[:3]
-            raise CapacityError(
-                f"needs {len(cores)} cores, {chip.name} has {chip.cores}; most go to "
-                + ", ".join(f"{name} ({shares[name]})" for name in busiest),
-                where=f"network {network.name}",
-                remedy="lower the rank or the weight bits, allow more neurons per core, or choose "
-                "a bigger target",
-                code="ADL-CAP-06",
-            )
-        return partitioned

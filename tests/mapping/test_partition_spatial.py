@@ -38,6 +38,10 @@ from mapping.targets.spec import ChipSpec
 LOIHI2 = load_target("loihi2")
 
 
+def first_fit(neurons_per_core: int | None = None) -> Partition:
+    return Partition(partitioner="first-fit", neurons_per_core=neurons_per_core)
+
+
 def quantised(network: Network) -> QuantizedNetwork:
     return Quantize().run(network, LOIHI2)
 
@@ -121,7 +125,7 @@ def test_any_cut_keeps_every_synapse_and_the_books(
 ) -> None:
     network = quantised(spatial_network(seed=seed))
     chip = tiny_chip(compartments=30, compartment_groups=groups, **limits)
-    partition = Partition(neurons_per_core=neurons_per_core)
+    partition = first_fit(neurons_per_core=neurons_per_core)
     try:
         partitioned = partition.run(network, chip)
     except CapacityError:
@@ -133,7 +137,7 @@ def test_any_cut_keeps_every_synapse_and_the_books(
 def test_a_convolution_is_cut_anywhere(neurons_per_core: int) -> None:
     """Within rows, between channels, across groups."""
     network = quantised(spatial_network())
-    partitioned = Partition(neurons_per_core=neurons_per_core).run(network, LOIHI2)
+    partitioned = first_fit(neurons_per_core=neurons_per_core).run(network, LOIHI2)
     assert_books_are_right(network, partitioned, LOIHI2)
     tiles = [t for core in partitioned.cores for t in core.tiles if t.projection == 0]
     assert len(tiles) == -(-CONV.size // neurons_per_core)
@@ -141,7 +145,7 @@ def test_a_convolution_is_cut_anywhere(neurons_per_core: int) -> None:
 
 def test_a_core_listens_only_to_what_its_part_of_the_image_needs() -> None:
     network = quantised(spatial_network())
-    partitioned = Partition(neurons_per_core=4).run(network, LOIHI2)
+    partitioned = first_fit(neurons_per_core=4).run(network, LOIHI2)
     (tile,) = partitioned.cores[0].tiles
     weights = full(network.projections[0].synapses)[:4]
     columns = set(tile.sources(partitioned.projections[0]).tolist())
@@ -156,12 +160,12 @@ def test_a_kernel_too_large_for_any_core_is_named() -> None:
     network = quantised(spatial_network())
     chip = tiny_chip(synapse_words=5)
     with refused(CapacityError, "ADL-CAP-02", where="features[0]", message="6 synapse words"):
-        Partition().run(network, chip)
+        first_fit().run(network, chip)
 
 
 def test_lost_synapses_of_any_form_are_seen() -> None:
     network = quantised(spatial_network())
-    partitioned = Partition(neurons_per_core=16).run(network, LOIHI2)
+    partitioned = first_fit(neurons_per_core=16).run(network, LOIHI2)
     assert not list(partition_faults(partitioned))
     for number, spec in enumerate(partitioned.projections):
         cores = tuple(
@@ -203,7 +207,7 @@ def test_the_cut_does_not_change_what_is_computed(tmp_path: Path) -> None:
     whole = run_integer_network(network, payloads)
     assert whole.spikes["layer4"].any()
     for neurons_per_core in (2, 6, 100):
-        artifact = compiled(network, LOIHI2, Partition(neurons_per_core=neurons_per_core))
+        artifact = compiled(network, LOIHI2, first_fit(neurons_per_core=neurons_per_core))
         assert_books_are_right(network, artifact.partitioned, LOIHI2)
         again = run_integer_network(artifact.network, payloads)
         for name, spikes in whole.spikes.items():
@@ -213,7 +217,7 @@ def test_the_cut_does_not_change_what_is_computed(tmp_path: Path) -> None:
 def test_expected_synaptic_operations_follow_the_synapses() -> None:
     """With every compartment as active as the next, operations count synapses."""
     network = quantised(changed(spatial_network(), "in", payload_max=1))
-    artifact = compiled(network, LOIHI2, Partition(neurons_per_core=10))
+    artifact = compiled(network, LOIHI2, first_fit(neurons_per_core=10))
     traffic = TrafficProfile.assumed(network)
     counts = traffic.expected_counts(
         artifact.partitioned, artifact.placement, artifact.routing, artifact.chip.mesh
@@ -224,6 +228,6 @@ def test_expected_synaptic_operations_follow_the_synapses() -> None:
 
 def test_errors_of_the_partition_exit_with_code_3() -> None:
     with pytest.raises(AdlrnsError) as caught:
-        Partition().run(quantised(spatial_network()), tiny_chip(input_axons=3))
+        first_fit().run(quantised(spatial_network()), tiny_chip(input_axons=3))
     assert caught.value.exit_code == 3
     assert caught.value.code == "ADL-CAP-03"

@@ -29,6 +29,7 @@ from mapping.ir.synapses import (
     SparseSynapses,
     Synapses,
 )
+from mapping.partitioners import PARTITIONERS
 from mapping.passes.partition import Partition
 from mapping.passes.place import Place
 from mapping.passes.route import Route
@@ -106,7 +107,10 @@ def cases(draw: st.DrawFn, *, steps: int = 8) -> Case:
         output="out",
     )
     chip = _chip(draw)
-    partition = Partition(neurons_per_core=draw(st.integers(1, 3)))
+    partition = Partition(
+        partitioner=draw(st.sampled_from(PARTITIONERS.names())),
+        neurons_per_core=draw(st.integers(1, 3)),
+    )
     samples = draw(st.integers(1, 3))
     if graded and draw(st.booleans()):
         edges = np.array([*EDGES, *(-e for e in EDGES)])
