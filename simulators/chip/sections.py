@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,7 +51,7 @@ class SectionTables:
     tap_starts: list[Int64Array] = field(default_factory=list)
     taps: list[Int64Array] = field(default_factory=list)
     tap_positions: list[Int64Array] = field(default_factory=list)
-    first_place: dict[ConvShape, int] = field(default_factory=dict)
+    first_places: dict[Hashable, int] = field(default_factory=dict)
     ends: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def collect(self) -> None:
@@ -132,11 +132,11 @@ class SectionTables:
         lowest = np.full(conv.plane, conv.out_channels)
         np.minimum.at(lowest, position, channel)
         highest = lowest + counts
-        if conv not in self.first_place:
-            self.first_place[conv] = self._add_taps(conv)
+        row, column = np.divmod(np.unique(position), conv.outputs[2])
         self.convolutions.append(
             {
                 "plane": conv.inputs[1] * conv.inputs[2],
+                "width": conv.inputs[2],
                 "out_plane": conv.plane,
                 "kernel": conv.kernel[0] * conv.kernel[1],
                 "in_group": in_group,
@@ -144,7 +144,8 @@ class SectionTables:
                 "first_channel": first,
                 "run": run,
                 "first_position": self._take("positions", conv.plane),
-                "first_place": self.first_place[conv],
+                "first_row": self._add_taps(conv, 0, row.min(), row.max() + 1),
+                "first_column": self._add_taps(conv, 1, column.min(), column.max() + 1),
             }
         )
         self.lowest.append(lowest)
@@ -152,25 +153,29 @@ class SectionTables:
         self.position_rows.append(np.cumsum(counts) - counts)
         return _channels_last(synapses, conv, first, last, run)
 
-    def _add_taps(self, conv: ConvShape) -> int:
-        """List what sees each input place; returns the number of the first."""
-        tap, output, source = (
-            np.concatenate(parts)
-            for parts in zip(
-                *(
-                    (np.full(source.size, y * conv.kernel[1] + x), output, source)
-                    for y, x, output, source in conv.taps()
-                ),
-                strict=True,
-            )
-        )
-        order = np.argsort(source, kind="stable")
-        plane = conv.inputs[1] * conv.inputs[2]
-        first_tap = self._take("taps", source.size)
-        self.taps.append(tap[order])
-        self.tap_positions.append(output[order])
-        self.tap_starts.append(first_tap + np.searchsorted(source[order], np.arange(plane + 1)))
-        return self._take("places", plane + 1)
+    def _add_taps(self, conv: ConvShape, axis: int, start: int, stop: int) -> int:
+        """List what of the outputs ``start:stop`` along an axis sees each input along it.
+
+        Returns:
+            The number of the first input.
+        """
+        steps = (conv.stride[axis], conv.padding[axis], conv.dilation[axis], conv.kernel[axis])
+        inputs = conv.inputs[1 + axis]
+        scales = (conv.kernel[1], conv.outputs[2]) if axis == 0 else (1, 1)
+        key = (*steps, inputs, *scales, start, stop)
+        if key not in self.first_places:
+            stride, padding, dilation, kernel = steps
+            output, tap = (grid.ravel() for grid in np.mgrid[start:stop, :kernel])
+            source = output * stride + tap * dilation - padding
+            inside = (source >= 0) & (source < inputs)
+            order = np.argsort(source[inside], kind="stable")
+            first_tap = self._take("taps", order.size)
+            self.taps.append(tap[inside][order] * scales[0])
+            self.tap_positions.append(output[inside][order] * scales[1])
+            bounds = np.searchsorted(source[inside][order], np.arange(inputs + 1))
+            self.tap_starts.append(first_tap + bounds)
+            self.first_places[key] = self._take("places", inputs + 1)
+        return self.first_places[key]
 
 
 def _channels_last(

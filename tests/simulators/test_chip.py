@@ -261,7 +261,7 @@ def conv_network(*, channels: int = 8) -> Network:
 
 def test_a_weight_takes_a_byte_and_a_shared_one_no_more() -> None:
     dense = digits_like_network(rank=8, levels=(8,))
-    for network, bytes_per_synapse in ((dense, 1.0), (conv_network(), 0.7)):
+    for network, bytes_per_synapse in ((dense, 1.0), (conv_network(), 0.15)):
         chip = tiny_chip(width=8, height=8, cores_per_tile=2)
         artifact = compile_network(network, chip, CompileOptions()).artifact
         synapses = sum(p.synapses.count for p in artifact.network.projections)
