@@ -75,7 +75,7 @@ def lenet() -> Problem:
         ("fc3", _dense(10, 84)),
     ]
     rng = np.random.default_rng(0)
-    return _chain(layers, raw_chip(compartments=256, synapses=2**16), rng)
+    return _chain("LeNet-5", layers, raw_chip(compartments=256, synapses=2**16), rng)
 
 
 def low_rank(*, width: int = 4096, rank: int = 128, pairs: int = 3) -> Problem:
@@ -86,7 +86,8 @@ def low_rank(*, width: int = 4096, rank: int = 128, pairs: int = 3) -> Problem:
     for number in range(1, pairs + 1):
         layers += [(f"relay{number}", _dense(rank, width)), (f"layer{number}", _dense(width, rank))]
     rng = np.random.default_rng(0)
-    return _chain(layers, raw_chip(compartments=1024, synapses=2**17), rng)
+    name = f"{pairs} pairs of {width}, rank {rank}"
+    return _chain(name, layers, raw_chip(compartments=1024, synapses=2**17), rng)
 
 
 def _convolution(conv: ConvShape) -> ConvSynapses:
@@ -98,31 +99,31 @@ def _dense(rows: int, columns: int) -> DenseSynapses:
 
 
 def _chain(
-    layers: Sequence[tuple[str, Synapses]], chip: ChipSpec, rng: np.random.Generator
+    name: str, layers: Sequence[tuple[str, Synapses]], chip: ChipSpec, rng: np.random.Generator
 ) -> Problem:
     """Each of ``layers`` after the one before, with the activity of METHODS: Γ(2, 5) per sender."""
     inputs = layers[0][1].shape[1]
     populations: list[IntegerPopulation] = [Input(name="host", shape=(inputs,))]
     projections: list[IntegerProjection] = []
-    for name, synapses in layers:
+    for layer, synapses in layers:
         source = populations[-1].name
         rows, columns = synapses.shape
-        populations.append(_population(name, rows))
+        populations.append(_population(layer, rows))
         projections.append(
             IntegerProjection(
                 spec=ProjectionSpec(
-                    name=f"to {name}",
-                    layer=name,
+                    name=f"to {layer}",
+                    layer=layer,
                     part="full",
                     source=source,
                     source_start=0,
                     source_stop=columns,
-                    target=name,
+                    target=layer,
                     target_start=0,
                     target_stop=rows,
                     weight_bits=8,
                     exponent=0,
-                    graded=name.startswith("layer"),
+                    graded=layer.startswith("layer"),
                     form=synapses.form,
                     conv=synapses.conv if isinstance(synapses, ConvSynapses) else None,
                 ),
@@ -130,7 +131,7 @@ def _chain(
             )
         )
     network = QuantizedNetwork(
-        name="chain",
+        name=name,
         dt_s=1e-3,
         populations=tuple(populations),
         projections=tuple(projections),

@@ -118,6 +118,7 @@ def compile_network(
         optimise=options.optimise,
         seed=options.seed,
     )
+    quantized, traffic = stages.run("split_fan_in", partition.prepare, quantized, chip, traffic)
     partitioned = stages.run("partition", partition.run, quantized, chip, traffic)
     verify_partition(quantized, partitioned)
     place = Place(placer=options.placer, seed=options.seed)

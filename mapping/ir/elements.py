@@ -22,8 +22,9 @@ from mapping.ir.synapses import (
     frozen_array,
 )
 
-Part = Literal["full", "V", "U", "bias", "gate"]
-"""What a projection is of its layer: all of it, a factor, level biases, or of use to the gate."""
+Part = Literal["full", "V", "U", "bias", "gate", "sum"]
+"""What a projection is of its layer: all of it, a factor, level biases, of use to the gate, or the
+sum of the parts that its fan-in was split into."""
 Port = Literal["signal", "control"]
 """Which input of its target a projection feeds; only relays and gates listen to ``control``."""
 

@@ -12,6 +12,7 @@ from mapping.ir.partitioned import PartitionedNetwork
 from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.traffic import TrafficProfile
 from mapping.partitioners import PARTITIONERS, Goal, PartitionProblem
+from mapping.passes.split_fan_in import SplitFanIn
 from mapping.targets.spec import ChipSpec
 
 
@@ -59,6 +60,18 @@ class Partition:
         partitioned = problem.partitioned(PARTITIONERS.get(self.partitioner)(problem))
         _check_core_count(partitioned, chip)
         return partitioned
+
+    def prepare(
+        self, network: QuantizedNetwork, chip: ChipSpec, traffic: TrafficProfile
+    ) -> tuple[QuantizedNetwork, TrafficProfile]:
+        """The network to cut: layers whose fan-in had better be split are, with their traffic.
+
+        Raises:
+            ConfigError: as :meth:`run`.
+            CapacityError: ADL-CAP-09, see :class:`mapping.passes.split_fan_in.SplitFanIn`.
+        """
+        split = SplitFanIn(goal=self._goal(), neurons_per_core=self._cap(chip))
+        return split.run(network, chip, traffic)
 
     def _goal(self) -> Goal:
         if self.optimise not in get_args(Goal):

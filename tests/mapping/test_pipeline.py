@@ -34,6 +34,7 @@ PASSES = {
     "fuse_factors": Network,
     "realise_factors": Network,
     "quantize": QuantizedNetwork,
+    "split_fan_in": tuple,
     "partition": PartitionedNetwork,
     "place": Placement,
     "route": Routing,
@@ -115,7 +116,7 @@ def test_calibration_adds_a_stage() -> None:
         observer=lambda name, _: seen.append(name),
     )
     names = list(PASSES)
-    names.insert(names.index("partition"), "measure_traffic")
+    names.insert(names.index("split_fan_in"), "measure_traffic")
     assert seen == [*names, "price_budgets"]
     assert [s["name"] for s in report_of(result)["stages"]] == seen
 
