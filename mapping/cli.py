@@ -82,8 +82,17 @@ def compile_command(
         int | None, typer.Option(help="Bits per weight, of float models.")
     ] = None,
     neurons_per_core: Annotated[int | None, typer.Option(help="Cap on neurons per core.")] = None,
-    partitioner: Annotated[str, typer.Option(help="How to cut into cores.")] = "first-fit",
-    placer: Annotated[str, typer.Option(help="How to place cores.")] = "raster",
+    partitioner: Annotated[
+        str, typer.Option(help="How to cut into cores; best tries all that are registered.")
+    ] = "best",
+    optimise: Annotated[
+        str, typer.Option(help="What best asks for: energy, latency or cores.")
+    ] = "energy",
+    placer: Annotated[str, typer.Option(help="How to place cores.")] = "anneal",
+    time_limit: Annotated[
+        float | None,
+        typer.Option(help="Stop placing after so many seconds; the result then varies."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed for placers that search.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
@@ -95,7 +104,9 @@ def compile_command(
         weight_bits=weight_bits,
         neurons_per_core=neurons_per_core,
         partitioner=partitioner,
+        optimise=optimise,
         placer=placer,
+        time_limit_s=time_limit,
         seed=seed,
     )
     data = None if calibration is None else _load_calibration(calibration, source.network)

@@ -18,6 +18,7 @@ from mapping.errors import ConfigError, DesignRuleError
 from mapping.ir.checkpoint import fingerprint
 from mapping.ir.diagnostic import Diagnostic
 from mapping.ir.network import Network
+from mapping.ir.partitioned import packet_flows
 from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.traffic import Calibration, TrafficProfile, check_payloads
 from mapping.ir.verify import verify_partition, verify_placement, verify_routing
@@ -46,8 +47,10 @@ class CompileOptions:
     rank: int | float | None = None
     weight_bits: int | None = None
     neurons_per_core: int | None = None
-    partitioner: str = "first-fit"
-    placer: str = "raster"
+    partitioner: str = "best"
+    optimise: str = "energy"
+    placer: str = "anneal"
+    time_limit_s: float | None = None
     seed: int = 0
 
 
@@ -107,13 +110,22 @@ def compile_network(
         quantized = network
     else:
         quantized = _quantized(network, chip, options, stages)
+    if calibration is None:
+        traffic = TrafficProfile.assumed(quantized)
+    else:
+        traffic = stages.run("measure_traffic", TrafficProfile.measured, quantized, calibration)
     partition = Partition(
-        partitioner=options.partitioner, neurons_per_core=options.neurons_per_core
+        partitioner=options.partitioner,
+        neurons_per_core=options.neurons_per_core,
+        optimise=options.optimise,
+        seed=options.seed,
     )
-    partitioned = stages.run("partition", partition.run, quantized, chip)
+    quantized, traffic = stages.run("split_fan_in", partition.prepare, quantized, chip, traffic)
+    partitioned = stages.run("partition", partition.run, quantized, chip, traffic)
     verify_partition(quantized, partitioned)
-    place = Place(placer=options.placer, seed=options.seed)
-    placement = stages.run("place", place.run, partitioned, chip)
+    packets = traffic.flow_packets(partitioned, packet_flows(partitioned))
+    place = Place(placer=options.placer, seed=options.seed, time_limit_s=options.time_limit_s)
+    placement = stages.run("place", place.run, partitioned, chip, packets)
     verify_placement(partitioned, placement)
     routing = stages.run("route", Route().run, partitioned, placement, chip)
     verify_routing(placement, routing, chip.mesh)
@@ -128,10 +140,7 @@ def compile_network(
     broken = [d for d in diagnostics if d.severity == "error"]
     if broken:
         raise DesignRuleError(broken)
-    if calibration is None:
-        traffic = TrafficProfile.assumed(quantized)
-    else:
-        traffic = stages.run("measure_traffic", TrafficProfile.measured, quantized, calibration)
+    if calibration is not None:
         budgets = stages.run("price_budgets", priced_energies, artifact, calibration)
         artifact = replace(artifact, budgets=budgets)
     report = compile_report(artifact, traffic, diagnostics, stages.log, conventions or {})

@@ -32,9 +32,14 @@ class CoreSlot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """``slots[i]`` is the physical core of core program ``i``."""
+    """``slots[i]`` is the physical core of core program ``i``.
+
+    ``search_stopped`` tells that the placer met its time limit, so that another run may place
+    otherwise; a program read from disk does not know any more.
+    """
 
     slots: tuple[CoreSlot, ...]
+    search_stopped: bool = False
 
     def tiles(self, mesh: MeshSpec) -> npt.NDArray[np.int32]:
         """``(cores + 1, 2)`` column and row of every core program's tile and, last, the host's."""

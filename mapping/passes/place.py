@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from mapping.errors import PlacementError
-from mapping.ir.partitioned import PartitionedNetwork
-from mapping.ir.placed import CoreSlot, Placement, slot_at
-from mapping.registry import Registry
-from mapping.targets.spec import ChipSpec
+import numpy as np
 
-Placer = Callable[[PartitionedNetwork, ChipSpec, int], tuple[CoreSlot, ...]]
-PLACERS: Registry[Placer] = Registry("placer", "adlrns_map.placers")
+from mapping.errors import ConfigError, PlacementError
+from mapping.ir.network import FloatArray
+from mapping.ir.partitioned import PartitionedNetwork, packet_flows
+from mapping.ir.placed import Placement, slot_at
+from mapping.placement import PLACERS
+from mapping.placement.problem import PlacementProblem, Search
+from mapping.targets.spec import ChipSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,19 +22,40 @@ class Place:
     Attributes:
         placer: its name.
         seed: for placers that search.
+        time_limit_s: stop searching after so many seconds; the result then depends on the machine.
     """
 
-    placer: str = "raster"
+    placer: str = "anneal"
     seed: int = 0
+    time_limit_s: float | None = None
 
-    def run(self, partitioned: PartitionedNetwork, chip: ChipSpec) -> Placement:
+    def run(
+        self,
+        partitioned: PartitionedNetwork,
+        chip: ChipSpec,
+        packets: FloatArray | None = None,
+    ) -> Placement:
         """One slot per core program.
 
+        Args:
+            partitioned: the core programs.
+            chip: the target.
+            packets: ``(flows,)`` expected packets per step of each of ``packet_flows``; by default
+                one packet each.
+
         Raises:
-            ConfigError: ADL-CFG-01, the placer is unknown.
+            ConfigError: the placer is unknown (ADL-CFG-01) or the time limit is not positive
+                (ADL-PLC-02).
             PlacementError: ADL-PLC-01, there are more core programs than cores.
         """
         place = PLACERS.get(self.placer)
+        if self.time_limit_s is not None and not self.time_limit_s > 0:
+            raise ConfigError(
+                f"a time limit of {self.time_limit_s:g} s leaves no time",
+                where="time_limit_s",
+                remedy="give a positive number of seconds, or none",
+                code="ADL-PLC-02",
+            )
         if len(partitioned.cores) > chip.cores:
             raise PlacementError(
                 f"{len(partitioned.cores)} core programs do not fit on {chip.cores} cores",
@@ -42,11 +63,12 @@ class Place:
                 remedy="lower the rank or choose a bigger target",
                 code="ADL-PLC-01",
             )
-        return Placement(slots=place(partitioned, chip, self.seed))
-
-
-@PLACERS.register("raster")
-def raster(partitioned: PartitionedNetwork, chip: ChipSpec, seed: int) -> tuple[CoreSlot, ...]:
-    """Core programs in order along a tile, x, y, then chip by chip; uses no randomness."""
-    del seed
-    return tuple(slot_at(number, chip.mesh) for number in range(len(partitioned.cores)))
+        flows = np.array(packet_flows(partitioned), np.int32).reshape(-1, 2)
+        expected = np.ones(len(flows)) if packets is None else packets
+        problem = PlacementProblem.on_chip(chip, len(partitioned.cores), flows, expected)
+        search = Search(seed=self.seed, time_limit_s=self.time_limit_s)
+        numbers = place(problem, search)
+        return Placement(
+            slots=tuple(slot_at(int(number), chip.mesh) for number in numbers),
+            search_stopped=search.stopped,
+        )

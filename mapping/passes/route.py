@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mapping.errors import RoutingError
-from mapping.ir.partitioned import PartitionedNetwork
+from mapping.ir.partitioned import PartitionedNetwork, packet_flows
 from mapping.ir.placed import Placement
 from mapping.ir.routed import Routing, faulty_flows, link_ends, xy_links
 from mapping.targets.spec import ChipSpec
@@ -48,13 +48,3 @@ class Route:
                 code="ADL-RTE-02",
             )
         return routing
-
-
-def packet_flows(partitioned: PartitionedNetwork) -> list[tuple[int, int]]:
-    """Sorted pairs (sender, receiver) of cores, or the host, between which packets can travel."""
-    homes = partitioned.homes()
-    flows: set[tuple[int, int]] = set()
-    for source, destinations in partitioned.destinations().items():
-        for begin, end, sender in homes.get(source, []):
-            flows |= {(sender, d.core) for d in destinations if d.overlap(begin, end)}
-    return sorted(flows)

@@ -12,7 +12,7 @@ from mapping.ir.network import FloatArray
 from mapping.ir.quantized import Int32Array
 from mapping.placement.graph import WeightedGraph
 from mapping.placement.loads import link_loads, longest_path
-from mapping.placement.problem import PlacementProblem, Search
+from mapping.placement.problem import PLACERS, PlacementProblem, Search
 from mapping.placement.starts import starts
 
 MOST_MOVES = 4000
@@ -72,6 +72,7 @@ class _State:
             kernels.fill_pulls(*edges, self.y, self.pull_y)
 
 
+@PLACERS.register("anneal")
 def anneal(problem: PlacementProblem, search: Search) -> Int32Array:
     """Improve the cheapest starts by simulated annealing and keep the best.
 

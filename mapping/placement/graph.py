@@ -42,7 +42,7 @@ class WeightedGraph:
     def of(cls, problem: PlacementProblem) -> WeightedGraph:
         """The graph of the flows that leave their core."""
         nodes = problem.nodes + 1
-        moving = (problem.source != problem.target)
+        moving = problem.source != problem.target
         source = np.where(problem.source < 0, nodes - 1, problem.source)[moving].astype(np.int64)
         target = np.where(problem.target < 0, nodes - 1, problem.target)[moving].astype(np.int64)
         packets = problem.packets[moving]
@@ -61,9 +61,9 @@ class WeightedGraph:
             starts=np.searchsorted(one, np.arange(nodes + 1)).astype(np.int64),
             partners=other.astype(np.int32),
             weights=np.rint(weights * scale).astype(np.int32),
-            ways=(
-                np.bitwise_or.reduceat(ways, first) if len(first) else np.zeros(0)
-            ).astype(np.int32),
+            ways=(np.bitwise_or.reduceat(ways, first) if len(first) else np.zeros(0)).astype(
+                np.int32
+            ),
             prefix_x=_prefix(problem.column_costs * unit),
             prefix_y=_prefix(problem.row_costs * unit),
         )

@@ -32,7 +32,9 @@ def below(state: UInt64s, bound: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def total_cost(starts: Int64s, partners: Int32s, weights: Int32s, at_x: Int64s, at_y: Int64s) -> int:
+def total_cost(
+    starts: Int64s, partners: Int32s, weights: Int32s, at_x: Int64s, at_y: Int64s
+) -> int:
     """Sum over all pairs of weight × distance."""
     total = np.int64(0)
     for i in range(len(starts) - 1):
@@ -299,9 +301,7 @@ def anneal_stage(
         if b >= 0:
             x[b], y[b] = old_x, old_y
         if guarded:
-            then_long, then_blocked = offences(
-                ways, starts, partners, x, y, a, -1, longest, faulty
-            )
+            then_long, then_blocked = offences(ways, starts, partners, x, y, a, -1, longest, faulty)
             if b >= 0:
                 more = offences(ways, starts, partners, x, y, b, a, longest, faulty)
                 then_long, then_blocked = then_long + more[0], then_blocked + more[1]

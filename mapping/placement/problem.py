@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from mapping.ir.network import FloatArray, frozen_array
+from mapping.ir.placed import usable_slots
 from mapping.ir.quantized import Int32Array
+from mapping.ir.routed import faulty_links
+from mapping.registry import Registry
 from mapping.targets.spec import ChipSpec, MeshSpec
 
-HOST = -1
 Box = tuple[int, int, int, int]
 
 
@@ -76,6 +79,41 @@ class PlacementProblem:
             object.__setattr__(self, name, frozen_array(getattr(self, name), np.int32))
         for name in ("packets", "column_costs", "row_costs"):
             object.__setattr__(self, name, frozen_array(getattr(self, name), np.float64))
+
+    @classmethod
+    def on_chip(
+        cls, chip: ChipSpec, nodes: int, flows: Int32Array, packets: FloatArray
+    ) -> PlacementProblem:
+        """``nodes`` core programs on ``chip``, where a hop costs its energy.
+
+        Args:
+            chip: the target.
+            nodes: number of core programs, at most ``chip.cores``.
+            flows: ``(flows, 2)`` senders and receivers, -1 is the host; packets: ``(flows,)``.
+        """
+        mesh, energy = chip.mesh, chip.energy_j
+        slots = usable_slots(mesh)
+        chip_row, chip_column = np.divmod(slots[:, 0], mesh.chips.value[0])
+        column = chip_column * mesh.width + slots[:, 2]
+        row = chip_row * mesh.height + slots[:, 1]
+        return cls(
+            nodes=nodes,
+            source=flows[:, 0],
+            target=flows[:, 1],
+            packets=packets,
+            columns=mesh.columns,
+            rows=mesh.rows,
+            slot_tiles=row * mesh.columns + column,
+            column_costs=_boundary_costs(
+                mesh.columns, mesh.width, energy.hop_east_west.value, energy.hop_chip.value
+            ),
+            row_costs=_boundary_costs(
+                mesh.rows, mesh.height, energy.hop_north_south.value, energy.hop_chip.value
+            ),
+            host_tile=mesh.host_tile,
+            faulty_links=faulty_links(mesh),
+            box=_box(mesh, nodes, column, row),
+        )
 
     @classmethod
     def on_grid(
@@ -142,9 +180,40 @@ class PlacementProblem:
                 else (to_x < column) & (column <= from_x)
             )
             along_y = (to_x == column) & (
-                (from_y <= row) & (row < to_y)
-                if direction == 2
-                else (to_y < row) & (row <= from_y)
+                (from_y <= row) & (row < to_y) if direction == 2 else (to_y < row) & (row <= from_y)
             )
             found += int((along_x if direction < 2 else along_y).sum())
         return found
+
+
+Placer = Callable[[PlacementProblem, Search], Int32Array]
+"""From a problem to ``(nodes,)`` numbers of slots, as :func:`usable_slots` numbers them."""
+PLACERS: Registry[Placer] = Registry("placer", "adlrns_map.placers")
+
+
+def _boundary_costs(tiles: int, per_chip: int, within: float, between: float) -> FloatArray:
+    """``(tiles - 1,)`` costs of the hops along one axis."""
+    leaves = np.arange(1, tiles) % per_chip == 0
+    return np.where(leaves, between, within).astype(np.float64)
+
+
+def _box(mesh: MeshSpec, nodes: int, column: Int32Array, row: Int32Array) -> Box:
+    """A rectangle of tiles near the host with room for ``nodes`` core programs.
+
+    Within the host's chip it grows tile by tile, beyond it by whole chips.
+    """
+    host_x, host_y = mesh.host_tile
+    width = height = 1
+    left, top = host_x, host_y
+    while True:
+        inside = (column >= left) & (column < left + width) & (row >= top) & (row < top + height)
+        if int(inside.sum()) >= nodes or (width, height) == (mesh.columns, mesh.rows):
+            return left, top, width, height
+        whole = width >= mesh.width and height >= mesh.height
+        unit_x, unit_y = (mesh.width, mesh.height) if whole else (1, 1)
+        most_x, most_y = (mesh.columns, mesh.rows) if whole else (mesh.width, mesh.height)
+        if width < most_x and (width / unit_x <= height / unit_y or height >= most_y):
+            width += unit_x
+        else:
+            height += unit_y
+        left, top = min(host_x, most_x - width), min(host_y, most_y - height)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from mapping.ir.quantized import Int32Array
 from mapping.placement import curves
 from mapping.placement.graph import WeightedGraph
-from mapping.placement.problem import PlacementProblem, Search
+from mapping.placement.problem import PLACERS, PlacementProblem, Search
 
 BANDS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 24, 32)
 """Into how many bands the box is cut."""
@@ -18,12 +18,14 @@ FEW = 2048
 """Up to so many core programs, the greedy start is tried as well."""
 
 
+@PLACERS.register("raster")
 def raster(problem: PlacementProblem, search: Search) -> Int32Array:
     """Core programs in order along a tile, x, y, then chip by chip; uses no randomness."""
     del search
     return np.arange(problem.nodes, dtype=np.int32)
 
 
+@PLACERS.register("hilbert")
 def hilbert(problem: PlacementProblem, search: Search) -> Int32Array:
     """Core programs in order along a Hilbert curve near the host; uses no randomness."""
     del search
@@ -40,6 +42,7 @@ def along(problem: PlacementProblem, curve: Int32Array) -> Int32Array:
     return np.argsort(rank[problem.slot_tiles], kind="stable")[: problem.nodes].astype(np.int32)
 
 
+@PLACERS.register("greedy")
 def greedy(problem: PlacementProblem, search: Search) -> Int32Array:
     """Place the core program that exchanges most with the placed ones, where it costs least.
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from mapping.artifact.schema import Artifact
+from mapping.ir.partitioned import packet_flows
 from mapping.ir.routed import Routing, faulty_flows, link_ends, xy_links
-from mapping.passes.route import packet_flows
 from mapping.rules.base import Finding, rule
 
 

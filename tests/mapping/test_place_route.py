@@ -10,19 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.chips import tiny_chip
 from support.errors import refused
+from support.mesh_paths import xy_path
 from support.networks import dense_network, digits_like_network, recurrent_network
 
 from mapping.errors import ConfigError, PlacementError, RoutingError
 from mapping.ir.network import Network
-from mapping.ir.partitioned import HOST, PartitionedNetwork
+from mapping.ir.partitioned import HOST, PartitionedNetwork, packet_flows
 from mapping.ir.placed import CoreSlot, Placement, slot_at
 from mapping.ir.routed import DIRECTIONS, Routing, link_ends
 from mapping.ir.verify import verify_placement, verify_routing
 from mapping.passes.partition import Partition
-from mapping.passes.place import PLACERS, Place
+from mapping.passes.place import Place
 from mapping.passes.quantize import Quantize
 from mapping.passes.realise_factors import realise_factors
-from mapping.passes.route import Route, packet_flows, xy_path
+from mapping.passes.route import Route
 from mapping.targets.spec import ChipSpec, MeshSpec
 
 CHIPS = {
@@ -156,7 +157,7 @@ def test_an_unknown_placer_suggests_the_nearest() -> None:
 
 def test_a_shared_slot_is_our_own_mistake() -> None:
     partitioned = cut(dense_network((3, 4)), tiny_chip(), 2)
-    slot = PLACERS.get("raster")(partitioned, tiny_chip(), 0)[0]
+    slot = slot_at(0, tiny_chip().mesh)
     with pytest.raises(AssertionError, match="share"):
         verify_placement(partitioned, Placement(slots=(slot, slot)))
 
@@ -230,7 +231,7 @@ def spelt_out_flows(partitioned: PartitionedNetwork) -> set[tuple[int, int]]:
         (group.population, number): core
         for core, program in enumerate(partitioned.cores)
         for group in program.groups
-        for number in range(group.start, group.stop)
+        for number in group.members.tolist()
     }
     return {
         (home.get((spec.source, column), HOST), core)
