@@ -1,9 +1,9 @@
 """Force-directed refinement of a placement, rebuilt after Jin et al., ASPLOS 2023.
 
-The paper starts from a Hilbert curve. Clusters pull at each other like springs; the *tension* of two
-adjacent cells is what swapping them would save. Cells of positive tension are queued, the tightest
-first; the first ``SHARE`` of the queue is swapped, where the swap still saves something, and forces
-are computed anew, until no tension is left.
+The paper starts from a Hilbert curve. Clusters pull at each other; the *tension* of two adjacent
+cells is what swapping them would save. Cells of positive tension are queued, the tightest first; the
+first ``SHARE`` of the queue is swapped, where the swap still saves something, and forces are computed
+anew, until no tension is left. Potentials of the paper's kind: linear in the distance, or quadratic.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ Ints = npt.NDArray[np.int64]
 
 
 def refine(
-    columns: int, rows: int, flows: npt.NDArray[np.int64], packets: Floats, cells: Ints
+    columns: int,
+    rows: int,
+    flows: npt.NDArray[np.int64],
+    packets: Floats,
+    cells: Ints,
+    *,
+    quadratic: bool = False,
 ) -> Ints:
     """Cells of all clusters after refinement.
 
@@ -30,6 +36,7 @@ def refine(
         columns, rows: size of the mesh; every cell holds one cluster.
         flows: ``(flows, 2)`` senders and receivers; packets: ``(flows,)``.
         cells: ``(columns * rows,)`` cell of each cluster, numbered along x, then along y.
+        quadratic: whether the pull of a flow grows with its length.
     """
     both = np.concatenate([flows, flows[:, ::-1]])
     order = np.argsort(both[:, 0], kind="stable")
@@ -38,17 +45,19 @@ def refine(
     y, x = np.divmod(cells.astype(np.int64), columns)
     cluster_at = np.argsort(cells)
     while True:
-        tension = _tensions(starts, both[order, 1], weights, x, y, cluster_at, columns, rows)
+        tension = _tensions(
+            starts, both[order, 1], weights, x, y, cluster_at, columns, rows, quadratic
+        )
         queue = np.argsort(-tension, kind="stable")[: int((tension > LEAST_GAIN).sum())]
         if not len(queue):
             return y * columns + x
         first = queue[: max(1, int(SHARE * len(queue)))]
-        _swap(starts, both[order, 1], weights, x, y, cluster_at, columns, first)
+        _swap(starts, both[order, 1], weights, x, y, cluster_at, columns, first, quadratic)
 
 
 @njit(cache=True)
 def _tension(
-    starts: Ints, partners: Ints, weights: Floats, x: Ints, y: Ints, a: int, b: int
+    starts: Ints, partners: Ints, weights: Floats, x: Ints, y: Ints, a: int, b: int, quadratic: bool
 ) -> float:
     """What is saved when clusters ``a`` and ``b`` swap their places."""
     saved = 0.0
@@ -56,8 +65,12 @@ def _tension(
         for k in range(starts[here], starts[here + 1]):
             j = partners[k]
             if j != there:
-                now = abs(x[here] - x[j]) + abs(y[here] - y[j])
-                saved += weights[k] * (now - abs(x[there] - x[j]) - abs(y[there] - y[j]))
+                dx, dy = abs(x[here] - x[j]), abs(y[here] - y[j])
+                then_x, then_y = abs(x[there] - x[j]), abs(y[there] - y[j])
+                if quadratic:
+                    saved += weights[k] * (dx * dx + dy * dy - then_x * then_x - then_y * then_y)
+                else:
+                    saved += weights[k] * (dx + dy - then_x - then_y)
     return saved
 
 
@@ -71,6 +84,7 @@ def _tensions(
     cluster_at: Ints,
     columns: int,
     rows: int,
+    quadratic: bool,
 ) -> Floats:
     """``(2 * cells,)`` of each cell and the one to its right, then and the one below it."""
     cells = columns * rows
@@ -78,10 +92,10 @@ def _tensions(
     for cell in range(cells):
         if cell % columns < columns - 1:
             a, b = cluster_at[cell], cluster_at[cell + 1]
-            found[cell] = _tension(starts, partners, weights, x, y, a, b)
+            found[cell] = _tension(starts, partners, weights, x, y, a, b, quadratic)
         if cell < cells - columns:
             a, b = cluster_at[cell], cluster_at[cell + columns]
-            found[cells + cell] = _tension(starts, partners, weights, x, y, a, b)
+            found[cells + cell] = _tension(starts, partners, weights, x, y, a, b, quadratic)
     return found
 
 
@@ -95,13 +109,14 @@ def _swap(
     cluster_at: Ints,
     columns: int,
     queue: Ints,
+    quadratic: bool,
 ) -> None:
     cells = len(cluster_at)
     for pair in queue:
         cell = pair % cells
         other = cell + (1 if pair < cells else columns)
         a, b = cluster_at[cell], cluster_at[other]
-        if _tension(starts, partners, weights, x, y, a, b) > LEAST_GAIN:
+        if _tension(starts, partners, weights, x, y, a, b, quadratic) > LEAST_GAIN:
             cluster_at[cell], cluster_at[other] = b, a
             x[a], x[b] = x[b], x[a]
             y[a], y[b] = y[b], y[a]

@@ -13,7 +13,8 @@ from mapping.ir.diagnostic import Diagnostic
 from mapping.ir.network import Input
 from mapping.ir.quantized import IntegerLif, ProjectionSpec, WeightFidelity
 from mapping.ir.traffic import TrafficProfile
-from mapping.passes.bound import degree_bound
+from mapping.placement.bound import lower_bound
+from mapping.placement.problem import PlacementProblem
 
 Report = dict[str, object]
 
@@ -162,15 +163,19 @@ def _noc(artifact: Artifact, traffic: TrafficProfile) -> Report:
     packets = traffic.flow_packets(artifact.partitioned, routing.pairs())
     lengths = np.diff(routing.offsets)
     hops = float(packets @ lengths)
-    bound = degree_bound(routing, packets, mesh)
+    flows = np.stack([routing.source, routing.target], axis=1)
+    cores = len(artifact.partitioned.cores)
+    problem = PlacementProblem.on_chip(artifact.chip, cores, flows, packets)
+    bound = lower_bound(problem.in_hops())
     return {
         "packets_per_step": float(packets.sum()),
         "hops_per_step": hops,
         "max_link_load": float(routing.link_loads(packets, mesh).max(initial=0.0)),
         "longest_path": int(lengths.max(initial=0)),
-        "lower_bound": bound,
-        "bound": "degree",
-        "gap": (hops - bound) / hops if hops else 0.0,
+        "lower_bound": bound.value,
+        "bound": bound.name,
+        "gap": (hops - bound.value) / hops if hops else 0.0,
+        "search_stopped": artifact.placement.search_stopped,
         "traffic": traffic.status,
     }
 

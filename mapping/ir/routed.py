@@ -90,7 +90,7 @@ class Routing:
 
 def xy_links(
     source: Int32Array, target: Int32Array, mesh: MeshSpec
-) -> tuple[npt.NDArray[np.int64], Int32Array]:
+) -> tuple[Int32Array, Int32Array]:
     """The x-then-y routes between tiles, as ``offsets`` and ``links`` of :class:`Routing`.
 
     Args:
@@ -109,7 +109,7 @@ def xy_links(
     row = source[flow, 1] + sign[:, 1] * np.maximum(done - across, 0)
     direction = np.where(vertical, 2 + (sign[:, 1] < 0), sign[:, 0] < 0)
     links = 4 * (row * mesh.columns + column) + direction
-    return offsets, links.astype(np.int32)
+    return offsets.astype(np.int32), links.astype(np.int32)
 
 
 def faulty_links(mesh: MeshSpec) -> npt.NDArray[np.int64]:

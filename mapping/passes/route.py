@@ -41,7 +41,7 @@ class Route:
             (x, y), (to_x, to_y) = link_ends(link, chip.mesh)
             source, target = flows[flow].tolist()
             raise RoutingError(
-                f"its x-then-y route takes the faulty link from tile ({x}, {y}) to ({to_x}, {to_y})",
+                f"its route takes the faulty link from tile ({x}, {y}) to ({to_x}, {to_y})",
                 where=f"flow {source} → {target}",
                 remedy="let the placer `anneal` look for places without such routes, with another "
                 "seed if need be, or use fewer cores",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,7 +29,7 @@ last stage is at temperature 0."""
 MEDIAN_SHARE = 77
 """Of 256 moves, those towards the neighbours of a core program."""
 STRETCH = 2
-"""A flow may be so many times as long as the longest one of the start before each hop costs extra."""
+"""Flows longer than so many times the longest one of the start cost extra for each hop."""
 PULL_BYTES = 2**29
 """Memory above which neighbours are visited for every move."""
 SAMPLE = 100_000

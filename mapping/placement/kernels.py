@@ -1,11 +1,11 @@
 """Compiled inner loops of the annealing placer, all in integers.
 
-Nodes ``0 .. n - 1`` are core programs, node ``n`` is the host, which never moves. Distances are sums
-of the costs of the column and row boundaries between two tiles, so they are differences of prefix
-sums, and the cost of a node is one function of its column plus one of its row. ``pull_x[i, x]`` is
-the slope of the former between columns ``x`` and ``x + 1``: the weight of the neighbours of ``i`` at
-or left of ``x`` minus that of the others. With it, a move is judged in as many steps as it is far,
-however many neighbours there are; only a move that is made visits them.
+Nodes ``0 .. n - 1`` are core programs, node ``n`` is the host, which never moves. Distances are
+sums of the costs of the column and row boundaries between two tiles, so they are differences of
+prefix sums, and the cost of a node is one function of its column plus one of its row.
+``pull_x[i, x]`` is the slope of the former between columns ``x`` and ``x + 1``: the weight of the
+neighbours of ``i`` at or left of ``x`` minus that of the others. With it, a move is judged in as many
+steps as it is far, however many neighbours there are; only a move that is made visits them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from numba import njit
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
+Integer = int | np.int64
 UInt64s = npt.NDArray[np.uint64]
 
 
 @njit(cache=True, nogil=True)
-def below(state: UInt64s, bound: int) -> int:
+def below(state: UInt64s, bound: Integer) -> Integer:
     """A number in ``0 .. bound - 1`` from Marsaglia's xorshift64 (J. Stat. Soft. 8(14), 2003)."""
     s = state[0]
     s ^= s << np.uint64(13)
@@ -34,7 +35,7 @@ def below(state: UInt64s, bound: int) -> int:
 @njit(cache=True, nogil=True)
 def total_cost(
     starts: Int64s, partners: Int32s, weights: Int32s, at_x: Int64s, at_y: Int64s
-) -> int:
+) -> Integer:
     """Sum over all pairs of weight × distance."""
     total = np.int64(0)
     for i in range(len(starts) - 1):
@@ -71,9 +72,9 @@ def shift_pulls(
     starts: Int64s,
     partners: Int32s,
     weights: Int32s,
-    node: int,
-    old: int,
-    new: int,
+    node: Integer,
+    old: Integer,
+    new: Integer,
     pull: Int32s,
 ) -> None:
     """Follow the move of ``node`` from position ``old`` to ``new`` of one axis."""
@@ -88,7 +89,7 @@ def shift_pulls(
 
 
 @njit(cache=True, nogil=True)
-def climb(pull: Int32s, costs: Int64s, old: int, new: int) -> int:
+def climb(pull: Int32s, costs: Int64s, old: Integer, new: Integer) -> Integer:
     """Change of one axis's part of a node's cost when it moves from ``old`` to ``new``."""
     change = np.int64(0)
     if old < new:
@@ -107,10 +108,10 @@ def visit(
     weights: Int32s,
     at_x: Int64s,
     at_y: Int64s,
-    node: int,
-    new_x: int,
-    new_y: int,
-) -> int:
+    node: Integer,
+    new_x: Integer,
+    new_y: Integer,
+) -> Integer:
     """Change of a node's cost when it moves, by visiting its neighbours."""
     old_x, old_y = at_x[node], at_y[node]
     change = np.int64(0)
@@ -122,7 +123,7 @@ def visit(
 
 
 @njit(cache=True, nogil=True)
-def between(starts: Int64s, partners: Int32s, weights: Int32s, a: int, b: int) -> int:
+def between(starts: Int64s, partners: Int32s, weights: Int32s, a: Integer, b: Integer) -> Integer:
     """Weight between two nodes, 0 if they are not neighbours; partners are sorted."""
     low, high = starts[a], starts[a + 1]
     while low < high:
@@ -137,7 +138,7 @@ def between(starts: Int64s, partners: Int32s, weights: Int32s, a: int, b: int) -
 
 
 @njit(cache=True, nogil=True)
-def middle_of(a: int, b: int, c: int) -> int:
+def middle_of(a: Integer, b: Integer, c: Integer) -> Integer:
     """The median of three."""
     return max(min(a, b), min(max(a, b), c))
 
@@ -148,7 +149,7 @@ def watch(
     partners: Int32s,
     x: Int32s,
     y: Int32s,
-    reach: int,
+    reach: Integer,
     watched: npt.NDArray[np.bool_],
 ) -> None:
     """Mark the nodes that have a neighbour more than ``reach`` hops away."""
@@ -168,11 +169,11 @@ def offences(
     partners: Int32s,
     x: Int32s,
     y: Int32s,
-    node: int,
-    other: int,
-    longest: int,
+    node: Integer,
+    other: Integer,
+    longest: Integer,
     faulty: Int64s,
-) -> tuple[int, int]:
+) -> tuple[Integer, Integer]:
     """What the flows of ``node``, but those with ``other``, do that they should not.
 
     The hops by which they are longer than ``longest``, and how many faulty links their x-then-y
@@ -193,7 +194,7 @@ def offences(
 
 
 @njit(cache=True, nogil=True)
-def crossed(x0: int, y0: int, x1: int, y1: int, faulty: Int64s) -> int:
+def crossed(x0: Integer, y0: Integer, x1: Integer, y1: Integer, faulty: Int64s) -> Integer:
     """How many of the ``(links, 3)`` faulty links (x, y, direction) the x-then-y path takes."""
     found = 0
     for f in range(len(faulty)):
@@ -225,17 +226,17 @@ def anneal_stage(
     pull_x: Int32s,
     pull_y: Int32s,
     watched: npt.NDArray[np.bool_],
-    longest: int,
-    excess_cost: int,
+    longest: Integer,
+    excess_cost: Integer,
     faulty: Int64s,
-    blocked_cost: int,
+    blocked_cost: Integer,
     logarithms: Floats,
     temperature: float,
-    radius: int,
-    median_share: int,
-    moves: int,
+    radius: Integer,
+    median_share: Integer,
+    moves: Integer,
     state: UInt64s,
-) -> int:
+) -> Integer:
     """Try ``moves`` moves at one temperature; returns the change of cost.
 
     A move takes a random node to a random slot of a tile: one within ``radius`` of its own, or in
@@ -347,6 +348,7 @@ def sample_changes(
         a = below(state, len(starts) - 2)
         new_x = min(max(x[a] + below(state, 3) - 1, 0), len(prefix_x) - 1)
         new_y = min(max(y[a] + below(state, 3) - 1, 0), len(prefix_y) - 1)
-        changes[number] = abs(
-            visit(starts, partners, weights, at_x, at_y, a, prefix_x[new_x], prefix_y[new_y])
+        change: Integer = visit(
+            starts, partners, weights, at_x, at_y, a, prefix_x[new_x], prefix_y[new_y]
         )
+        changes[number] = abs(change)

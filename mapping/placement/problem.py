@@ -128,17 +128,25 @@ class PlacementProblem:
         """
         return cls(
             nodes=columns * rows,
-            source=flows[:, 0],
-            target=flows[:, 1],
+            source=flows[:, 0].astype(np.int32),
+            target=flows[:, 1].astype(np.int32),
             packets=packets,
             columns=columns,
             rows=rows,
-            slot_tiles=np.arange(columns * rows),
+            slot_tiles=np.arange(columns * rows, dtype=np.int32),
             column_costs=np.ones(columns - 1),
             row_costs=np.ones(rows - 1),
             host_tile=(0, 0),
             faulty_links=np.zeros((0, 3), np.int64),
             box=(0, 0, columns, rows),
+        )
+
+    def in_hops(self) -> PlacementProblem:
+        """The same where every hop costs 1."""
+        return replace(
+            self,
+            column_costs=np.ones(self.columns - 1),
+            row_costs=np.ones(self.rows - 1),
         )
 
     def thinned(self, flows: int) -> PlacementProblem:

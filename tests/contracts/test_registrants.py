@@ -22,8 +22,8 @@ from mapping.passes.place import Place
 from mapping.passes.quantize import Quantize
 from mapping.passes.realise_factors import realise_factors
 from mapping.passes.route import Route
-from mapping.placement import PLACERS
 from mapping.pipeline import CompileOptions, compile_network
+from mapping.placement import PLACERS
 from mapping.rules import check_rules
 from mapping.targets.spec import ChipSpec
 

@@ -24,8 +24,8 @@ from mapping.artifact.write import write_artifact
 from mapping.cli import build_app, run
 from mapping.ir.checkpoint import DESCRIPTION_FILE, TENSOR_FILE, save_network
 from mapping.nir import write_nir
-from mapping.placement import PLACERS
 from mapping.pipeline import CompileOptions, compile_network
+from mapping.placement import PLACERS
 from mapping.targets.load import load_target, target_data, target_names
 
 

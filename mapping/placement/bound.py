@@ -1,0 +1,177 @@
+"""Certified lower bounds on packets × cost of the way, whatever the placement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from mapping.ir.network import FloatArray
+from mapping.ir.quantized import Int32Array
+from mapping.placement.problem import PlacementProblem
+
+EXACT_TILES = 1024
+"""Up to so many tiles, distances are those of the mesh itself, else those of an endless one."""
+SPECTRAL_NODES = 512
+"""Largest connected part of the traffic whose eigenvalues are computed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LowerBound:
+    """No placement costs less than ``value``; ``name`` says by which argument."""
+
+    value: float
+    name: str
+
+
+def lower_bound(problem: PlacementProblem) -> LowerBound:
+    """The highest of all bounds. Blocked links are not considered, blocked cores are."""
+    bounds = [LowerBound(value=bound(problem), name=name) for name, bound in BOUNDS.items()]
+    return max(bounds, key=lambda bound: bound.value)
+
+
+def degree_bound(problem: PlacementProblem) -> float:
+    """Cost at which every core program's partners fill the slots nearest to it.
+
+    The heaviest partners take the nearest slots. A flow between core programs counts at both ends,
+    hence the half; the partners of the host fill the slots around its own, fixed tile.
+    """
+    one, other, weights = _pairs(problem)
+    total = 0.5 * _nearest(one, other, weights, _distances(problem, one))
+    hosted, amounts = _host_partners(problem)
+    nearest = np.sort(_from_tile(problem, *problem.host_tile))[: len(hosted)]
+    return total + float(np.sort(amounts)[::-1] @ nearest)
+
+
+def spectral_bound(problem: PlacementProblem) -> float:
+    """Cost of the lines between columns and between rows that any placement has to cross.
+
+    A line that separates ``k`` of the ``n`` core programs of a connected part of the traffic cuts
+    packets of at least ``λ₂ k (n - k) / n``, where λ₂ is the second eigenvalue of its Laplacian
+    (Fiedler 1973). A column holds no more core programs than it has slots, which bounds the number
+    of lines from below; the host's flows are added as in the degree bound.
+    """
+    one, other, weights = _pairs(problem)
+    graph = coo_array((weights, (one, other)), shape=(problem.nodes, problem.nodes)).tocsr()
+    total = 0.0
+    parts, part_of = connected_components(graph, directed=False)
+    for part in range(parts):
+        members = np.flatnonzero(part_of == part)
+        if 1 < len(members) <= SPECTRAL_NODES:
+            total += _lines(problem, graph[members][:, members].toarray())
+    hosted, amounts = _host_partners(problem)
+    nearest = np.sort(_from_tile(problem, *problem.host_tile))[: len(hosted)]
+    return total + float(np.sort(amounts)[::-1] @ nearest)
+
+
+BOUNDS: dict[str, Callable[[PlacementProblem], float]] = {
+    "degree": degree_bound,
+    "spectral": spectral_bound,
+}
+
+
+def _pairs(problem: PlacementProblem) -> tuple[Int32Array, Int32Array, FloatArray]:
+    """Flows between different core programs, once from either end, added up and sorted."""
+    inner = (problem.source >= 0) & (problem.target >= 0) & (problem.source != problem.target)
+    one = np.concatenate([problem.source[inner], problem.target[inner]]).astype(np.int64)
+    other = np.concatenate([problem.target[inner], problem.source[inner]])
+    keys, where = np.unique(one * problem.nodes + other, return_inverse=True)
+    weights = np.bincount(where, np.tile(problem.packets[inner], 2), len(keys))
+    return (
+        (keys // problem.nodes).astype(np.int32),
+        (keys % problem.nodes).astype(np.int32),
+        weights.astype(np.float64),
+    )
+
+
+def _host_partners(problem: PlacementProblem) -> tuple[Int32Array, FloatArray]:
+    """Core programs that exchange packets with the host, and how many."""
+    hosted = (problem.source < 0) != (problem.target < 0)
+    partners = np.maximum(problem.source, problem.target)[hosted]
+    nodes, where = np.unique(partners, return_inverse=True)
+    return nodes, np.bincount(where, problem.packets[hosted], len(nodes)).astype(np.float64)
+
+
+def _nearest(
+    one: Int32Array, other: Int32Array, weights: FloatArray, distances: FloatArray
+) -> float:
+    """Sum over all nodes of their weights, the heaviest first, times ``distances``."""
+    order = np.lexsort((other, -weights, one))
+    starts = np.flatnonzero(np.diff(one[order], prepend=-1))
+    rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
+    return float(weights[order] @ distances[rank])
+
+
+def _distances(problem: PlacementProblem, nodes: Int32Array) -> FloatArray:
+    """Lower bounds on the cost to the nearest, second nearest, ... fellow core, wherever one is."""
+    most = int(np.bincount(nodes).max(initial=0))
+    tiles = np.unique(problem.slot_tiles)
+    if len(tiles) > EXACT_TILES:
+        return _endless(problem, most)
+    found = np.full(most, np.inf)
+    for tile in tiles.tolist():
+        y, x = divmod(tile, problem.columns)
+        found = np.minimum(found, np.sort(_from_tile(problem, x, y))[1 : most + 1])
+    return found
+
+
+def _endless(problem: PlacementProblem, most: int) -> FloatArray:
+    """The same on an endless mesh whose tiles are as full as the fullest, at the cheapest hops."""
+    per_tile = int(np.bincount(problem.slot_tiles).max())
+    across = float(problem.column_costs.min(initial=np.inf))
+    down = float(problem.row_costs.min(initial=np.inf))
+    cheapest = min(across, down)
+    across, down = (cost if np.isfinite(cost) else cheapest for cost in (across, down))
+    reach = 1
+    while True:
+        steps = np.abs(np.arange(-reach, reach + 1))
+        ways = np.sort((across * steps[:, None] + down * steps).ravel())
+        # what lies beyond the square costs more than `reach` of the cheaper hops
+        inside = ways[ways <= cheapest * reach]
+        slots = np.repeat(inside, per_tile)[1:]
+        if len(slots) >= most:
+            return slots[:most]
+        reach *= 2
+
+
+def _from_tile(problem: PlacementProblem, column: int, row: int) -> FloatArray:
+    """``(slots,)`` cost of the way from a tile to every usable core."""
+    y, x = np.divmod(problem.slot_tiles, problem.columns)
+    at_x = np.append(0.0, np.cumsum(problem.column_costs))
+    at_y = np.append(0.0, np.cumsum(problem.row_costs))
+    return np.asarray(np.abs(at_x[x] - at_x[column]) + np.abs(at_y[y] - at_y[row]))
+
+
+def _lines(problem: PlacementProblem, weights: npt.NDArray[np.float64]) -> float:
+    """The bound of one connected part with the symmetric ``weights``, over both axes."""
+    laplacian = np.diag(weights.sum(axis=1)) - weights
+    eigenvalues = np.linalg.eigvalsh(laplacian)
+    rounding = 1e-12 * len(weights) * float(eigenvalues[-1])
+    connectivity = max(0.0, float(eigenvalues[1]) - rounding)
+    tile_y, tile_x = np.divmod(problem.slot_tiles, problem.columns)
+    cheapest_x = float(problem.column_costs.min(initial=0.0))
+    cheapest_y = float(problem.row_costs.min(initial=0.0))
+    across = cheapest_x * _fewest_cut(len(weights), int(np.bincount(tile_x).max()))
+    down = cheapest_y * _fewest_cut(len(weights), int(np.bincount(tile_y).max()))
+    return connectivity * (across + down)
+
+
+def _fewest_cut(nodes: int, per_line: int) -> float:
+    """Least sum of ``k (n - k) / n`` over the lines, if up to ``per_line`` nodes lie between two.
+
+    The summand is concave, so the least sum has all gaps full but one, at some place.
+    """
+    full, rest = divmod(nodes, per_line)
+    sums = []
+    for short in range(full + 1):
+        gaps = np.full(full + 1, per_line)
+        gaps[short] = rest
+        k = np.cumsum(gaps)[:-1]
+        if rest == 0:
+            k = np.arange(1, full) * per_line
+        sums.append(float((k * (nodes - k)).sum()) / nodes)
+    return min(sums)
