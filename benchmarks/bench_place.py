@@ -3,10 +3,10 @@
 python benchmarks/bench_place.py [--quick] [--json FILE]
 
 One core per tile, all hops alike, as many clusters as cores. Packets take x-then-y routes. The peer
-``hilbert + FD`` (:mod:`force_directed`) is run with a linear and with a quadratic potential; every
-one of its figures is that of the potential with fewer weighted hops. The limit of weighted hops is
-the certified lower bound, that of the duration what a user is ready to wait. Durations are processor
-time with kernels compiled and, of our placer, include everything from the list of flows on.
+``hilbert + FD`` (:mod:`force_directed`) is run with a linear and with a quadratic potential; all of
+its figures are those of the potential with fewer weighted hops. The limit of weighted hops is the
+certified lower bound, that of the duration what a user is ready to wait. Durations are processor
+time with kernels compiled; ours include everything from the list of flows on.
 """
 
 from __future__ import annotations

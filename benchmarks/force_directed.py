@@ -1,9 +1,9 @@
 """Force-directed refinement of a placement, rebuilt after Jin et al., ASPLOS 2023.
 
 The paper starts from a Hilbert curve. Clusters pull at each other; the *tension* of two adjacent
-cells is what swapping them would save. Cells of positive tension are queued, the tightest first; the
-first ``SHARE`` of the queue is swapped, where the swap still saves something, and forces are computed
-anew, until no tension is left. Potentials of the paper's kind: linear in the distance, or quadratic.
+cells is what swapping them would save. Cells of positive tension are queued, the tightest first;
+the first ``SHARE`` of the queue is swapped, where the swap still saves something, and forces are
+computed anew, until no tension is left. The potential is linear in the distance, or quadratic.
 """
 
 from __future__ import annotations
@@ -44,15 +44,14 @@ def refine(
     weights = np.concatenate([packets, packets])[order]
     y, x = np.divmod(cells.astype(np.int64), columns)
     cluster_at = np.argsort(cells)
+    graph = starts, both[order, 1], weights
     while True:
-        tension = _tensions(
-            starts, both[order, 1], weights, x, y, cluster_at, columns, rows, quadratic
-        )
+        tension = _tensions(*graph, x, y, cluster_at, columns, rows, quadratic)
         queue = np.argsort(-tension, kind="stable")[: int((tension > LEAST_GAIN).sum())]
         if not len(queue):
             return y * columns + x
         first = queue[: max(1, int(SHARE * len(queue)))]
-        _swap(starts, both[order, 1], weights, x, y, cluster_at, columns, first, quadratic)
+        _swap(*graph, x, y, cluster_at, columns, first, quadratic)
 
 
 @njit(cache=True)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mapping.ir.network import FloatArray
 from mapping.ir.quantized import Int32Array
-from mapping.placement.graph import WeightedGraph
+from mapping.placement.graph import HOP_UNITS, WeightedGraph
 from mapping.placement.loads import link_loads, longest_path
 from mapping.placement.problem import PLACERS, PlacementProblem, Search
 from mapping.placement.starts import starts
@@ -41,10 +41,14 @@ ALIKE = 0.005
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class _State:
-    """A placement under way, in the arrays of :mod:`mapping.placement.kernels`."""
+class State:
+    """A placement under way, in the arrays of :mod:`mapping.placement.kernels`.
+
+    ``order`` holds the problem's slots sorted by tile, as ``slot`` and ``node_at`` number them.
+    """
 
     graph: WeightedGraph
+    order: npt.NDArray[np.int64]
     x: Int32Array
     y: Int32Array
     slot: Int32Array
@@ -120,8 +124,26 @@ def _improved(
     search: Search,
     branch: int,
 ) -> Int32Array:
-    from mapping.placement import kernels
+    state = begin(problem, graph, start, search.seed, branch)
+    unit = _typical_change(state)
+    side = np.sqrt(len(np.unique(problem.slot_tiles[start])))
+    widest = 1 + side / 16
+    longest = STRETCH * max(1, longest_path(problem, start))
+    for number in range(STAGES):
+        if search.out_of_time():
+            break
+        past = number / (STAGES - 2)
+        hotness = HOT * (COLD / HOT) ** past if number < STAGES - 1 else 0.0
+        temperature = float(round(unit * hotness))
+        radius = max(1, round(widest ** (1 - past)))
+        stage(problem, state, temperature, radius=radius, longest=longest, moves=moves // STAGES)
+    return state.order[state.slot].astype(np.int32)
 
+
+def begin(
+    problem: PlacementProblem, graph: WeightedGraph, start: Int32Array, seed: int, branch: int
+) -> State:
+    """The state of a search from the slots ``start``."""
     order = np.argsort(problem.slot_tiles, kind="stable")
     place_of = np.empty_like(order)
     place_of[order] = np.arange(len(order))
@@ -130,28 +152,37 @@ def _improved(
     node_at = np.full(len(order), -1, np.int32)
     node_at[slot] = np.arange(problem.nodes)
     tiles = np.arange(problem.columns * problem.rows + 1)
-    state = _State(
+    return State(
         graph=graph,
+        order=order,
         x=x,
         y=y,
         slot=slot,
         node_at=node_at,
         tile_starts=np.searchsorted(problem.slot_tiles[order], tiles),
-        random=_random_state(search.seed, branch),
+        random=_random_state(seed, branch),
     )
-    unit = _typical_change(state)
-    side = int(np.sqrt(len(np.unique(problem.slot_tiles[start]))))
-    widest = 1 + side / 16
-    longest = STRETCH * max(1, longest_path(problem, start))
-    heaviest = int(graph.weights.max(initial=0)) * int(graph.prefix_x[-1] + graph.prefix_y[-1])
+
+
+def stage(
+    problem: PlacementProblem,
+    state: State,
+    temperature: float,
+    *,
+    radius: int,
+    longest: int,
+    moves: int,
+) -> int:
+    """Try moves at one temperature; the change of the integer cost."""
+    from mapping.placement import kernels
+
+    graph = state.graph
     watched = np.ones(problem.nodes, np.bool_)
-    for stage in range(STAGES):
-        if not len(problem.faulty_links):
-            kernels.watch(graph.starts, graph.partners, x, y, longest // 2, watched)
-        if search.out_of_time():
-            break
-        past = stage / max(1, STAGES - 2)
-        temperature = unit * HOT * (COLD / HOT) ** past if stage < STAGES - 1 else 0.0
+    if not len(problem.faulty_links):
+        edges = graph.starts, graph.partners
+        kernels.watch(*edges, state.x, state.y, longest // 2, watched)
+    heaviest = int(graph.weights.max(initial=0)) * int(graph.prefix_x[-1] + graph.prefix_y[-1])
+    return int(
         kernels.anneal_stage(
             graph.starts,
             graph.partners,
@@ -170,20 +201,20 @@ def _improved(
             state.pull_y,
             watched,
             longest,
-            int(unit),
+            int(graph.weights.mean() * HOP_UNITS) if len(graph.weights) else 0,
             problem.faulty_links,
             heaviest,
             _logarithms(),
             temperature,
-            max(1, round(widest ** (1 - past))),
+            radius,
             MEDIAN_SHARE,
-            moves // STAGES,
+            moves,
             state.random,
         )
-    return order[state.slot].astype(np.int32)
+    )
 
 
-def _typical_change(state: _State) -> float:
+def _typical_change(state: State) -> float:
     """Median of what moves by one tile change."""
     from mapping.placement import kernels
 
@@ -202,7 +233,7 @@ def _typical_change(state: _State) -> float:
         changes,
         state.random,
     )
-    return float(np.median(changes[changes > 0])) if changes.any() else 1.0
+    return float(np.median(np.abs(changes[changes != 0]))) if changes.any() else 1.0
 
 
 def _logarithms() -> FloatArray:

@@ -110,7 +110,7 @@ def _distances(problem: PlacementProblem, nodes: Int32Array) -> FloatArray:
     """Lower bounds on the cost to the nearest, second nearest, ... fellow core, wherever one is."""
     most = int(np.bincount(nodes).max(initial=0))
     tiles = np.unique(problem.slot_tiles)
-    if len(tiles) > EXACT_TILES:
+    if len(tiles) > max(1, EXACT_TILES):
         return _endless(problem, most)
     found = np.full(most, np.inf)
     for tile in tiles.tolist():
@@ -153,8 +153,8 @@ def _lines(problem: PlacementProblem, weights: npt.NDArray[np.float64]) -> float
     rounding = 1e-12 * len(weights) * float(eigenvalues[-1])
     connectivity = max(0.0, float(eigenvalues[1]) - rounding)
     tile_y, tile_x = np.divmod(problem.slot_tiles, problem.columns)
-    cheapest_x = float(problem.column_costs.min(initial=0.0))
-    cheapest_y = float(problem.row_costs.min(initial=0.0))
+    cheapest_x = min(problem.column_costs.tolist(), default=0.0)
+    cheapest_y = min(problem.row_costs.tolist(), default=0.0)
     across = cheapest_x * _fewest_cut(len(weights), int(np.bincount(tile_x).max()))
     down = cheapest_y * _fewest_cut(len(weights), int(np.bincount(tile_y).max()))
     return connectivity * (across + down)

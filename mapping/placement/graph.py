@@ -14,6 +14,8 @@ Int64Array = npt.NDArray[np.int64]
 
 WEIGHT_UNITS = 2**28
 """The weights of the node that exchanges most packets add up to this."""
+LEAST_PACKETS = 1e-200
+"""Traffic below this is none."""
 HOP_UNITS = 240
 """Cost of the cheapest hop."""
 
@@ -54,7 +56,8 @@ class WeightedGraph:
         weights = np.add.reduceat(twice, first) if len(first) else np.zeros(0)
         ways = np.repeat([1, 2], len(source))[order]
         degrees = np.bincount(one, weights, nodes)
-        scale = WEIGHT_UNITS / max(degrees.max(initial=0.0), 1e-300)
+        most = float(degrees.max(initial=0.0))
+        scale = WEIGHT_UNITS / most if most > LEAST_PACKETS else 0.0
         hops = np.concatenate([problem.column_costs, problem.row_costs])
         unit = HOP_UNITS / min(hops[hops > 0], default=1.0)
         return cls(

@@ -4,8 +4,8 @@ Nodes ``0 .. n - 1`` are core programs, node ``n`` is the host, which never move
 sums of the costs of the column and row boundaries between two tiles, so they are differences of
 prefix sums, and the cost of a node is one function of its column plus one of its row.
 ``pull_x[i, x]`` is the slope of the former between columns ``x`` and ``x + 1``: the weight of the
-neighbours of ``i`` at or left of ``x`` minus that of the others. With it, a move is judged in as many
-steps as it is far, however many neighbours there are; only a move that is made visits them.
+neighbours of ``i`` at or left of ``x`` minus that of the others. With it, a move is judged in as
+many steps as it is far, however many neighbours there are; only a move that is made visits them.
 """
 
 from __future__ import annotations
@@ -348,7 +348,6 @@ def sample_changes(
         a = below(state, len(starts) - 2)
         new_x = min(max(x[a] + below(state, 3) - 1, 0), len(prefix_x) - 1)
         new_y = min(max(y[a] + below(state, 3) - 1, 0), len(prefix_y) - 1)
-        change: Integer = visit(
-            starts, partners, weights, at_x, at_y, a, prefix_x[new_x], prefix_y[new_y]
+        changes[number] = np.int64(
+            visit(starts, partners, weights, at_x, at_y, a, prefix_x[new_x], prefix_y[new_y])
         )
-        changes[number] = abs(change)

@@ -136,7 +136,7 @@ def _conditions(chip: ChipSpec) -> Iterator[tuple[str, bool, str]]:
 
 def target_data(chip: ChipSpec) -> dict[str, object]:
     """``chip`` as plain data, the inverse of :func:`parse_target`."""
-    data: dict[str, object] = _ADAPTER.dump_python(chip, mode="json")
+    data: dict[str, object] = _ADAPTER.dump_python(chip, mode="json", exclude_none=True)
     return data
 
 

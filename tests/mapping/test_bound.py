@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -10,92 +11,110 @@ from support.chips import tiny_chip
 from support.networks import digits_like_network
 
 from mapping.ir.partitioned import HOST
-from mapping.ir.placed import slot_at
-from mapping.ir.routed import Routing
-from mapping.passes.bound import degree_bound
 from mapping.pipeline import CompileOptions, compile_network
-from mapping.targets.spec import MeshSpec
+from mapping.placement import bound as bounds
+from mapping.placement.bound import BOUNDS, degree_bound, lower_bound, spectral_bound
+from mapping.placement.problem import PlacementProblem
+from mapping.targets.spec import ChipSpec, Faults
 
-MESHES = {
-    "2x2x1": tiny_chip(width=2, height=2, cores_per_tile=1).mesh,
-    "5x1x1": tiny_chip(width=5, height=1, cores_per_tile=1, host_tile=(2, 0)).mesh,
-    "2x1x3": tiny_chip(width=2, height=1, cores_per_tile=3, host_tile=(1, 0)).mesh,
-    "3x2x1": tiny_chip(width=3, height=2, cores_per_tile=1, host_tile=(1, 1)).mesh,
-    "two chips": tiny_chip(width=1, height=2, cores_per_tile=1, chips=(2, 1)).mesh,
-    "1x1x4": tiny_chip(width=1, height=1, cores_per_tile=4).mesh,
+BROKEN = Faults(cores=((0, 1, 0, 0),), links=(), status="assumed", source="made up for a test")
+CHIPS = {
+    "2x2x1": tiny_chip(width=2, height=2, cores_per_tile=1),
+    "5x1x1": tiny_chip(width=5, height=1, cores_per_tile=1, host_tile=(2, 0)),
+    "2x1x3": tiny_chip(width=2, height=1, cores_per_tile=3, host_tile=(1, 0)),
+    "3x2x1": tiny_chip(width=3, height=2, cores_per_tile=1, host_tile=(1, 1)),
+    "two chips": tiny_chip(width=1, height=2, cores_per_tile=1, chips=(2, 1)),
+    "1x1x4": tiny_chip(width=1, height=1, cores_per_tile=4),
 }
+CHIPS["broken"] = replace(CHIPS["3x2x1"], mesh=replace(CHIPS["3x2x1"].mesh, faulty=BROKEN))
 Flows = dict[tuple[int, int], float]
 
 
-def routing_of(flows: Flows) -> tuple[Routing, np.ndarray]:
-    """Flows without their routes, which the bound does not look at, and their packets."""
-    pairs = sorted(flows)
-    return (
-        Routing(
-            source=np.array([s for s, _ in pairs]),
-            target=np.array([t for _, t in pairs]),
-            offsets=np.zeros(len(pairs) + 1),
-            links=np.zeros(0),
-        ),
-        np.array([flows[pair] for pair in pairs]),
+def problem_of(flows: Flows, cores: int, chip: ChipSpec) -> PlacementProblem:
+    """A problem in which hops cost their energy."""
+    pairs = np.array(sorted(flows), np.int32).reshape(-1, 2)
+    packets = np.array([flows[pair] for pair in sorted(flows)], np.float64)
+    return PlacementProblem.on_chip(chip, cores, pairs, packets)
+
+
+def cheapest(problem: PlacementProblem) -> float:
+    """The best of all placements."""
+    numbers = range(len(problem.slot_tiles))
+    return min(
+        problem.cost(np.array(slots, np.int32)) for slots in permutations(numbers, problem.nodes)
     )
 
 
-def fewest_hops(flows: Flows, cores: int, mesh: MeshSpec) -> float:
-    """The best of all placements."""
-    slots = [slot_at(n, mesh) for n in range(mesh.width * mesh.height * mesh.cores_per_tile)]
-    best = np.inf
-    for chosen in permutations([(s.x, s.y) for s in slots], cores):
-        tiles = {HOST: mesh.host_tile, **dict(enumerate(chosen))}
-        hops = sum(
-            amount * (abs(tiles[a][0] - tiles[b][0]) + abs(tiles[a][1] - tiles[b][1]))
-            for (a, b), amount in flows.items()
-        )
-        best = min(best, hops)
-    return float(best)
-
-
 @st.composite
-def traffic(draw: st.DrawFn) -> tuple[Flows, int, MeshSpec]:
+def traffic(draw: st.DrawFn) -> PlacementProblem:
     """Random flows between up to five cores and the host, on a mesh that holds them."""
-    mesh = MESHES[draw(st.sampled_from(sorted(MESHES)))]
-    slots = mesh.width * mesh.height * mesh.cores_per_tile
-    cores = draw(st.integers(1, min(5, slots)))
+    chip = CHIPS[draw(st.sampled_from(sorted(CHIPS)))]
+    cores = draw(st.integers(1, min(5, chip.cores)))
     pairs = [(s, t) for s in range(HOST, cores) for t in range(cores)]
     chosen = draw(st.lists(st.sampled_from(pairs), unique=True, min_size=1))
-    return {pair: draw(st.floats(0, 10)) for pair in chosen}, cores, mesh
+    problem = problem_of({pair: draw(st.floats(0, 10)) for pair in chosen}, cores, chip)
+    return problem.in_hops() if draw(st.booleans()) else problem
 
 
+@pytest.mark.parametrize("exact", [True, False])
 @settings(max_examples=80)
-@given(case=traffic())
-def test_no_placement_beats_the_bound(case: tuple[Flows, int, MeshSpec]) -> None:
-    flows, cores, mesh = case
-    bound = degree_bound(*routing_of(flows), mesh)
-    assert 0 <= bound <= fewest_hops(flows, cores, mesh) + 1e-9
+@given(problem=traffic())
+def test_no_placement_beats_a_bound(exact: bool, problem: PlacementProblem) -> None:
+    best = cheapest(problem)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bounds, "EXACT_TILES", 1024 if exact else 0)
+        for bound in BOUNDS.values():
+            assert 0 <= bound(problem) <= best * (1 + 1e-9) + 1e-12
+        chosen = lower_bound(problem)
+        assert chosen.value == max(bound(problem) for bound in BOUNDS.values())
 
 
 def test_traffic_that_fits_a_tile_needs_no_hop() -> None:
     flows = {(HOST, 0): 5.0, (0, 1): 3.0, (1, 0): 2.0, (2, 2): 9.0}
-    assert degree_bound(*routing_of(flows), MESHES["1x1x4"]) == 0.0
+    assert lower_bound(problem_of(flows, 3, CHIPS["1x1x4"])).value == 0.0
 
 
-def test_the_bound_is_reached_by_a_star() -> None:
-    """One core in the middle of four others, each a hop away, on tiles of one core."""
-    star = {(0, leaf): 1.0 for leaf in range(1, 5)}
-    mesh = tiny_chip(width=3, height=3, cores_per_tile=1).mesh
-    assert degree_bound(*routing_of(star), mesh) == pytest.approx(0.5 * 4 + 0.5 * 4)
+@pytest.mark.parametrize("tiles", [0, 1024])
+def test_the_degree_bound_counts_rings_of_tiles(
+    tiles: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One core among eight others, of which four are a hop away and four two hops."""
+    monkeypatch.setattr(bounds, "EXACT_TILES", tiles)
+    star = {(0, leaf): 1.0 for leaf in range(1, 9)}
+    chip = tiny_chip(width=3, height=3, cores_per_tile=1)
+    found = degree_bound(problem_of(star, 9, chip).in_hops())
+    assert found == pytest.approx(0.5 * (4 + 8) + 0.5 * 8)
 
 
 def test_the_host_pushes_cores_away_from_its_tile() -> None:
     """A corner with one core: its listeners lie 0, 1, 1, 2 hops away, the busiest nearest."""
     flows = {(HOST, core): amount for core, amount in enumerate([1.0, 8.0, 2.0, 4.0])}
-    assert degree_bound(*routing_of(flows), MESHES["2x2x1"]) == 0 * 8 + 1 * 4 + 1 * 2 + 2 * 1
-    assert fewest_hops(flows, 4, MESHES["2x2x1"]) == 8.0
+    problem = problem_of(flows, 4, CHIPS["2x2x1"]).in_hops()
+    assert degree_bound(problem) == 0 * 8 + 1 * 4 + 1 * 2 + 2 * 1
+    assert cheapest(problem) == 8.0
+
+
+def test_a_broken_core_pushes_cores_away() -> None:
+    """Of the tiles beside the host's, (1, 0) is broken; two listeners more than one hop away."""
+    flows = {(HOST, core): 1.0 for core in range(5)}
+    sound = degree_bound(problem_of(flows, 5, CHIPS["3x2x1"]).in_hops())
+    assert sound == 0 + 1 + 1 + 1 + 2
+    assert degree_bound(problem_of(flows, 5, CHIPS["broken"]).in_hops()) == 0 + 1 + 1 + 2 + 2
 
 
 def test_both_directions_between_two_cores_add_up() -> None:
-    mesh = MESHES["5x1x1"]
-    assert degree_bound(*routing_of({(0, 1): 2.0, (1, 0): 3.0}), mesh) == 5.0
+    problem = problem_of({(0, 1): 2.0, (1, 0): 3.0}, 2, CHIPS["5x1x1"]).in_hops()
+    assert degree_bound(problem) == 5.0
+
+
+def test_the_spectral_bound_is_higher_where_all_talk_to_all() -> None:
+    """A complete graph on a line: λ₂ = 6, each of 5 lines cuts k (6 - k), which is exact."""
+    chip = tiny_chip(width=6, height=1, cores_per_tile=1)
+    flows = {(a, b): 1.0 for a in range(6) for b in range(a)}
+    problem = problem_of(flows, 6, chip).in_hops()
+    assert spectral_bound(problem) == pytest.approx(5 + 8 + 9 + 8 + 5)
+    assert lower_bound(problem).name == "spectral"
+    assert cheapest(problem) == 35.0
 
 
 @pytest.mark.parametrize("per_core", [4, 8, 30])
@@ -106,3 +125,4 @@ def test_the_compiler_never_reports_fewer_hops_than_the_bound(per_core: int) -> 
     assert isinstance(noc, dict)
     assert 0 <= noc["lower_bound"] <= noc["hops_per_step"]
     assert 0 <= noc["gap"] <= 1
+    assert noc["bound"] in BOUNDS

@@ -17,14 +17,14 @@ from mapping.errors import ConfigError, PlacementError, RoutingError
 from mapping.ir.network import Network
 from mapping.ir.partitioned import HOST, PartitionedNetwork, packet_flows
 from mapping.ir.placed import CoreSlot, Placement, slot_at
-from mapping.ir.routed import DIRECTIONS, Routing, link_ends
+from mapping.ir.routed import DIRECTIONS, Routing, link_ends, multicast_tree, xy_links
 from mapping.ir.verify import verify_placement, verify_routing
 from mapping.passes.partition import Partition
 from mapping.passes.place import Place
 from mapping.passes.quantize import Quantize
 from mapping.passes.realise_factors import realise_factors
 from mapping.passes.route import Route
-from mapping.targets.spec import ChipSpec, MeshSpec
+from mapping.targets.spec import ChipSpec, Faults, MeshSpec
 
 CHIPS = {
     "one": tiny_chip(width=4, height=3, cores_per_tile=2, host_tile=(1, 1)),
@@ -369,3 +369,60 @@ def test_the_verifier_follows_a_path_over_chips() -> None:
 def test_the_verifier_rejects_any_other_path(links: tuple[int, ...]) -> None:
     with pytest.raises(AssertionError):
         verify_routing(*_path_between_opposite_corners(*links))
+
+
+def test_a_route_over_a_faulty_link_is_refused() -> None:
+    """Two cores in a row and the link between them is broken, which raster order cannot see."""
+    chip = tiny_chip(width=2, height=1, cores_per_tile=1)
+    faults = Faults(cores=(), links=((0, 0, "east"),), status="assumed", source="made up")
+    chip = replace(chip, mesh=replace(chip.mesh, faulty=faults))
+    partitioned = cut(dense_network((3, 4, 4)), chip, 4)
+    placement = Place(placer="raster").run(partitioned, chip)
+    with refused(
+        RoutingError,
+        "ADL-RTE-02",
+        where="flow",
+        message="the faulty link from tile (0, 0) to (1, 0)",
+        remedy="anneal",
+    ):
+        Route().run(partitioned, placement, chip)
+
+
+def test_a_time_limit_is_positive() -> None:
+    partitioned = cut(dense_network(), tiny_chip(), 5)
+    for limit in (0.0, -1.0, float("nan")):
+        with refused(ConfigError, "ADL-PLC-02", where="time_limit_s", remedy="positive"):
+            Place(time_limit_s=limit).run(partitioned, tiny_chip())
+
+
+@given(case=pairs_of_tiles(), more=pairs_of_tiles())
+def test_all_routes_at_once_are_the_routes_one_by_one(
+    case: tuple[MeshSpec, tuple[int, int], tuple[int, int]],
+    more: tuple[MeshSpec, tuple[int, int], tuple[int, int]],
+) -> None:
+    mesh, source, target = case
+    columns, rows = mesh.columns, mesh.rows
+    pairs = [(source, target), (target, source), (source, source)]
+    pairs += [((x % columns, y % rows), target) for x, y in more[1:]]
+    starts, stops = (np.array(ends, np.int32) for ends in zip(*pairs, strict=True))
+    offsets, links = xy_links(starts, stops, mesh)
+    paths = [xy_path(a, b, mesh) for a, b in pairs]
+    assert links.tolist() == [link for path in paths for link in path]
+    assert offsets.tolist() == np.cumsum([0, *map(len, paths)]).tolist()
+
+
+def test_a_multicast_tree_crosses_each_link_once() -> None:
+    """Receivers at the end of a line, on the way there, and behind a turn."""
+    chip = tiny_chip(width=4, height=2, cores_per_tile=1)
+    tiles = np.array([(0, 0), (3, 0), (2, 0), (2, 1), (1, 1)], np.int32)
+    source, target = np.array([0, 0, 0, 4], np.int32), np.array([1, 2, 3, 3], np.int32)
+    offsets, links = xy_links(tiles[source], tiles[target], chip.mesh)
+    routing = Routing(source=source, target=target, offsets=offsets, links=links)
+    senders, tree = multicast_tree(routing)
+    assert list(zip(senders.tolist(), tree.tolist(), strict=True)) == [
+        (0, 4 * 0 + 0),
+        (0, 4 * 1 + 0),
+        (0, 4 * 2 + 0),
+        (0, 4 * 2 + 2),
+        (4, 4 * 5 + 0),
+    ]

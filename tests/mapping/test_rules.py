@@ -24,6 +24,7 @@ from mapping.ir.network import Input, Network
 from mapping.ir.partitioned import CoreProgram
 from mapping.ir.placed import Placement
 from mapping.ir.quantized import IntegerLif, IntegerRelay
+from mapping.ir.routed import link_ends
 from mapping.ir.synapses import DenseSynapses
 from mapping.partitioners import PARTITIONERS, Assignment, PartitionProblem
 from mapping.passes.partition import Partition
@@ -33,6 +34,7 @@ from mapping.pipeline import CompileOptions, compile_network
 from mapping.rules import RULES, check_rules
 from mapping.semantics.int_net import run_integer_network
 from mapping.targets.load import load_target
+from mapping.targets.spec import STEPS, Faults
 
 Doctor = Callable[[Artifact], Artifact]
 
@@ -72,6 +74,26 @@ def usable_cores(number: int) -> Doctor:
 
     def doctor(artifact: Artifact) -> Artifact:
         mesh = replace(artifact.chip.mesh, usable_cores=limit(number))
+        return replace(artifact, chip=replace(artifact.chip, mesh=mesh))
+
+    return doctor
+
+
+def faulty(*, core: int | None = None, a_link: bool = False) -> Doctor:
+    """The same program on a chip on which a core or the first link that a route takes is broken."""
+
+    def doctor(artifact: Artifact) -> Artifact:
+        mesh, cores, links = artifact.chip.mesh, [], []
+        if core is not None:
+            slot = artifact.placement.slots[core]
+            cores.append((slot.chip, slot.x, slot.y, slot.core))
+        if a_link:
+            link = int(artifact.routing.links[0])
+            links.append((*link_ends(link, mesh)[0], tuple(STEPS)[link % 4]))
+        faults = Faults(
+            cores=tuple(cores), links=tuple(links), status="assumed", source="made up for a test"
+        )
+        mesh = replace(mesh, faulty=faults)
         return replace(artifact, chip=replace(artifact.chip, mesh=mesh))
 
     return doctor
@@ -257,6 +279,8 @@ BROKEN: list[tuple[str, str, Doctor, str, str, str]] = [
     ("ADL-MSH-03", "lost flow", lost_flow, "routes", "do not match", "route again"),
     ("ADL-MSH-03", "wrong links", detour, "flow", "x-then-y", "route again"),
     ("ADL-MSH-03", "stale routes", slot(3, y=1), "flow", "x-then-y", "route again"),
+    ("ADL-MSH-04", "broken core", faulty(core=2), "core 2", "faulty core 0", "compile again"),
+    ("ADL-MSH-05", "broken link", faulty(a_link=True), "flow -1 → 2", "(0, 0) to", "compile"),
     (
         "ADL-NUM-01",
         "chip's weight bits",
