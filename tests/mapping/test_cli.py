@@ -151,7 +151,7 @@ def test_every_option_reaches_the_compiler(cli: Any) -> None:
         *("compile", "model", "--output", "out", "--target", "mine.toml"),
         *("--calibration", "x.npz", "--rank", "2", "--weight-bits", "6"),
         *("--neurons-per-core", "3", "--partitioner", "first-fit", "--placer", "raster"),
-        *("--seed", "7", "--json"),
+        *("--time-limit", "60", "--seed", "7", "--json"),
     )
     assert outcome.code == 0
     artifact, report = load_artifact("out"), outcome.json
@@ -162,7 +162,9 @@ def test_every_option_reaches_the_compiler(cli: Any) -> None:
         "neurons_per_core": 3,
         "partitioner": "first-fit",
         "placer": "raster",
+        "time_limit_s": 60.0,
     }
+    assert report["noc"]["search_stopped"] is False
     assert artifact.origin.calibration_sha256
     assert artifact.chip.name == report["target"] == "tiny"
     assert report["network"]["layers"][0]["rank"] == 2
@@ -284,6 +286,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], int, str, tuple[str, ...]]] = {
     "unknown target": (("--target", "lohi2"), 2, "ADL-TGT-01", ("lohi2", "did you mean 'loihi2'")),
     "missing target file": (("--target", "no.toml"), 2, "ADL-TGT-01", ("no.toml",)),
     "unknown partitioner": (("--partitioner", "x"), 2, "ADL-CFG-01", ("first-fit",)),
+    "no time to place": (("--time-limit", "0"), 2, "ADL-PLC-02", ("time_limit_s", "positive")),
     "unknown placer": (("--placer", "x"), 2, "ADL-CFG-01", ("raster",)),
     "rank beyond the model": (("--rank", "5"), 2, "ADL-CFG-02", ("enc", "1..4", "[2, 4]")),
     "too many weight bits": (("--weight-bits", "9"), 2, "ADL-CFG-04", ("2 to 8",)),

@@ -280,7 +280,7 @@ BROKEN: list[tuple[str, str, Doctor, str, str, str]] = [
     ("ADL-MSH-03", "wrong links", detour, "flow", "x-then-y", "route again"),
     ("ADL-MSH-03", "stale routes", slot(3, y=1), "flow", "x-then-y", "route again"),
     ("ADL-MSH-04", "broken core", faulty(core=2), "core 2", "faulty core 0", "compile again"),
-    ("ADL-MSH-05", "broken link", faulty(a_link=True), "flow -1 → 2", "(0, 0) to", "compile"),
+    ("ADL-MSH-05", "broken link", faulty(a_link=True), "flow 0 → 2", "(0, 0) to", "compile"),
     (
         "ADL-NUM-01",
         "chip's weight bits",

@@ -333,6 +333,42 @@ def test_usable_cores_and_host_must_lie_on_the_mesh(path: Path_, value: object) 
         parse_target(_changed(path, value), where="mine")
 
 
+FAULTS: dict[str, tuple[str, list[object]]] = {
+    "core on a chip that is not there": ("cores", [1, 0, 0, 0]),
+    "core beyond the columns": ("cores", [0, 8, 0, 0]),
+    "core beyond the rows": ("cores", [0, 0, 4, 0]),
+    "core beyond the tile": ("cores", [0, 0, 0, 4]),
+    "link of no tile": ("links", [8, 0, "west"]),
+    "link off the mesh": ("links", [7, 0, "east"]),
+    "link to the north of all": ("links", [3, 0, "north"]),
+    "core with too few numbers": ("cores", [0, 0, 0]),
+    "negative core": ("cores", [0, 0, 0, -1]),
+    "link to nowhere": ("links", [0, 0, "up"]),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_faults_must_lie_on_the_mesh(case: str) -> None:
+    kind, fault = FAULTS[case]
+    faulty = {"cores": [], "links": [], "status": "silicon", "source": "tested here", kind: [fault]}
+    with refused(TargetError, "ADL-TGT-03", message=f"mesh.faulty.{kind}", where="mine"):
+        parse_target(_changed(("mesh", "faulty"), faulty), where="mine")
+
+
+def test_a_file_may_name_the_faults_of_the_machine_at_hand(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        'base = "loihi2"\nname = "mine"\ndescription = "one with faults"\n'
+        '[mesh.faulty]\ncores = [[0, 7, 3, 1], [0, 7, 3, 1]]\nlinks = [[0, 0, "south"]]\n'
+        'status = "silicon"\nsource = "self-test of the board"\n'
+    )
+    chip = load_target(file)
+    assert chip.constants()["mesh.faulty"].value == "2 cores, 1 links"
+    assert chip.cores == 120
+    assert parse_target(target_data(chip), where="again") == chip
+    assert "faulty" not in str(target_data(load_target("loihi2")))
+
+
 IMPOSSIBLE: dict[str, tuple[Path_, int]] = {
     "no compartments": (("core", "compartments", "value"), 0),
     "negative memory": (("core", "synapse_words", "value"), -5),

@@ -205,7 +205,7 @@ def _unwrapped_sum(case: Case, ran: IntegerTrace, relay: IntegerRelay) -> np.nda
 def compiled(network: QuantizedNetwork, chip: ChipSpec, partition: Partition) -> Artifact:
     """Partition, place and route ``network``; nothing is checked against design rules."""
     partitioned = partition.run(network, chip)
-    placement = Place().run(partitioned, chip)
+    placement = Place(placer="raster").run(partitioned, chip)
     origin = Origin(
         tool_version="test",
         seed=0,
