@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from mapping.ir.network import FloatArray
 from mapping.ir.quantized import Int32Array
+from mapping.placement.exchange import exchange
 from mapping.placement.graph import HOP_UNITS, WeightedGraph
 from mapping.placement.loads import link_loads, longest_path
 from mapping.placement.problem import PLACERS, PlacementProblem, Search
@@ -34,6 +35,8 @@ PULL_BYTES = 2**29
 """Memory above which neighbours are visited for every move."""
 SAMPLE = 100_000
 """Number of flows by which starts are compared."""
+FEW = 16
+"""Up to so many core programs, descent from every start does as well, without compiled code."""
 LEVELS = 4096
 """Number of different thresholds for accepting a move."""
 ALIKE = 0.005
@@ -88,6 +91,9 @@ def anneal(problem: PlacementProblem, search: Search) -> Int32Array:
     few = problem.thinned(SAMPLE)
     candidates = sorted(starts(problem), key=lambda slots: _rank(few, slots))
     best = candidates[0]
+    if problem.nodes <= FEW and not len(problem.faulty_links):
+        descended = (exchange(problem, graph, start) for start in candidates)
+        return min(descended, key=lambda slots: _rank(problem, slots))
     chosen = candidates[:BRANCHES]
     moves = _moves(graph, problem.nodes) // len(chosen)
     for number, start in enumerate(chosen):

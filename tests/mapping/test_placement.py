@@ -235,3 +235,20 @@ def blocked(problem: PlacementProblem, slots: np.ndarray, chip: ChipSpec) -> int
         for source, target in zip(problem.source, problem.target, strict=True)
         for link in xy_path((x[source], y[source]), (x[target], y[target]), chip.mesh)
     )
+
+
+@pytest.mark.parametrize("name", CHIPS)
+def test_a_few_programs_are_placed_well_without_compiled_code(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No move of one program and no exchange of two makes what descent returns any cheaper."""
+    monkeypatch.setattr(annealing, "begin", None)
+    problem = random_problem(CHIPS[name], 7, 20, seed=9)
+    slots = PLACERS.get("anneal")(problem, Search())
+    best = problem.cost(slots)
+    for node in range(7):
+        for target in range(len(problem.slot_tiles)):
+            moved = slots.copy()
+            moved[slots == target] = slots[node]
+            moved[node] = target
+            assert problem.cost(moved) >= best * (1 - 1e-6)
