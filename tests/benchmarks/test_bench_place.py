@@ -30,7 +30,7 @@ def test_refinement_ends_where_no_exchange_of_neighbours_helps(quadratic: bool) 
 
 
 def test_refinement_reaches_what_is_published() -> None:
-    """METHODS: 9,420 packets x hops along the curve, 8,094 after refinement; weights differ."""
+    """9,420 packets x hops along the curve, 8,094 after refinement; random weights differ."""
     problem = dense(16)
     assert problem.cost(hilbert(problem)) == pytest.approx(9420, rel=0.02)
     refined = problem.cost(force_directed(problem, quadratic=False))

@@ -426,3 +426,16 @@ def test_a_multicast_tree_crosses_each_link_once() -> None:
         (0, 4 * 2 + 2),
         (4, 4 * 5 + 0),
     ]
+
+
+def test_the_busier_of_two_receivers_is_placed_nearer() -> None:
+    """On a line that starts at the host, whichever of four core programs hears most comes first."""
+    chip = tiny_chip(width=4, height=1, cores_per_tile=1)
+    partitioned = cut(dense_network((3, 16)), chip, 4)
+    flows = packet_flows(partitioned)
+    assert flows == [(HOST, core) for core in range(4)]
+    for loud in range(4):
+        packets = np.where(np.arange(4) == loud, 5.0, 1.0)
+        placement = Place().run(partitioned, chip, packets)
+        assert placement.slots[loud].x == 0
+        assert not placement.search_stopped

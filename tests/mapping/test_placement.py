@@ -150,10 +150,10 @@ def test_annealing_is_never_worse_than_any_start(name: str) -> None:
 
 def test_annealing_finds_the_optimum_of_a_shuffled_line() -> None:
     """A chain in random order on a line of tiles: its best is one hop per flow."""
-    order = np.random.default_rng(4).permutation(16)
+    order = np.random.default_rng(4).permutation(25)
     flows = np.stack([order[:-1], order[1:]], axis=1)
-    problem = PlacementProblem.on_grid(4, 4, flows, np.ones(15))
-    assert problem.cost(PLACERS.get("anneal")(problem, Search())) == 15.0
+    problem = PlacementProblem.on_grid(5, 5, flows, np.ones(24))
+    assert problem.cost(PLACERS.get("anneal")(problem, Search())) == 24.0
 
 
 def test_annealing_beats_hilbert_on_layers() -> None:
