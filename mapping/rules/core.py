@@ -65,21 +65,3 @@ def cores(artifact: Artifact) -> Iterator[Finding]:
                 f"needs {used} cores, {artifact.chip.name} has {limit} per chip",
                 "lower the rank, choose a bigger target or place the programs again",
             )
-
-
-@rule("ADL-CAP-07", severity="warning")
-def synapse_lists(artifact: Artifact) -> Iterator[Finding]:
-    """Synapse lists have a form whose size in the chip's memory is known."""
-    if artifact.chip.capabilities.sparse_lists.value:
-        return
-    for spec in artifact.partitioned.projections:
-        forms = {"sparse": ["sparse synapses"], "conv": ["shared weights"]}.get(spec.form, [])
-        found = forms + ["delays"] * (spec.longest_delay > 0)
-        if found:
-            yield (
-                spec.name,
-                f"has {' and '.join(found)}, counted like dense synapses without delays since "
-                f"their format on {artifact.chip.name} is not known",
-                "take its synapse memory as a lower bound, or leave room by a lower "
-                "neurons_per_core",
-            )

@@ -107,8 +107,8 @@ def _conditions(chip: ChipSpec) -> Iterator[tuple[str, bool, str]]:
             low, high = _BOUNDS.get(entry, (1, 2**31))
             yield entry, low <= constant.value <= high, f"choose {low} to {high}"
     widest = chip.numeric.weight_bits.value
-    stored = max(chip.core.weight_widths.value) >= widest
-    yield "core.weight_widths", stored, f"list a width of {widest} or more"
+    stored = min(chip.core.weight_widths.value) > 0 and max(chip.core.weight_widths.value) >= widest
+    yield "core.weight_widths", stored, f"list widths of 1 to {widest} or more"
 
 
 def target_data(chip: ChipSpec) -> dict[str, object]:

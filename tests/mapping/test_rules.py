@@ -16,7 +16,6 @@ from support.networks import (
     relay_network,
     small_network,
 )
-from support.spatial import spatial_network
 
 from mapping.artifact.schema import Artifact
 from mapping.errors import DesignRuleError
@@ -32,7 +31,6 @@ from mapping.passes.realise_factors import realise_factors
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.rules import RULES, check_rules
 from mapping.semantics.int_net import run_integer_network
-from mapping.targets.load import load_target
 
 Doctor = Callable[[Artifact], Artifact]
 
@@ -161,18 +159,6 @@ def detour(artifact: Artifact) -> Artifact:
     return replace(artifact, routing=replace(old, links=links))
 
 
-def dense_lists_alone(doctor: Doctor) -> Doctor:
-    """A doctored program on a chip of which nothing but dense lists is known."""
-
-    def both(artifact: Artifact) -> Artifact:
-        doctored = doctor(artifact)
-        can = doctored.chip.capabilities
-        can = replace(can, sparse_lists=replace(can.sparse_lists, value=False))
-        return replace(doctored, chip=replace(doctored.chip, capabilities=can))
-
-    return both
-
-
 def wide_mantissa(_: Artifact) -> Artifact:
     """A program of 5-bit weights with one of 6 bits."""
     return numeric_limit(activation_bits=20)(mantissa(16)(compiled(weight_bits=5)))
@@ -240,14 +226,6 @@ BROKEN: list[tuple[str, str, Doctor, str, str, str]] = [
         "network digits-like → chip 0",
         "needs 4 cores, tiny has 3 per chip",
         "place",
-    ),
-    (
-        "ADL-CAP-07",
-        "delays",
-        dense_lists_alone(spec(delays=(0, 2))),
-        "dec",
-        "has delays, counted like dense synapses without delays since their format on tiny",
-        "lower bound",
     ),
     ("ADL-MSH-01", "shared core", slot(1, core=0), "tile (0, 0) core 0", "2 core prog", "place"),
     ("ADL-MSH-02", "core number", slot(1, core=2), "core 1", "core 2 of tile (0, 0)", "place"),
@@ -318,7 +296,7 @@ def test_a_doctored_program_breaks_just_that_rule(
     assert message in first.message
     assert first.remedy
     assert remedy in first.remedy
-    warnings = ("ADL-CAP-07", "ADL-NUM-04", "ADL-NUM-06")
+    warnings = ("ADL-NUM-04", "ADL-NUM-06")
     assert first.severity == ("warning" if code in warnings else "error")
     assert str(first) == f"{code} · {first.where}: {first.message}. Remedy: {first.remedy}."
     errors = [d for d in found if d.severity == "error"]
@@ -341,18 +319,6 @@ def test_relay_thresholds_must_fit_the_payload(threshold: int) -> None:
 
 def test_every_rule_has_a_doctored_program() -> None:
     assert {code for code, *_ in BROKEN} == set(RULES)
-
-
-def test_loihi1_is_said_to_count_dense_lists_alone() -> None:
-    network = spatial_network()
-    found = compile_network(network, load_target("loihi1"), CompileOptions()).diagnostics
-    told = {d.where: d.message for d in found if d.code == "ADL-CAP-07"}
-    assert set(told) == {"conv", "pool", "sparse", "loop"}
-    assert told["conv"].startswith("has shared weights and delays,")
-    assert told["pool"].startswith("has shared weights,")
-    assert told["loop"].startswith("has sparse synapses and delays,")
-    found = compile_network(network, load_target("loihi2"), CompileOptions()).diagnostics
-    assert "ADL-CAP-07" not in {d.code for d in found}
 
 
 def test_every_rule_says_what_it_demands() -> None:
