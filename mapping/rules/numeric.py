@@ -26,9 +26,20 @@ _COARSE = 32
 _UNBOUNDED = 2.0**62
 
 
-@rule("ADL-NUM-01")
+@rule(
+    "ADL-NUM-01",
+    limits=("numeric.weight_bits", "numeric.weight_exponent_min", "numeric.weight_exponent_max"),
+)
 def weight_grid(artifact: Artifact) -> Iterator[Finding]:
-    """Mantissas and exponents lie in the chip's formats."""
+    """Mantissas and exponents lie in the chip's formats.
+
+    Why: a weight is a signed mantissa of few bits, shifted by an exponent that all synapses of its
+    projection share.
+
+    Fix: quantise again with fewer weight bits, or rescale the layer's weights.
+
+    Example: a mantissa of 20 in a projection of 5 weight bits, which hold -16..15.
+    """
     numeric = artifact.chip.numeric
     low, high = numeric.weight_exponent_min.value, numeric.weight_exponent_max.value
     for projection in artifact.network.projections:
@@ -50,9 +61,18 @@ def weight_grid(artifact: Artifact) -> Iterator[Finding]:
             )
 
 
-@rule("ADL-NUM-02")
+@rule("ADL-NUM-02", limits=("numeric.accumulator_bits",))
 def accumulator(artifact: Artifact) -> Iterator[Finding]:
-    """No synaptic sum overflows the accumulator."""
+    """No synaptic sum overflows the accumulator.
+
+    Why: all that arrives in a step is added up in one register before it is used, and what leaves
+    its range is lost or wraps. The rule takes the worst input that the network declares.
+
+    Fix: lower the weights, the fan-in, the rank or the payload range, and compile again.
+
+    Example: 784 inputs of the largest weight and exponent 7 reach 25.7 million, loihi1 accumulates
+    up to 2.1 million.
+    """
     limit = 2 ** (artifact.chip.numeric.accumulator_bits.value - 1) - 1
     ranges = payload_ranges(artifact.network)
     for projection in artifact.network.projections:
@@ -68,9 +88,16 @@ def accumulator(artifact: Artifact) -> Iterator[Finding]:
             )
 
 
-@rule("ADL-NUM-03")
+@rule("ADL-NUM-03", limits=("numeric.payload_bits",))
 def payload(artifact: Artifact) -> Iterator[Finding]:
-    """No graded spike exceeds the payload field."""
+    """No graded spike exceeds the payload field.
+
+    Why: a packet has a field of fixed width for the value that it carries.
+
+    Fix: lower the weights into the relays, the rank or the payload range, and compile again.
+
+    Example: a relay whose sum can reach 20 million, where a packet of loihi2 holds 16.7 million.
+    """
     limit = 2 ** (artifact.chip.numeric.payload_bits.value - 1) - 1
     for name, values in payload_ranges(artifact.network).items():
         peak = float(values.packet.magnitude.max())
@@ -78,9 +105,18 @@ def payload(artifact: Artifact) -> Iterator[Finding]:
             yield name, f"payloads can reach {peak:.4g}, the packet holds ±{limit}", _TOO_LARGE
 
 
-@rule("ADL-NUM-04", severity="warning")
+@rule("ADL-NUM-04", severity="warning", limits=("numeric.activation_bits",))
 def activation(artifact: Artifact) -> Iterator[Finding]:
-    """No dendritic input exceeds its field, and the synaptic current never wraps."""
+    """No dendritic input exceeds its field, and the synaptic current never wraps.
+
+    Why: the current of a compartment is a register of few bits, which wraps in Lava's arithmetic.
+    It is a warning, since networks that were trained as integers were never bounded for the worst
+    input.
+
+    Fix: lower the weights, the fan-in or the payload range, or raise ``current_decay``.
+
+    Example: an imported lava-dl network whose inputs would all have to spike at once to overflow.
+    """
     limit = 2 ** (artifact.chip.numeric.activation_bits.value - 1) - 1
     ranges = payload_ranges(artifact.network)
     for population in artifact.network.populations:
@@ -99,9 +135,24 @@ def activation(artifact: Artifact) -> Iterator[Finding]:
             )
 
 
-@rule("ADL-NUM-05")
+@rule(
+    "ADL-NUM-05",
+    limits=(
+        "numeric.threshold_bits",
+        "numeric.bias_mantissa_bits",
+        "numeric.bias_exponent_max",
+        "numeric.payload_bits",
+    ),
+)
 def compartment_parameters(artifact: Artifact) -> Iterator[Finding]:
-    """Thresholds, biases and decays fit their fields."""
+    """Thresholds, biases and decays fit their fields.
+
+    Why: each is an integer of few bits among the parameters of a compartment; decays have 12 bits.
+
+    Fix: lower the weights, the bias or the payload range, so that the layer's scale falls.
+
+    Example: a bias of 5,000 in a mantissa of 12 bits and sign.
+    """
     numeric = artifact.chip.numeric
     mantissa = 2 ** (numeric.bias_mantissa_bits.value - 1)
     for population in artifact.network.populations:
@@ -131,7 +182,15 @@ def compartment_parameters(artifact: Artifact) -> Iterator[Finding]:
 
 @rule("ADL-NUM-06", severity="warning")
 def resolution(artifact: Artifact) -> Iterator[Finding]:
-    """Rounding shows where a threshold, or all that an integrator gets in a step, is < 32 units."""
+    """Rounding shows where a threshold, or all that an integrator gets in a step, is < 32 units.
+
+    Why: a scale that leaves room for the worst input may leave few units for a normal one. Below 32
+    units one unit is more than 3 %.
+
+    Fix: lower ``current_decay``, ``voltage_decay`` or the largest weights, and verify the accuracy.
+
+    Example: a threshold of 5 units, since a hundred times as much can arrive in one step.
+    """
     ranges = payload_ranges(artifact.network)
     for population in artifact.network.populations:
         if not isinstance(population, IntegerLif):
@@ -151,6 +210,51 @@ def resolution(artifact: Artifact) -> Iterator[Finding]:
                 population.name,
                 f"its input in a step is {peak:g} units at most, since its voltage adds up many",
                 "lower voltage_decay or current_decay and verify the accuracy",
+            )
+
+
+@rule("ADL-NUM-07", limits=("capabilities.graded_spikes",))
+def graded(artifact: Artifact) -> Iterator[Finding]:
+    """No spike carries a value on a chip whose spikes are binary.
+
+    Why: packets of Loihi 1 have no payload (Davies et al. 2018); a spike is there or not.
+
+    Fix: code the input by spikes, fuse factor pairs with ``--rank``, or compile for loihi2.
+
+    Example: an input of grey values 0..255 on loihi1.
+    """
+    if artifact.chip.capabilities.graded_spikes.value:
+        return
+    sending = {spec.source for spec in artifact.partitioned.projections}
+    for name, values in payload_ranges(artifact.network).items():
+        if name in sending and values.packet.graded:
+            low, high = values.packet.low.min(), values.packet.high.max()
+            yield (
+                name,
+                f"sends payloads of {low:.4g}..{high:.4g}, spikes of {artifact.chip.name} carry "
+                "none",
+                "code the input by spikes, fuse the layer's factors or compile for loihi2",
+            )
+
+
+@rule("ADL-NUM-08", limits=("numeric.longest_delay",))
+def delays(artifact: Artifact) -> Iterator[Finding]:
+    """Axonal delays lie between 0 and ``numeric.longest_delay`` steps beyond one.
+
+    Why: a spike that waits occupies a slot of a buffer of fixed length.
+
+    Fix: train with shorter delays, or add a population that holds spikes back.
+
+    Example: a delay of 100 steps, where six bits hold 63.
+    """
+    limit = artifact.chip.numeric.longest_delay.value
+    for spec in artifact.partitioned.projections:
+        low, high = min(spec.delays, default=0), spec.longest_delay
+        if low < 0 or high > limit:
+            yield (
+                spec.name,
+                f"has delays of {low} to {high} steps, {artifact.chip.name} has 0 to {limit}",
+                "train with delays in that range and compile again",
             )
 
 

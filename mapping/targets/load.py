@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from mapping.errors import TargetError
+from mapping.ir.network_rules import LONGEST_DELAY
 from mapping.targets.spec import ChipSpec, Limit
 
 _ADAPTER = TypeAdapter(ChipSpec)
@@ -96,6 +97,7 @@ _BOUNDS = {
     "numeric.threshold_bits": (1, 17),
     "numeric.bias_mantissa_bits": (2, 24),
     "numeric.bias_exponent_max": (0, 7),
+    "numeric.longest_delay": (0, LONGEST_DELAY),
 }
 """What the chip model can express; every other limit is at least 1."""
 

@@ -167,7 +167,7 @@ class MeshSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NumericSpec:
-    """The number formats of compartments and synapses."""
+    """The number formats of compartments and synapses; delays count steps beyond one."""
 
     weight_bits: Limit
     weight_exponent_min: Limit
@@ -179,6 +179,7 @@ class NumericSpec:
     threshold_bits: Limit
     bias_mantissa_bits: Limit
     bias_exponent_max: Limit
+    longest_delay: Limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
