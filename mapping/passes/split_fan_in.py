@@ -32,9 +32,6 @@ from mapping.targets.spec import ChipSpec
 WORTHWHILE = 0.8
 """A split that nothing forces must leave at most this share of a layer's packets."""
 
-LONGEST_DELAY = 63
-"""Axonal delay that a chip can balance a way by, in steps beyond one."""
-
 _SUM_BITS = 8
 
 
@@ -127,7 +124,7 @@ class _Split:
         rows = min(spec.rows, problem.neurons_per_core)
         columns = 0
         while not columns:
-            words = core.words_per_axon(rows, spec.weight_bits)
+            words = core.words_per_axon(rows, spec.weight_bits, delay=spec.longest_delay)
             columns = min(core.input_axons.value, core.synapse_words.value // words, spec.columns)
             if not columns:
                 rows //= 2
@@ -179,7 +176,7 @@ def _obstacles(
         aside = other.spec.name != spec.name and other.spec.source not in behind
         if aside and other.spec.target in behind:
             delay = other.spec.longest_delay + 1
-            if delay > LONGEST_DELAY:
+            if delay > numeric.longest_delay.value:
                 yield f"{other.spec.name} beside it would need a delay of {delay} steps"
     reach = ranges[spec.source].part(spec.source_start, spec.source_stop).packet
     low, high = projection.synapses.sum_range(reach.low, reach.high)
