@@ -24,6 +24,7 @@ from mapping.errors import (
     AdlrnsError,
     ConfigError,
 )
+from mapping.explain import catalogue, explain
 from mapping.fit import judge
 from mapping.ir.checkpoint import load_network
 from mapping.ir.network import Network
@@ -33,7 +34,13 @@ from mapping.model import load_model
 from mapping.nir import write_nir
 from mapping.pipeline import CompileOptions, compile_network, cut_network
 from mapping.rules import check_rules
-from mapping.summary import diagnostic_line, print_cores, print_summary, print_verdicts
+from mapping.summary import (
+    diagnostic_line,
+    print_cores,
+    print_explanation,
+    print_summary,
+    print_verdicts,
+)
 from mapping.targets.load import load_target, target_data, target_names
 from mapping.units import with_prefix
 
@@ -190,6 +197,27 @@ def check_command(artifact: ArtifactPath, as_json: JsonFlag = False) -> None:
         raise typer.Exit(EXIT_DOES_NOT_FIT)
     if not as_json:
         out.print(f"All design rules hold ({len(diagnostics)} remarks).")
+
+
+@app.command("explain")
+def explain_command(
+    code: Annotated[
+        str | None, typer.Argument(help="Code of an error or design rule; all if left out.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say what an error code means, why the limit exists and how to fix it."""
+    if code is None:
+        texts = catalogue()
+    else:
+        texts = {code.upper(): explain(code)}
+    if as_json:
+        print_json([{"code": name} | asdict(text) for name, text in texts.items()])
+    elif code is None:
+        for name, text in texts.items():
+            say(f"{name}  {text.title}")
+    else:
+        print_explanation(*texts.popitem())
 
 
 @app.command("inspect")

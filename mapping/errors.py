@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 EXIT_INTERNAL = 1
 EXIT_BAD_INPUT = 2
 EXIT_DOES_NOT_FIT = 3
-_CAPACITY = "ADL-CAP-"
 
 
 class AdlrnsError(Exception):
@@ -133,7 +132,7 @@ class DesignRuleError(AdlrnsError):
     @property
     def capacity_codes(self) -> list[str]:
         """Codes of the broken rules that are about capacity."""
-        return [d.code for d in self.diagnostics if d.code.startswith(_CAPACITY)]
+        return [d.code for d in self.diagnostics if d.about_capacity]
 
     def propose(self, fixes: tuple[Fix, ...]) -> None:
         """Take ``fixes``, the cheapest first, for the remedy of what is about capacity."""
@@ -141,17 +140,14 @@ class DesignRuleError(AdlrnsError):
         remedy = _any_of(fixes)
         if remedy:
             self.diagnostics = tuple(
-                replace(d, remedy=remedy) if d.code.startswith(_CAPACITY) else d
-                for d in self.diagnostics
+                replace(d, remedy=remedy) if d.about_capacity else d for d in self.diagnostics
             )
             self.remedy = self.diagnostics[0].remedy
 
     def as_dicts(self) -> list[dict[str, object]]:
         """Every violation, with ``fixes`` where it is about capacity."""
         fixes = {"fixes": [asdict(fix) for fix in self.fixes]}
-        return [
-            asdict(d) | (fixes if d.code.startswith(_CAPACITY) else {}) for d in self.diagnostics
-        ]
+        return [asdict(d) | (fixes if d.about_capacity else {}) for d in self.diagnostics]
 
 
 def _any_of(fixes: tuple[Fix, ...]) -> str:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mapping.console import out, say
+from mapping.explain import Explanation
 from mapping.fit import Verdict
 from mapping.targets.spec import MeshSpec
 from mapping.units import with_prefix
@@ -145,6 +146,13 @@ def print_verdicts(name: str, verdicts: Sequence[Verdict]) -> None:
     for verdict in verdicts:
         if verdict.error:
             say(f"{verdict.target}: {verdict.error}")
+
+
+def print_explanation(code: str, text: Explanation) -> None:
+    """One code in words."""
+    say(f"{code} · {text.title}\n\n{text.means}\n")
+    for heading in ("why", "fix", "example"):
+        say(f"{heading.capitalize()}: {getattr(text, heading)}")
 
 
 def diagnostic_line(diagnostic: Mapping[str, object]) -> str:

@@ -18,6 +18,11 @@ class Diagnostic:
     message: str
     remedy: str
 
+    @property
+    def about_capacity(self) -> bool:
+        """Whether it is a resource of which there is too little."""
+        return self.code.split("-")[1] == "CAP"
+
     def __str__(self) -> str:
         return f"{self.code} · {self.where}: {self.message}. Remedy: {self.remedy}."
 
