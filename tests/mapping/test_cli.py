@@ -162,6 +162,7 @@ def test_every_option_reaches_the_compiler(cli: Any) -> None:
         "weight_bits": 6,
         "neurons_per_core": 3,
         "partitioner": "first-fit",
+        "optimise": "energy",
         "placer": "raster",
     }
     assert artifact.origin.calibration_sha256
