@@ -61,6 +61,18 @@ app.add_typer(targets_app, name="targets")
 ModelPath = Annotated[
     Path, typer.Argument(help="ADLRNS checkpoint folder, NIR file or lava-dl .net file.")
 ]
+Step = Annotated[
+    float | None,
+    typer.Option(help="NIR: step [s]; else as our exporter recorded it, else 1e-4."),
+]
+Reset = Annotated[
+    str | None, typer.Option(help="NIR: zero (default) or subtract, which no chip has.")
+]
+Integration = Annotated[str | None, typer.Option(help="NIR: euler (default) or exp.")]
+CubaOrder = Annotated[
+    str | None,
+    typer.Option(help="NIR: a CubaLIF voltage sees the new (default) or previous current."),
+]
 RankText = Annotated[
     str | None, typer.Option(help="Rank (integer) or fraction of min(in, out), e.g. 8 or 0.25.")
 ]
@@ -80,18 +92,10 @@ def compile_command(
         Path | None,
         typer.Option(help="Input .npz from which spike rates are measured; else 10 % is assumed."),
     ] = None,
-    dt: Annotated[
-        float | None,
-        typer.Option(help="NIR: step [s]; else as our exporter recorded it, else 1e-4."),
-    ] = None,
-    reset: Annotated[
-        str | None, typer.Option(help="NIR: zero (default) or subtract, which no chip has.")
-    ] = None,
-    integration: Annotated[str | None, typer.Option(help="NIR: euler (default) or exp.")] = None,
-    cuba_order: Annotated[
-        str | None,
-        typer.Option(help="NIR: a CubaLIF voltage sees the new (default) or previous current."),
-    ] = None,
+    dt: Step = None,
+    reset: Reset = None,
+    integration: Integration = None,
+    cuba_order: CubaOrder = None,
     rank: RankText = None,
     weight_bits: WeightBits = None,
     neurons_per_core: NeuronsPerCore = None,
@@ -141,7 +145,10 @@ def fit_command(
         list[str] | None,
         typer.Option(help="Target name or TOML file; may be repeated. Default: all built-in ones."),
     ] = None,
-    dt: Annotated[float | None, typer.Option(help="NIR: step [s].")] = None,
+    dt: Step = None,
+    reset: Reset = None,
+    integration: Integration = None,
+    cuba_order: CubaOrder = None,
     rank: RankText = None,
     weight_bits: WeightBits = None,
     neurons_per_core: NeuronsPerCore = None,
@@ -149,7 +156,7 @@ def fit_command(
     as_json: JsonFlag = False,
 ) -> None:
     """Say how full MODEL makes each chip, whether it fits, and what would make it fit."""
-    source = load_model(model, dt_s=dt)
+    source = load_model(model, dt_s=dt, reset=reset, integration=integration, cuba_order=cuba_order)
     options = CompileOptions(
         rank=_parse_rank(rank),
         weight_bits=weight_bits,

@@ -1,8 +1,9 @@
 """Whether a network fits, and the cheapest change that would make it fit.
 
 Changes are really tried: the passes up to the partition run with one option changed. Their price is
-the risk to accuracy: first what computes the same (neurons per core, another partitioner), then a
+the risk to accuracy: first what computes the same (neurons per core, all partitioners), then a
 bigger target, then fewer weight bits, then a lower rank; of each the smallest change that fits.
+A further kind of change is a function in ``_BY_PRICE``.
 """
 
 from __future__ import annotations
