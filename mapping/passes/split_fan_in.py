@@ -11,6 +11,7 @@ from scipy.sparse import csr_array, eye_array, hstack
 
 from mapping.errors import CapacityError
 from mapping.ir.network import FloatArray
+from mapping.ir.partitioned import Members
 from mapping.ir.quantized import (
     IntegerGate,
     IntegerLif,
@@ -91,15 +92,22 @@ class SplitFanIn:
                 late = _later(network, spec)
                 network, traffic = _with_parts(late, traffic, spec.name, split.parts)
             elif forced:
+                one = ledger.trial(ledger.empty(), spec.target, _first(spec))
+                need = next(n for n in ledger.needs(one) if n.used > n.limit)
                 raise CapacityError(
-                    f"its fan-in of {spec.columns:,} does not fit a core of {chip.name}, and it "
-                    f"cannot be split: {obstacle}",
+                    f"its fan-in of {spec.columns:,} needs {need.used:,} {need.resource}, a core "
+                    f"of {chip.name} has {need.limit:,}, and it cannot be split: {obstacle}",
                     where=spec.name,
                     remedy="lower the fan-in or the rank of the layer, use fewer weight bits, or "
                     "choose a bigger target",
                     code="ADL-CAP-09",
                 )
         return network, traffic
+
+
+def _first(spec: ProjectionSpec) -> Members:
+    """The first compartment that ``spec`` ends on."""
+    return np.array([spec.target_start], np.int32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -311,8 +311,8 @@ def test_json_holds_the_diagnostics_of_a_refusal(cli: Any) -> None:
 
 
 TOO_SMALL: dict[str, tuple[dict[str, int], str, str]] = {
-    "synapse memory": ({"synapse_words": 5}, "ADL-CAP-09", "enc/V.0"),
-    "input axons": ({"input_axons": 5}, "ADL-CAP-09", "enc/V.0"),
+    "synapse memory": ({"synapse_words": 5}, "ADL-CAP-09", "needs 12 synapse words"),
+    "input axons": ({"input_axons": 5}, "ADL-CAP-09", "needs 12 input axons"),
     "output axons": ({"compartments": 4, "output_axons": 4}, "ADL-CAP-04", "output axons"),
     "cores": ({"compartments": 2, "usable_cores": 3}, "ADL-CAP-06", "needs 8 cores, tiny has 3"),
 }
