@@ -12,6 +12,7 @@ from scipy.sparse import csr_array, eye_array, hstack
 from mapping.errors import CapacityError
 from mapping.ir.network import FloatArray
 from mapping.ir.partitioned import Members
+from mapping.ir.payloads import payload_ranges
 from mapping.ir.quantized import (
     IntegerGate,
     IntegerLif,
@@ -27,7 +28,6 @@ from mapping.ir.traffic import TrafficProfile
 from mapping.partitioners import Goal, PartitionProblem
 from mapping.partitioners.first_fit import largest
 from mapping.partitioners.ledger import Ledger
-from mapping.rules.numeric import payload_ranges
 from mapping.targets.spec import ChipSpec
 
 WORTHWHILE = 0.8

@@ -7,23 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from mapping.artifact.schema import Artifact
-from mapping.ir.quantized import (
-    NEVER,
-    IntegerGate,
-    IntegerLif,
-    IntegerPopulation,
-    IntegerProjection,
-    IntegerRelay,
-    QuantizedNetwork,
-)
-from mapping.ir.ranges import PayloadRange, Reach, Received, delivered_range, held_range
-from mapping.ir.synapses import Synapses, padded
+from mapping.ir.payloads import received, sent_to, weights_of
+from mapping.ir.quantized import NEVER, IntegerGate, IntegerLif, IntegerRelay
+from mapping.ir.ranges import delivered_range, held_range
 from mapping.rules.base import Finding, rule
 from mapping.semantics.fixedpoint import DECAY_UNIT
 
 _TOO_LARGE = "lower the weights, the rank or the payload range and compile again"
 _COARSE = 32
-_UNBOUNDED = 2.0**62
 
 
 @rule(
@@ -74,10 +65,10 @@ def accumulator(artifact: Artifact) -> Iterator[Finding]:
     up to 2.1 million.
     """
     limit = 2 ** (artifact.chip.numeric.accumulator_bits.value - 1) - 1
-    ranges = payload_ranges(artifact.network)
+    ranges = artifact.payload_ranges
     for projection in artifact.network.projections:
-        payloads = _columns(ranges, projection).packet
-        low, high = _weights(projection).sum_range(payloads.low, payloads.high)
+        payloads = sent_to(ranges, projection).packet
+        low, high = weights_of(projection).sum_range(payloads.low, payloads.high)
         shifted = 2.0 ** max(projection.spec.exponent, 0)
         peak = max(-low.min(), high.max()) * shifted
         if peak > limit:
@@ -99,7 +90,7 @@ def payload(artifact: Artifact) -> Iterator[Finding]:
     Example: a relay whose sum can reach 20 million, where a packet of loihi2 holds 16.7 million.
     """
     limit = 2 ** (artifact.chip.numeric.payload_bits.value - 1) - 1
-    for name, values in payload_ranges(artifact.network).items():
+    for name, values in artifact.payload_ranges.items():
         peak = float(values.packet.magnitude.max())
         if peak > limit:
             yield name, f"payloads can reach {peak:.4g}, the packet holds ±{limit}", _TOO_LARGE
@@ -118,14 +109,10 @@ def activation(artifact: Artifact) -> Iterator[Finding]:
     Example: an imported lava-dl network whose inputs would all have to spike at once to overflow.
     """
     limit = 2 ** (artifact.chip.numeric.activation_bits.value - 1) - 1
-    ranges = payload_ranges(artifact.network)
     for population in artifact.network.populations:
         if not isinstance(population, IntegerLif):
             continue
-        parts = _rows(artifact.network, ranges, population)
-        packets = delivered_range(((w, e, r.packet) for w, e, r in parts), population.size)
-        current = held_range(parts, population.size, decay_parts=population.du + 1)
-        peak, held = float(packets.magnitude.max()), float(current.magnitude.max())
+        peak, held = _peak_inputs(artifact, population)
         if held > limit:
             yield (
                 population.name,
@@ -191,7 +178,6 @@ def resolution(artifact: Artifact) -> Iterator[Finding]:
 
     Example: a threshold of 5 units, since a hundred times as much can arrive in one step.
     """
-    ranges = payload_ranges(artifact.network)
     for population in artifact.network.populations:
         if not isinstance(population, IntegerLif):
             continue
@@ -202,9 +188,7 @@ def resolution(artifact: Artifact) -> Iterator[Finding]:
                 "is very much larger",
                 "lower current_decay or the largest weights and verify the accuracy",
             )
-        parts = _rows(artifact.network, ranges, population)
-        packets = delivered_range(((w, e, r.packet) for w, e, r in parts), population.size)
-        peak = float(packets.magnitude.max())
+        peak, _ = _peak_inputs(artifact, population)
         if not population.spikes and 0 < peak < _COARSE:
             yield (
                 population.name,
@@ -226,7 +210,7 @@ def graded(artifact: Artifact) -> Iterator[Finding]:
     if artifact.chip.capabilities.graded_spikes.value:
         return
     sending = {spec.source for spec in artifact.partitioned.projections}
-    for name, values in payload_ranges(artifact.network).items():
+    for name, values in artifact.payload_ranges.items():
         if name in sending and values.packet.graded:
             low, high = values.packet.low.min(), values.packet.high.max()
             yield (
@@ -258,68 +242,12 @@ def delays(artifact: Artifact) -> Iterator[Finding]:
             )
 
 
-def payload_ranges(network: QuantizedNetwork) -> dict[str, Reach]:
-    """Worst-case payloads of every population."""
-    ranges: dict[str, Reach] = {network.input.name: Reach.of_input(network.input)}
-    relays = [p for p in network.populations if isinstance(p, IntegerRelay)]
-    for population in network.populations:
-        if isinstance(population, IntegerLif):
-            ranges[population.name] = Reach.of_lif(population.size)
-        elif isinstance(population, IntegerGate):
-            ranges[population.name] = Reach.of_gate(population.size)
-    while relays:
-        ready = [
-            r
-            for r in relays
-            if all(p.spec.source in ranges for p in network.projections if p.spec.target == r.name)
-        ]
-        for relay in ready:
-            ranges[relay.name] = _relayed(network, ranges, relay) or _endless(relay.size)
-        if not ready:
-            ranges |= {relay.name: _endless(relay.size) for relay in relays}
-            break
-        relays = [r for r in relays if r not in ready]
-    return ranges
-
-
-def _endless(size: int) -> Reach:
-    everything = PayloadRange.constant(-_UNBOUNDED, _UNBOUNDED, size)
-    return Reach(packet=everything, signal=everything)
-
-
-def _relayed(
-    network: QuantizedNetwork, ranges: dict[str, Reach], relay: IntegerRelay
-) -> Reach | None:
-    return Reach.of_relay(
-        Received.of(_rows(network, ranges, relay), relay.size),
-        relay.bias,
-        relay.threshold,
-        sigma=relay.sigma,
-        rectified=relay.rectified,
-        delta=relay.delta,
-        gated=any(relay.gates_needed),
-    )
-
-
-def _rows(
-    network: QuantizedNetwork, ranges: dict[str, Reach], population: IntegerPopulation
-) -> list[tuple[Synapses, int, Reach]]:
-    """Weights, exponent and source range of each signal projection, over all rows of the target."""
-    parts = []
-    for projection in network.projections:
-        spec = projection.spec
-        if spec.target == population.name and spec.port == "signal":
-            weights = padded(_weights(projection), spec.target_start, population.size)
-            parts.append((weights, spec.exponent, _columns(ranges, projection)))
-    return parts
-
-
-def _weights(projection: IntegerProjection) -> Synapses:
-    """Weights on Lava's grid."""
-    synapses = projection.synapses
-    return synapses.with_values(synapses.values * 2.0**projection.spec.weight_shift)
-
-
-def _columns(ranges: dict[str, Reach], projection: IntegerProjection) -> Reach:
-    spec = projection.spec
-    return ranges[spec.source].part(spec.source_start, spec.source_stop)
+def _peak_inputs(artifact: Artifact, lif: IntegerLif) -> tuple[float, float]:
+    """What a compartment can get in a step at most, and hold once its current has piled it up."""
+    peak = held = 0.0
+    for rows, parts in received(artifact.network, artifact.payload_ranges, lif):
+        packets = delivered_range(((w, e, r.packet) for w, e, r in parts), rows)
+        current = held_range(parts, rows, decay_parts=lif.du + 1)
+        peak = max(peak, float(packets.magnitude.max()))
+        held = max(held, float(current.magnitude.max()))
+    return peak, held
