@@ -15,7 +15,14 @@ from mapping.rules.base import Finding, rule
 
 @rule("ADL-MSH-01")
 def own_slot(artifact: Artifact) -> Iterator[Finding]:
-    """Every core program has a physical core of its own."""
+    """Every core program has a physical core of its own.
+
+    Why: a core runs one program.
+
+    Fix: place the program again; a placer of your own must return each slot once.
+
+    Example: a manifest that was edited by hand, so that two programs name core 0 of tile (0, 0).
+    """
     for slot, programs in Counter(artifact.placement.slots).items():
         if programs > 1:
             yield (
@@ -25,9 +32,16 @@ def own_slot(artifact: Artifact) -> Iterator[Finding]:
             )
 
 
-@rule("ADL-MSH-02")
+@rule("ADL-MSH-02", limits=("mesh.chips", "mesh.usable_cores"))
 def on_mesh(artifact: Artifact) -> Iterator[Finding]:
-    """Every physical core exists on the mesh."""
+    """Every physical core exists on the mesh.
+
+    Why: a chip has a fixed number of tiles and of cores on a tile.
+
+    Fix: place the program again for this very target.
+
+    Example: core 4 of a tile, where tiles have the cores 0 to 3.
+    """
     mesh = artifact.chip.mesh
     for number, slot in enumerate(artifact.placement.slots):
         if not slot.on_mesh(mesh) or not 0 <= slot.core < mesh.cores_per_tile:
@@ -41,7 +55,15 @@ def on_mesh(artifact: Artifact) -> Iterator[Finding]:
 
 @rule("ADL-MSH-03")
 def dimension_order(artifact: Artifact) -> Iterator[Finding]:
-    """Every flow between cores on the mesh has one route, first along x, then along y."""
+    """Every flow between cores on the mesh has one route, first along x, then along y.
+
+    Why: the routers of the mesh forward a packet along x until its column is reached, then along y
+    (dimension order, which cannot deadlock).
+
+    Fix: route again after every change of places.
+
+    Example: a program whose cores were moved in the manifest, while the old routes stayed.
+    """
     routing, mesh = artifact.routing, artifact.chip.mesh
     have = routing.pairs()
     wanted = packet_flows(artifact.partitioned)
@@ -78,7 +100,15 @@ def _off_order(routing: Routing, flow: int) -> Finding:
 
 @rule("ADL-MSH-04")
 def sound_cores(artifact: Artifact) -> Iterator[Finding]:
-    """No core program is on a faulty core."""
+    """No core program is on a faulty core.
+
+    Why: the target says that the core is broken.
+
+    Fix: compile again for this target; its placers leave out faulty cores.
+
+    Example: a program that was compiled before a self-test added core 1 of tile (3, 0) to the
+    target's `mesh.faulty`.
+    """
     faults = artifact.chip.mesh.faulty
     broken = set(faults.cores) if faults else set()
     for number, slot in enumerate(artifact.placement.slots):
@@ -93,7 +123,16 @@ def sound_cores(artifact: Artifact) -> Iterator[Finding]:
 
 @rule("ADL-MSH-05")
 def sound_links(artifact: Artifact) -> Iterator[Finding]:
-    """No route takes a faulty link."""
+    """No route takes a faulty link.
+
+    Why: the target says that the link is broken, and a packet cannot leave the order x, then y.
+
+    Fix: compile again for this target with the placer `anneal`, which looks for places whose routes
+    avoid faulty links.
+
+    Example: a program that was compiled before the link east of tile (0, 0) was added to the
+    target's `mesh.faulty`.
+    """
     routing, mesh = artifact.routing, artifact.chip.mesh
     for flow, link in faulty_flows(routing, mesh):
         (x, y), (to_x, to_y) = link_ends(link, mesh)
