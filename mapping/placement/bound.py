@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ from mapping.placement.problem import PlacementProblem
 
 EXACT_TILES = 1024
 """Up to so many tiles, distances are those of the mesh itself, else those of an endless one."""
+CITY = 0.650245952
+"""Least mean Manhattan distance between two points of a shape of area 1 (Bender, Bender, Demaine,
+Fekete: What is the optimal shape of a city?, J. Phys. A 37, 2004), rounded down."""
 SPECTRAL_NODES = 512
 """Largest connected part of the traffic whose eigenvalues are computed."""
 
@@ -47,6 +51,64 @@ def degree_bound(problem: PlacementProblem) -> float:
     return total + float(np.sort(amounts)[::-1] @ nearest)
 
 
+def town_bound(problem: PlacementProblem) -> float:
+    """The degree bound, but with what all-to-all groups of flows need at least.
+
+    Let every core program of ``A`` send to every one of ``B``, none of them in both. The mean hops
+    from ``A`` to ``B`` are at least those between two random members of an even mixture of both,
+    since Manhattan distance is of negative type (energy inequality). Spread over its tiles, the
+    mixture has a density of at most ``cores per tile / 2 min(|A|, |B|)``, and so a mean distance of
+    at least :data:`CITY` over the root of that density; spreading adds a third of the odds that two
+    members share their column, and of those for their row.
+
+    The least packets of any flow of a group count so, the rest as in the degree bound.
+    """
+    packets = problem.packets.copy()
+    cheapest = min([*problem.column_costs.tolist(), *problem.row_costs.tolist()], default=0.0)
+    room, total = _Room.of(problem), 0.0
+    for flows, senders, receivers in _all_to_all(problem):
+        least = float(packets[flows].min())
+        hops = room.mean_hops(2 * min(senders, receivers))
+        total += cheapest * least * len(flows) * hops
+        packets[flows] -= least if hops > 0 else 0.0
+    return total + degree_bound(replace(problem, packets=packets))
+
+
+def _all_to_all(problem: PlacementProblem) -> Iterator[tuple[npt.NDArray[np.int64], int, int]]:
+    """Flows, number of senders and number of receivers of groups that share all receivers."""
+    inner = np.flatnonzero((problem.source >= 0) & (problem.target >= 0))
+    order = inner[np.lexsort((problem.target[inner], problem.source[inner]))]
+    cuts = np.flatnonzero(np.diff(problem.source[order])) + 1
+    groups: dict[bytes, list[npt.NDArray[np.int64]]] = defaultdict(list)
+    for flows in np.split(order, cuts) if len(order) else []:
+        groups[problem.target[flows].tobytes()].append(flows)
+    for members in groups.values():
+        flows = np.concatenate(members)
+        senders, receivers = problem.source[flows], problem.target[members[0]]
+        if len(np.unique(receivers)) == len(receivers) and not np.isin(senders, receivers).any():
+            yield flows, len(members), len(receivers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Room:
+    """Most usable cores of any tile, of any column of tiles, and of any row."""
+
+    tile: int
+    column: int
+    row: int
+
+    @classmethod
+    def of(cls, problem: PlacementProblem) -> _Room:
+        y, x = np.divmod(problem.slot_tiles, problem.columns)
+        tile, column, row = (int(np.bincount(w).max()) for w in (problem.slot_tiles, x, y))
+        return cls(tile=tile, column=column, row=row)
+
+    def mean_hops(self, members: int) -> float:
+        """Least mean hops between two of a mixture that is as dense as ``members`` programs."""
+        shared = min(1.0, self.column / members) + min(1.0, self.row / members)
+        return float(max(0.0, CITY * np.sqrt(members / self.tile) - shared / 3))
+
+
 def spectral_bound(problem: PlacementProblem) -> float:
     """Cost of the lines between columns and between rows that any placement has to cross.
 
@@ -70,6 +132,7 @@ def spectral_bound(problem: PlacementProblem) -> float:
 
 BOUNDS: dict[str, Callable[[PlacementProblem], float]] = {
     "degree": degree_bound,
+    "town": town_bound,
     "spectral": spectral_bound,
 }
 

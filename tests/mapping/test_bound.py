@@ -13,8 +13,8 @@ from support.networks import digits_like_network
 from mapping.ir.partitioned import HOST
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.placement import bound as bounds
-from mapping.placement.bound import BOUNDS, degree_bound, lower_bound, spectral_bound
-from mapping.placement.problem import PlacementProblem
+from mapping.placement.bound import BOUNDS, degree_bound, lower_bound, spectral_bound, town_bound
+from mapping.placement.problem import PLACERS, PlacementProblem, Search
 from mapping.targets.spec import ChipSpec, Faults
 
 BROKEN = Faults(cores=((0, 1, 0, 0),), links=(), status="assumed", source="made up for a test")
@@ -115,6 +115,44 @@ def test_the_spectral_bound_is_higher_where_all_talk_to_all() -> None:
     assert spectral_bound(problem) == pytest.approx(5 + 8 + 9 + 8 + 5)
     assert lower_bound(problem).name == "spectral"
     assert cheapest(problem) == 35.0
+
+
+@settings(max_examples=30)
+@given(
+    chip=st.sampled_from(sorted(CHIPS)),
+    senders=st.integers(1, 3),
+    extra=st.floats(0, 1),
+    hosted=st.booleans(),
+)
+def test_no_placement_beats_the_bounds_of_all_to_all(
+    chip: str, senders: int, extra: float, hosted: bool
+) -> None:
+    nodes = min(6, CHIPS[chip].cores)
+    senders = min(senders, nodes - 1)
+    flows = {(a, b): 1.0 + extra * a for a in range(senders) for b in range(senders, nodes)}
+    flows |= {(HOST, 0): 0.5} if hosted else {}
+    problem = problem_of(flows, nodes, CHIPS[chip])
+    best = cheapest(problem)
+    for bound in BOUNDS.values():
+        assert bound(problem) <= best * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("side", "per_tile"), [(16, 1), (12, 4), (24, 1)])
+def test_the_town_bound_is_higher_for_two_layers_and_below_a_good_placement(
+    side: int, per_tile: int
+) -> None:
+    """Two layers joined all to all, which fill the mesh: the best known lie mixed in a town."""
+    chip = tiny_chip(
+        width=side, height=side, cores_per_tile=per_tile, usable_cores=side * side * per_tile
+    )
+    nodes = side * side * per_tile // 2
+    half = nodes // 2
+    pairs = np.stack(np.divmod(np.arange(half * half), half), axis=1) + np.array([0, half])
+    problem = PlacementProblem.on_chip(chip, nodes, pairs.astype(np.int32), np.ones(len(pairs)))
+    problem = problem.in_hops()
+    found = problem.cost(PLACERS.get("anneal")(problem, Search()))
+    assert 1.1 * degree_bound(problem) < town_bound(problem) < found < 1.3 * town_bound(problem)
+    assert lower_bound(problem).name == "town"
 
 
 @pytest.mark.parametrize("per_core", [4, 8, 30])
