@@ -58,7 +58,9 @@ def spatial(neurons_per_core: int = 7) -> CompileResult:
     """Every form, delays, a delayed loop and a readout, on two chips."""
     chip = tiny_chip(width=2, height=2, cores_per_tile=2, usable_cores=7, chips=(2, 1))
     return compile_network(
-        spatial_network(seed=1), chip, CompileOptions(neurons_per_core=neurons_per_core)
+        spatial_network(seed=1),
+        chip,
+        CompileOptions(neurons_per_core=neurons_per_core, placer="raster"),
     )
 
 
@@ -203,7 +205,9 @@ def split_network(silent: int) -> Network:
 
 def compiled(network: Network) -> Artifact:
     chip = tiny_chip(width=4, height=4, cores_per_tile=2)
-    return compile_network(network, chip, CompileOptions(neurons_per_core=5)).artifact
+    return compile_network(
+        network, chip, CompileOptions(neurons_per_core=5, placer="raster")
+    ).artifact
 
 
 def first_inputs(steps: int) -> np.ndarray:

@@ -373,7 +373,7 @@ def test_samples_do_not_touch_each_other(case: Case, seed: int) -> None:
 def _far_apart() -> tuple[Artifact, Stimulus]:
     """One neuron on tile (0, 0), one beside it at (1, 0), the host at (2, 1); one spike to come."""
     chip = tiny_chip(width=3, height=2, cores_per_tile=1, host_tile=(2, 1))
-    options = CompileOptions(neurons_per_core=1)
+    options = CompileOptions(neurons_per_core=1, placer="raster")
     artifact = compile_network(dense_network((2, 1, 1)), chip, options).artifact
     payloads = np.zeros((1, 2, 2), np.int64)
     payloads[0, 1, 1] = 1

@@ -37,7 +37,7 @@ def compiled(chips: tuple[int, int], **mesh: int) -> CompileResult:
     """The network on a grid of chips of 2 × 2 tiles."""
     chip = tiny_chip(width=2, height=2, cores_per_tile=2, chips=chips, **mesh)
     return compile_network(
-        NETWORK, chip, CompileOptions(neurons_per_core=3, partitioner="first-fit")
+        NETWORK, chip, CompileOptions(neurons_per_core=3, partitioner="first-fit", placer="raster")
     )
 
 
@@ -77,7 +77,7 @@ def assert_same_spikes(one: ExecutionTrace, other: ExecutionTrace) -> None:
     "backend", ["oracle", "chip", pytest.param("lava", marks=pytest.mark.lava)]
 )
 def test_the_spikes_are_those_of_one_chip(spread: CompileResult, backend: str) -> None:
-    options = CompileOptions(neurons_per_core=3)
+    options = CompileOptions(neurons_per_core=3, placer="raster")
     alone = compile_network(NETWORK, tiny_chip(), options).artifact
     probe = ("u", "v")
     wanted = simulate(alone, STIMULUS, "oracle", probe=probe)
@@ -87,7 +87,9 @@ def test_the_spikes_are_those_of_one_chip(spread: CompileResult, backend: str) -
 
 
 def test_a_border_turns_hops_into_hops_between_chips_and_changes_nothing_else() -> None:
-    alone = compile_network(NETWORK, ONE, CompileOptions(neurons_per_core=3)).artifact
+    alone = compile_network(
+        NETWORK, ONE, CompileOptions(neurons_per_core=3, placer="raster")
+    ).artifact
     split = moved_to_two_chips(alone)
     assert check_rules(split) == ()
     one, two = (simulate(program, STIMULUS) for program in (alone, split))
@@ -187,7 +189,9 @@ def test_chips_do_not_overlap_in_a_drawing(spread: CompileResult) -> None:
 
 
 def test_one_chip_is_drawn_without_a_gap() -> None:
-    artifact = compile_network(NETWORK, ONE, CompileOptions(neurons_per_core=3)).artifact
+    artifact = compile_network(
+        NETWORK, ONE, CompileOptions(neurons_per_core=3, placer="raster")
+    ).artifact
     view = View.around(artifact.placement, ONE.mesh)
     assert not view.several
     assert view.size == (4, 2)
