@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+import numpy.typing as npt
 
 from mapping.errors import ArtifactError
 from mapping.ir.network import FloatArray
+from mapping.ir.synapses import IntArray
 
 FORMAT = "adlrns-nir/1"
 """Value of the graph's metadata entry ``format`` in files of ours."""
 
-Note = str | bool | int | float | FloatArray | tuple[int, ...]
+Note = str | bool | int | float | FloatArray | IntArray | npt.NDArray[np.int32] | tuple[int, ...]
 
 
 def notes_of(**values: Note) -> dict[str, object]:
