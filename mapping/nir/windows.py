@@ -68,7 +68,9 @@ def convolution(graph: FlatGraph, key: str, shape: Extents) -> tuple[ConvShape, 
     stride, dilation = (_pair(graph, key, name, axes, 1) for name in ("stride", "dilation"))
     groups = whole_numbers(graph, key, "groups")
     if len(groups) != 1 or groups[0] < 1 or len(weight) % groups[0]:
-        raise graph.refuse(key, f"has {groups} groups", "let the groups divide the channels")
+        raise graph.refuse(
+            key, f"has {', '.join(map(str, groups))} groups", "let the groups divide the channels"
+        )
     if weight.shape[1] * groups[0] != inputs[0]:
         raise graph.refuse(
             key,
@@ -105,40 +107,79 @@ def plain(conv: ConvShape, weight: FloatArray) -> tuple[ConvShape, FloatArray] |
     The checks of types in nir 1.0.8 take the rows of a weight for the input channels and a kernel
     for a square, so that ``nir.read`` opens no other convolution.
     """
-    side = max(conv.kernel)
-    more = [side - extent for extent in conv.kernel]
-    if any(extra % 2 for extra in more):
+    square = _square(conv)
+    if square is None:
         return None
-    edges = [(extra // 2, extra // 2) for extra in more]
-    padding = [
-        pad + gap * edge
-        for pad, gap, (edge, _) in zip(conv.padding, conv.dilation, edges, strict=True)
-    ]
-    square = replace(conv, kernel=(side, side), padding=(padding[0], padding[1]), groups=1)
-    return square, np.pad(ungrouped(weight, conv.groups), ((0, 0), (0, 0), *edges))
+    wide, rows, columns = square
+    kernel = np.zeros(wide.weight_shape)
+    kernel[:, :, rows, columns] = ungrouped(weight, conv.groups)
+    return wide, kernel
+
+
+def _square(conv: ConvShape) -> tuple[ConvShape, slice, slice] | None:
+    """A square kernel without groups, and the rows and columns of it that are the one of ``conv``.
+
+    Padding grows by the zeros in front; what it grows by behind must not make room for another
+    step of the kernel, nor take one.
+    """
+    flat = conv.dilation[0] != conv.dilation[1]
+    for spread in (1, 0) if conv.dilation != (1, 1) and not flat else (0,):
+        gaps = conv.dilation if spread else (1, 1)
+        places = (1, 1) if spread else conv.dilation
+        sizes = [(k - 1) * place + 1 for k, place in zip(conv.kernel, places, strict=True)]
+        for side in (max(sizes), max(sizes) + 1):
+            front = [
+                _zeros_in_front(conv, axis, side - sizes[axis], gaps[axis]) for axis in range(2)
+            ]
+            if None in front:
+                continue
+            y, x = (int(zeros or 0) for zeros in front)
+            wide = replace(
+                conv,
+                kernel=(side, side),
+                padding=(conv.padding[0] + gaps[0] * y, conv.padding[1] + gaps[1] * x),
+                dilation=gaps,
+                groups=1,
+            )
+            return (
+                wide,
+                slice(y, y + sizes[0], places[0]),
+                slice(x, x + sizes[1], places[1]),
+            )
+    return None
+
+
+def _zeros_in_front(conv: ConvShape, axis: int, zeros: int, gap: int) -> int | None:
+    """How many of the ``zeros`` go in front of the kernel for as many outputs as before."""
+    reach = conv.dilation[axis] * (conv.kernel[axis] - 1) + 1
+    room = conv.inputs[axis + 1] + 2 * conv.padding[axis] - reach
+    for front in {zeros // 2: None, (zeros + 1) // 2: None}:
+        more = room + gap * (2 * front - zeros)
+        if more >= 0 and more // conv.stride[axis] == room // conv.stride[axis]:
+            return front
+    return None
 
 
 def recorded_window(
     conv: ConvShape, weight: FloatArray, notes: Notes
 ) -> tuple[ConvShape, FloatArray]:
     """What :func:`plain` was made of, if the metadata say so and the weights agree."""
-    groups, kernel = notes.whole("groups", conv.groups), notes.vector("kernel", conv.kernel)
-    more = [side - extent for side, extent in zip(conv.kernel, kernel, strict=False)]
-    if (groups, kernel) == (conv.groups, conv.kernel) or conv.groups != 1 or len(kernel) != 2:
+    if "kernel" not in notes:
         return conv, weight
-    if min(more) < 0 or min(kernel) < 1 or any(extra % 2 for extra in more) or groups < 1:
+    pairs = {key: notes.vector(key, (0, 0)) for key in ("kernel", "padding", "dilation")}
+    groups = notes.whole("groups", 1)
+    sound = all(len(pair) == 2 and min(pair) >= (key != "padding") for key, pair in pairs.items())
+    if not sound or groups < 1 or conv.inputs[0] % groups or conv.out_channels % groups:
         return conv, weight
-    if conv.out_channels % groups or conv.inputs[0] % groups:
+    kernel, padding, dilation = ((pair[0], pair[1]) for pair in pairs.values())
+    own = replace(conv, groups=groups, kernel=kernel, padding=padding, dilation=dilation)
+    square = _square(own) if own.outputs == conv.outputs else None
+    if square is None or square[0] != conv:
         return conv, weight
-    y, x = more[0] // 2, more[1] // 2
-    own = grouped(weight[:, :, y : y + kernel[0], x : x + kernel[1]], groups)
-    padding = (conv.padding[0] - conv.dilation[0] * y, conv.padding[1] - conv.dilation[1] * x)
-    if min(padding) < 0:
+    found = grouped(weight[:, :, square[1], square[2]], groups)
+    if found.shape != own.weight_shape or np.count_nonzero(found) != np.count_nonzero(weight):
         return conv, weight
-    found = replace(conv, kernel=(kernel[0], kernel[1]), padding=padding, groups=groups)
-    again = plain(found, own)
-    agree = again is not None and np.array_equal(again[1], weight)
-    return (found, own) if agree else (conv, weight)
+    return own, found
 
 
 def pooling(graph: FlatGraph, key: str, shape: Extents) -> ConvShape:

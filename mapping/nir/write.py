@@ -226,6 +226,8 @@ def _convolution(projection: Conv2d, scale: float, about: Mapping[str, Note]) ->
             rounding=rounding,
             groups=projection.conv.groups,
             kernel=projection.conv.kernel,
+            padding=projection.conv.padding,
+            dilation=projection.conv.dilation,
             **about,
         ),
     )
@@ -296,8 +298,8 @@ def _inexpressible(network: Network) -> Iterator[tuple[str, str, str]]:
         if isinstance(projection, Conv2d) and plain(projection.conv, projection.weight) is None:
             yield (
                 projection.name,
-                f"its kernel {projection.conv.kernel} is even one way and odd the other, which "
-                "nir.read takes for another size",
+                f"its kernel {projection.conv.kernel} is even one way and odd the other, and "
+                "nir.read takes every kernel for a square",
                 "add a row or column of zeros to the kernel",
             )
         if isinstance(projection, SumPool2d) and projection.conv.dilation != (1, 1):

@@ -47,7 +47,6 @@ def run_nir(
         return (-np.expm1(-dt_s / tau) if exact else dt_s / tau).reshape(-1)
 
     def fire(key: str, node: nir.NIRNode, drive: np.ndarray) -> np.ndarray:
-        drive = drive.reshape(samples, -1)
         reset = np.zeros(1) if isinstance(node, INTEGRATORS) else node.v_reset.reshape(-1)
         v = state.get(key, np.broadcast_to(reset, drive.shape))
         r = node.r.reshape(-1)
@@ -84,7 +83,10 @@ def run_nir(
             if isinstance(node, nir.Input):
                 value = payloads[:, step].reshape(samples, *np.ravel(node.input_type["input"]))
             elif isinstance(node, NEURONS + INTEGRATORS):
-                value = fire(key, node, received(key, step))
+                drive = received(key, step)
+                shape = node.r.shape if node.r.size > 1 else drive.shape[1:]
+                drive = np.broadcast_to(drive.reshape(samples, -1), (samples, int(np.prod(shape))))
+                value = fire(key, node, drive).reshape(samples, *shape)
             elif isinstance(node, nir.Delay):
                 waiting = state.setdefault(f"{key} {step}", received(key, step))
                 late = np.rint(node.delay / dt_s).astype(int).reshape(-1)
@@ -115,6 +117,8 @@ def _stateless(node: nir.NIRNode, x: np.ndarray) -> np.ndarray:
         case nir.Scale():
             return x * node.scale.reshape(x.shape[1:])
         case nir.Conv1d() | nir.Conv2d():
+            if node.input_shape is not None:
+                image = image.reshape(len(x), -1, *np.ravel(node.input_shape))
             convolve = functional.conv1d if isinstance(node, nir.Conv1d) else functional.conv2d
             whole = [
                 value if isinstance(value, str) else np.ravel(value).tolist()
