@@ -34,6 +34,7 @@ from mapping.nir import write_nir
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.rules import check_rules
 from mapping.summary import diagnostic_line, print_cores, print_summary
+from mapping.support import support_command
 from mapping.targets.load import load_target, target_data, target_names
 from mapping.units import with_prefix
 
@@ -49,6 +50,7 @@ app = typer.Typer(
 )
 targets_app = typer.Typer(help="List, show and check chip targets.", no_args_is_help=True)
 app.add_typer(targets_app, name="targets")
+app.command("support")(support_command)
 
 
 @app.command("compile")

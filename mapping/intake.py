@@ -69,6 +69,15 @@ def hdf5_tree(path: Path, refuse: Refusal) -> Tree:
         raise refuse(f"is no HDF5 file or damaged ({error})") from error
 
 
+def hdf5_holds(path: Path, name: str) -> bool:
+    """Whether the file ``path`` is HDF5 and has an object ``name`` at its top."""
+    try:
+        with h5py.File(path, "r") as file:
+            return name in file
+    except _OF_HDF5:
+        return False
+
+
 class _Walk:
     """One pass over a file; ``room`` is what the rest of it may take [bytes]."""
 
@@ -82,8 +91,8 @@ class _Walk:
             raise self._refuse(f"nests groups more than {_DEEPEST_GROUP} deep, at {place}")
         return {name: self._item(group, name, place, depth) for name in group}
 
-    def _item(self, group: h5py.Group, name: str, place: str, depth: int) -> Any:
-        if not name.isprintable():
+    def _item(self, group: h5py.Group, name: str | bytes, place: str, depth: int) -> Any:
+        if not isinstance(name, str) or not name.isprintable():
             raise self._refuse(f"holds the name {name!r}, which is no printable text")
         place = f"{place}/{name}".removeprefix("/")
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
@@ -103,8 +112,8 @@ class _Walk:
         kind, text = item.dtype, h5py.check_string_dtype(item.dtype)
         if item.is_virtual or item.external:
             raise self._refuse(f"{place} lies in another file, which is not opened")
-        if item.shape is None or (kind.kind not in "biufS" and text is None):
-            raise self._refuse(f"{place} holds {kind}, neither real numbers nor text")
+        if item.shape is None or (kind.kind not in "biufcS" and text is None):
+            raise self._refuse(f"{place} holds {kind}, neither numbers nor text")
         needed = max(prod(item.shape), prod(item.chunks or ())) * kind.itemsize
         if needed > self._room:
             raise self._refuse(

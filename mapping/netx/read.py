@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mapping.errors import UnsupportedModelError
+from mapping.intake import MOST_COMPARTMENTS
 from mapping.ir.network import ConvShape, ConvSynapses, DenseSynapses, Input
 from mapping.ir.quantized import (
     IntegerLif,
@@ -18,19 +19,14 @@ from mapping.ir.quantized import (
     WeightFidelity,
 )
 from mapping.ir.synapses import IntArray, Synapses
-from mapping.netx.file import MOST_COMPARTMENTS, Record, load_file
+from mapping.netx.file import Record, load_file
+from mapping.netx.layers import LAYERS
 from mapping.netx.neurons import axonal_delays, delay_refused, neurons
 
 USUAL_STEP_MS = 1.0
 """Duration of a step where the file names none, as in SLAYER [ms]."""
 WIDEST_WEIGHT = 8
 """Bits of the widest weight mantissa."""
-_WHY_NOT_LAYER = {
-    "average": "sends means of spikes, which no spike carries",
-    "convT": "spreads its input, for which no form of synapses is read",
-    "unpool": "spreads its input, for which no form of synapses is read",
-    "concat": "joins several layers, but only chains are read",
-}
 _UNKNOWN = "is not read; only input, dense, conv, pool and flatten are"
 
 
@@ -81,7 +77,8 @@ class _Chain:
             case "conv" | "pool":
                 self._add_conv(record, kind)
             case _:
-                raise _layer(record, f"the layer type {kind} {_WHY_NOT_LAYER.get(kind, _UNKNOWN)}")
+                why = LAYERS[kind].reason if kind in LAYERS else _UNKNOWN
+                raise _layer(record, f"the layer type {kind} {why}")
 
     def network(self, name: str, dt_s: float, last: Record) -> QuantizedNetwork:
         if not self.projections:

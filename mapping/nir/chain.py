@@ -232,8 +232,14 @@ def shape_after(graph: FlatGraph, key: str, shape: Extents) -> Extents:
 
 def _flattened(graph: FlatGraph, key: str, shape: Extents) -> Extents:
     (first, *more), (last, *others) = (
-        whole_numbers(graph, key, name) or (0,) for name in ("start_dim", "end_dim")
+        whole_numbers(graph, key, name) for name in ("start_dim", "end_dim")
     )
+    if "input_type" in graph.nodes[key].values:
+        given = whole_numbers(graph, key, "input_type")
+        if min(given) < 1 or prod(given) != prod(shape):
+            raise graph.refuse(
+                key, f"flattens {given}, but gets {shape}", "write shapes that match"
+            )
     last = last + len(shape) if last < 0 else last
     if more or others or not 0 <= first <= len(shape) or last >= len(shape):
         raise graph.refuse(

@@ -28,7 +28,9 @@ def population_shapes(graph: FlatGraph) -> dict[str, Extents]:
         UnsupportedModelError: ADL-NIR-05, what arrives does not suit a node.
     """
     own = {key: _declared(graph, key) for key in graph.of_role("neuron", "integrator")}
-    own |= {key: _input_shape(graph, key) for key in graph.of_kind("Input")}
+    own |= {key: _end_shape(graph, key) for key in graph.of_kind("Input")}
+    for key in graph.of_kind("Output"):
+        _end_shape(graph, key)
     arriving = _spread(graph, own)
     found: dict[str, Extents] = {}
     for key, declared in own.items():
@@ -60,15 +62,17 @@ def _declared(graph: FlatGraph, key: str) -> Extents:
     return max(shapes, key=lambda shape: (len(shape), shape), default=())
 
 
-def _input_shape(graph: FlatGraph, key: str) -> Extents:
+def _end_shape(graph: FlatGraph, key: str) -> Extents:
     extents = np.ravel(graph.nodes[key].values["shape"])
-    whole = extents.size in range(1, 9) and bool(np.isfinite(extents.astype(np.float64)).all())
+    whole = extents.size in range(1, 9) and bool(
+        (np.isfinite(extents) & (extents == np.rint(extents))).all()
+    )
     shape = tuple(int(extent) for extent in extents) if whole else ()
     if not shape or min(shape) < 1 or prod(shape) > MOST_COMPARTMENTS:
         raise ArtifactError(
-            f"the shape {extents[:8]} is not that of 1 to {MOST_COMPARTMENTS} inputs",
+            f"the shape {extents[:8]} is not that of 1 to {MOST_COMPARTMENTS} spikes",
             where=graph.where(key),
-            remedy="give the Input the shape of one step's spikes",
+            remedy="give Input and Output the shapes of one step's spikes",
             code="ADL-NIR-01",
         )
     return shape

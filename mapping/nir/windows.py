@@ -20,7 +20,7 @@ Extents = tuple[int, ...]
 def whole_numbers(graph: FlatGraph, key: str, name: str) -> Extents:
     """The integers in the parameter ``name`` of the node ``key``, in a row."""
     values: npt.NDArray[Any] = np.ravel(graph.nodes[key].values[name])
-    if values.size > 8 or not (np.abs(values.astype(np.float64)) < 2**31).all():
+    if not 0 < values.size <= 8 or not (np.abs(values.astype(np.float64)) < 2**31).all():
         raise graph.refuse(key, f"{name} is {values[:8]}", "give small integers")
     if not (values == np.rint(values)).all():
         raise graph.refuse(key, f"{name} is {values}", "give integers")

@@ -1,0 +1,44 @@
+"""Which layers of lava-dl are read, as what, and why others are not: one table for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mapping.nir.support import Support
+
+_NEURONS = "it has CUBA or LOIHI neurons, binary spikes and integer weights of 8 bits"
+_CHAIN = "build the network from dense, convolution and pooling layers of CUBA neurons"
+_SPREADS = "spreads its input, for which no form of synapses is read"
+_RECURRENT = "feeds itself by weights that lava-dl does not export"
+
+LAYERS: Mapping[str, Support] = {
+    "input": Support(
+        role="end",
+        becomes="the input, of its shape",
+        reason="it is the first layer and has no neurons: those would encode values, whose range "
+        "is not in the file",
+        remedy="leave the layer out and give its spikes as the input",
+    ),
+    "dense": Support(
+        role="operator", becomes="a full matrix and neurons", reason=_NEURONS, remedy=_CHAIN
+    ),
+    "conv": Support(
+        role="operator", becomes="a convolution and neurons", reason=_NEURONS, remedy=_CHAIN
+    ),
+    "pool": Support(
+        role="operator",
+        becomes="a pooling projection and neurons",
+        reason=f"{_NEURONS}, and its windows tile what it reads",
+        remedy=_CHAIN,
+    ),
+    "flatten": Support(role="operator", becomes="nothing: neurons are numbered as in the file"),
+    "average": Support(
+        role="none", reason="sends means of spikes, which no spike carries", remedy=_CHAIN
+    ),
+    "convT": Support(role="none", reason=_SPREADS, remedy=_CHAIN),
+    "unpool": Support(role="none", reason=_SPREADS, remedy=_CHAIN),
+    "concat": Support(
+        role="none", reason="joins several layers, but only chains are read", remedy=_CHAIN
+    ),
+}
+"""Every type of layer of SLAYER's ``export_hdf5`` that is read or has a reason not to be."""
