@@ -84,7 +84,12 @@ def compile_command(
         int | None, typer.Option(help="Bits per weight, of float models.")
     ] = None,
     neurons_per_core: Annotated[int | None, typer.Option(help="Cap on neurons per core.")] = None,
-    partitioner: Annotated[str, typer.Option(help="How to cut into cores.")] = "first-fit",
+    partitioner: Annotated[
+        str, typer.Option(help="How to cut into cores; best tries all that are registered.")
+    ] = "best",
+    optimise: Annotated[
+        str, typer.Option(help="What best asks for: energy, latency or cores.")
+    ] = "energy",
     placer: Annotated[str, typer.Option(help="How to place cores.")] = "raster",
     seed: Annotated[int, typer.Option(help="Seed for placers that search.")] = 0,
     as_json: JsonFlag = False,
@@ -97,6 +102,7 @@ def compile_command(
         weight_bits=weight_bits,
         neurons_per_core=neurons_per_core,
         partitioner=partitioner,
+        optimise=optimise,
         placer=placer,
         seed=seed,
     )

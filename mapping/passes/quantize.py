@@ -342,7 +342,9 @@ class _Quantization:
                             reach=source.reach.part(first - source.start, last - source.start),
                             unit=source.unit,
                         ),
-                        weight=projection.synapses.rows(start, stop).columns(read.start, read.stop),
+                        weight=projection.synapses.rows(np.arange(start, stop)).columns(
+                            read.start, read.stop
+                        ),
                         suffix=part + suffix,
                         gates_needed=self._gates_needed(projection, start),
                     )
