@@ -8,6 +8,8 @@ refused before they can do harm.
 from __future__ import annotations
 
 import lzma
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -39,10 +41,14 @@ _OF_ZIP = (
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
+    struct.error,
+    tokenize.TokenError,
     EOFError,
-    NotImplementedError,
-    RuntimeError,
+    LookupError,
     OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
     ValueError,
 )
 """What zipfile and NumPy raise on a damaged archive."""

@@ -30,6 +30,7 @@ def read_archive(path: Path, *, code: str, what: str) -> Arrays:
     Raises:
         ArtifactError: the file is missing, truncated or of another kind.
     """
+
     def refuse(reason: str) -> ArtifactError:
         return ArtifactError(
             f"cannot be read as an .npz {what} file ({reason})",
@@ -39,7 +40,7 @@ def read_archive(path: Path, *, code: str, what: str) -> Arrays:
         )
 
     if not path.is_file():
-        raise refuse("is a folder or device" if path.exists() else "No such file or directory")
+        raise refuse("is a directory or device" if path.exists() else "No such file or directory")
     with path.open("rb") as file:
         return npz_arrays(file, path.stat().st_size, refuse)
 

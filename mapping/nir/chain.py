@@ -48,8 +48,7 @@ class Window:
 
     def matrix(self) -> csr_array:
         """``(outputs, inputs)`` weights."""
-        synapses = ConvSynapses(values=self.weight, conv=self.conv, start=0, stop=self.conv.size)
-        return csr_array(synapses.matrix())
+        return csr_array(ConvSynapses.whole(self.weight, self.conv).matrix())
 
 
 Form = FloatArray | Factors | Window | csr_array

@@ -22,7 +22,7 @@ from mapping.targets.spec import ChipSpec, Limit
 _ADAPTER = TypeAdapter(ChipSpec)
 _SUFFIX = ".toml"
 _LONGEST_LINE = 2**12
-"""In characters: the time that tomllib takes for a dotted key grows with the square of its length."""
+"""In characters: the time that tomllib takes for a dotted key grows as the square of its length."""
 _OWN = ("name", "description")
 """Entries that no target takes from its base."""
 
