@@ -10,46 +10,62 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import mtkahypar
 import numpy as np
 import pymetis
-from partition_networks import Problem, lenet, low_rank
+from partition_networks import WINDOW, Problem, lenet, low_rank
 from results import Row, row, write
-from scipy.sparse import block_array, coo_array, csr_array
+from scipy.sparse import coo_array, csr_array
 
 from mapping.ir.partitioned import HOST, PartitionedNetwork
+from mapping.partitioners.hypergraph import kahypar_engine
 from mapping.passes.partition import Partition
 
 
 def adjacency(problem: Problem) -> tuple[csr_array, np.ndarray, np.ndarray]:
     """``(compartments, compartments)`` synapses from row to column, their spikes, and fan-ins."""
-    names = [p.name for p in problem.network.populations[1:]]
-    blocks = [[None] * len(names) for _ in names]
-    for number, name in enumerate(names):
-        blocks[number][number] = csr_array((problem.network.population(name).size,) * 2)
-    for projection in problem.network.projections[1:]:
-        source, target = (names.index(n) for n in (projection.spec.source, projection.spec.target))
-        ones = projection.synapses.with_values(np.ones(projection.synapses.values.shape, np.int8))
-        blocks[source][target] = csr_array(csr_array(ones.matrix()).T)
-    whole = csr_array(block_array(blocks))
-    rates = np.concatenate([problem.traffic.rates[name] for name in names])
-    return whole, rates, np.diff(whole.tocsc().indptr)
+    populations = problem.network.populations[1:]
+    ends = np.cumsum([0, *(p.size for p in populations)])
+    first = {p.name: int(end) for p, end in zip(populations, ends, strict=False)}
+    senders, receivers = [], []
+    for projection in problem.network.projections:
+        spec = projection.spec
+        if spec.source in first:
+            ones = projection.synapses.with_values(
+                np.ones(projection.synapses.values.shape, np.int8)
+            )
+            entries = csr_array(ones.matrix()).tocoo()
+            senders.append(first[spec.source] + spec.source_start + entries.col)
+            receivers.append(first[spec.target] + spec.target_start + entries.row)
+    joined = np.concatenate(senders), np.concatenate(receivers)
+    whole = csr_array(coo_array((np.ones(joined[0].size, np.int8), joined), shape=(ends[-1],) * 2))
+    rates = np.concatenate([problem.traffic.rates[p.name] for p in populations])
+    return whole, rates, np.bincount(joined[1], minlength=ends[-1])
 
 
 def packets(problem: Problem, core_of: np.ndarray) -> float:
-    """Packets between cores."""
+    """Packets between cores in a window."""
     synapses, rates, _ = adjacency(problem)
     entries = coo_array(synapses)
     reached = np.unique(np.stack([entries.row, core_of[entries.col]]), axis=1)
     remote = core_of[reached[0]] != reached[1]
-    return float(rates[reached[0][remote]].sum())
+    return float(rates[reached[0][remote]].sum()) * WINDOW
 
 
-def ours(problem: Problem, partitioner: str) -> PartitionedNetwork:
-    """The core programs of one of our partitioners."""
-    return Partition(partitioner=partitioner).run(problem.network, problem.chip, problem.traffic)
+def ours(problem: Problem) -> tuple[Problem, PartitionedNetwork]:
+    """The network as we cut it, which may have partial sums, and its core programs."""
+    partition = Partition()
+    network, traffic = partition.prepare(problem.network, problem.chip, problem.traffic)
+    cut = partition.run(network, problem.chip, traffic)
+    return replace(problem, network=network, traffic=traffic), cut
+
+
+def sequential(problem: Problem) -> np.ndarray:
+    """Cores filled one after the other, relays in the order of their rank."""
+    fill = Partition(partitioner="first-fit")
+    return cores_of(problem, fill.run(problem.network, problem.chip, problem.traffic))
 
 
 def cores_of(problem: Problem, cut: PartitionedNetwork) -> np.ndarray:
@@ -65,12 +81,9 @@ def metis(problem: Problem, cores: int) -> np.ndarray:
     entries = coo_array(synapses)
     weights = coo_array((rates[entries.row], (entries.row, entries.col)), shape=synapses.shape)
     graph = csr_array(weights + weights.T)
-    _, membership = pymetis.part_graph(
-        cores,
-        xadj=graph.indptr.astype(np.int32),
-        adjncy=graph.indices.astype(np.int32),
-        eweights=graph.data.astype(np.int32),
-    )
+    links = pymetis.CSRAdjacency(graph.indptr.astype(np.int32), graph.indices.astype(np.int32))
+    weights = np.rint(graph.data * WINDOW).astype(np.int32)
+    _, membership = pymetis.part_graph(cores, links, eweights=weights)
     return np.asarray(membership)
 
 
@@ -85,7 +98,7 @@ def kahypar(problem: Problem, cores: int) -> np.ndarray:
         for source in range(synapses.shape[0])
     ]
     sending = [number for number, edge in enumerate(edges) if len(edge) > 1]
-    engine = mtkahypar.initialize(1)
+    mtkahypar, engine = kahypar_engine()
     context = engine.context_from_preset(mtkahypar.PresetType.DETERMINISTIC)
     context.set_partitioning_parameters(cores, 0.05, mtkahypar.Objective.KM1)
     context.logging = False
@@ -96,7 +109,7 @@ def kahypar(problem: Problem, cores: int) -> np.ndarray:
         len(sending),
         [edges[number] for number in sending],
         sizes.tolist(),
-        rates[sending].astype(int).tolist(),
+        np.rint(rates[sending] * WINDOW).astype(int).tolist(),
     )
     return np.asarray(graph.partition(context).get_partition())
 
@@ -108,13 +121,13 @@ def overshoot(problem: Problem, core_of: np.ndarray) -> float:
 
 def bench_case(name: str, problem: Problem) -> list[Row]:
     """Packets, cores and seconds of one network."""
-    ours(problem, "best")
+    ours(problem)
     start = time.perf_counter()
-    cut = ours(problem, "best")
+    own, cut = ours(problem)
     seconds = time.perf_counter() - start
     cores = len(cut.cores)
     peers: dict[str, Callable[[], np.ndarray]] = {
-        "sequential fill": lambda: cores_of(problem, ours(problem, "first-fit")),
+        "sequential fill": lambda: sequential(problem),
         "METIS": lambda: metis(problem, cores),
         "Mt-KaHyPar": lambda: kahypar(problem, cores),
     }
@@ -124,10 +137,11 @@ def bench_case(name: str, problem: Problem) -> list[Row]:
         core_of = run()
         took[peer] = time.perf_counter() - start
         found[peer], fullest[peer] = packets(problem, core_of), overshoot(problem, core_of)
-    core_of = cores_of(problem, cut)
+    core_of = cores_of(own, cut)
+    unit = f"packets between cores in {WINDOW} steps"
     return [
-        row(name, "packets", "packets between cores", packets(problem, core_of), found),
-        row(name, "fullest core", "of its compartments", overshoot(problem, core_of), fullest, 1.0),
+        row(name, "packets", unit, packets(own, core_of), found),
+        row(name, "fullest core", "of its compartments", overshoot(own, core_of), fullest, 1.0),
         row(name, "duration", "s", seconds, took),
     ]
 

@@ -28,6 +28,9 @@ from mapping.ir.synapses import (
 from mapping.ir.traffic import TrafficProfile
 from mapping.targets.spec import ChipSpec, Limit
 
+WINDOW = 100
+"""Steps in which a compartment spikes as often as Γ(2, 5) says, ten times on average."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -101,7 +104,7 @@ def _dense(rows: int, columns: int) -> DenseSynapses:
 def _chain(
     name: str, layers: Sequence[tuple[str, Synapses]], chip: ChipSpec, rng: np.random.Generator
 ) -> Problem:
-    """Each of ``layers`` after the one before, with the activity of METHODS: Γ(2, 5) per sender."""
+    """Each of ``layers`` after the one before; some senders are busier than others."""
     inputs = layers[0][1].shape[1]
     populations: list[IntegerPopulation] = [Input(name="host", shape=(inputs,))]
     projections: list[IntegerProjection] = []
@@ -138,7 +141,8 @@ def _chain(
         output=populations[-1].name,
     )
     rates = {
-        p.name: np.maximum(1.0, np.floor(rng.gamma(2.0, 5.0, p.size))) for p in populations[1:]
+        p.name: np.clip(np.floor(rng.gamma(2.0, 5.0, p.size)), 1, WINDOW) / WINDOW
+        for p in populations[1:]
     }
     rates["host"] = rates[layers[0][0]]
     traffic = replace(TrafficProfile.assumed(network), rates=rates)

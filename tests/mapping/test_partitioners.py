@@ -192,7 +192,7 @@ def test_best_does_without_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
         raise MissingDependencyError("gone", where="here", remedy="install", code="ADL-DEP-02")
 
-    monkeypatch.setattr(cutting, "_mtkahypar", missing)
+    monkeypatch.setattr(cutting, "kahypar_engine", missing)
     network = NETWORKS["spatial"]
     with refused(MissingDependencyError, "ADL-DEP-02"):
         Partition(partitioner="hypergraph", neurons_per_core=12).run(network, LOIHI2)
@@ -202,7 +202,7 @@ def test_best_does_without_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "mtkahypar", None)
-    cutting._mtkahypar.cache_clear()
+    cutting.kahypar_engine.cache_clear()
     with refused(
         MissingDependencyError, "ADL-DEP-02", where="partitioner hypergraph", remedy="balanced"
     ):
