@@ -6,10 +6,12 @@ from collections.abc import Mapping
 
 from mapping.nir.support import Support
 
-_NEURONS = "it has CUBA or LOIHI neurons, binary spikes and integer weights of 8 bits"
+_NEURONS = (
+    "it has CUBA or LOIHI neurons, or is the last layer and sums below 2048; binary spikes and "
+    "integer weights of 8 bits"
+)
 _CHAIN = "build the network from dense, convolution and pooling layers of CUBA neurons"
 _SPREADS = "spreads its input, for which no form of synapses is read"
-_RECURRENT = "feeds itself by weights that lava-dl does not export"
 
 LAYERS: Mapping[str, Support] = {
     "input": Support(
@@ -33,7 +35,10 @@ LAYERS: Mapping[str, Support] = {
     ),
     "flatten": Support(role="operator", becomes="nothing: neurons are numbered as in the file"),
     "average": Support(
-        role="none", reason="sends means of spikes, which no spike carries", remedy=_CHAIN
+        role="operator",
+        becomes="sums over neurons in a row, which integrators answer with",
+        reason="it is the last layer, since no spike carries a mean, and sums below 2048",
+        remedy=_CHAIN,
     ),
     "convT": Support(role="none", reason=_SPREADS, remedy=_CHAIN),
     "unpool": Support(role="none", reason=_SPREADS, remedy=_CHAIN),

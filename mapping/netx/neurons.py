@@ -8,11 +8,12 @@ import numpy as np
 
 from mapping.errors import UnsupportedModelError
 from mapping.ir.network_rules import LONGEST_DELAY
-from mapping.ir.quantized import IntegerLif
+from mapping.ir.quantized import NEVER, IntegerLif
 from mapping.ir.synapses import IntArray
 from mapping.netx.file import Record
 from mapping.semantics.fixedpoint import DECAY_UNIT, STATE_SHIFT
 
+_LARGEST_SUM = DECAY_UNIT // 2
 _NEURONS = ("CUBA", "LOIHI")
 _WHY_NOT_NEURON = {
     "SDNN": "sends the changes of a value, not spikes",
@@ -49,6 +50,37 @@ def neurons(record: Record, shape: tuple[int, ...]) -> IntegerLif:
         du=current - 1,
         dv=voltage,
         threshold=record.whole("neuron/vThMant"),
+        bias_mantissa=_spread(record, "bias", bias, shape).astype(np.int32),
+        bias_exponent=STATE_SHIFT,
+        scale=1.0,
+    )
+
+
+def read_out(record: Record, shape: tuple[int, ...], largest: int) -> IntegerLif:
+    """Integrators of ``shape`` for a last layer without neurons, whose voltage starts anew.
+
+    A voltage keeps 1/4096 of the one before, less than half a unit of a sum below
+    :data:`_LARGEST_SUM`: rounded to units of 64 it is the sum of its step.
+
+    Args:
+        record: the layer.
+        shape: of what it sums up.
+        largest: what the absolute values of its weights add up to at most.
+    """
+    bias = record.integers("bias").ravel() if "bias" in record else np.zeros(1, np.int64)
+    largest += int(np.abs(bias).max(initial=0))
+    if largest >= _LARGEST_SUM:
+        raise _neuron(
+            record,
+            f"has no neurons, and its sums may reach {largest}; the chip tells apart those below "
+            f"{_LARGEST_SUM}",
+        )
+    return IntegerLif(
+        name=f"layer{record.number}",
+        shape=shape,
+        du=DECAY_UNIT - 1,
+        dv=DECAY_UNIT - 1,
+        threshold=NEVER,
         bias_mantissa=_spread(record, "bias", bias, shape).astype(np.int32),
         bias_exponent=STATE_SHIFT,
         scale=1.0,
