@@ -24,8 +24,10 @@ from mapping.nir.windows import (
     whole_numbers,
 )
 
-_MOST_WEIGHTS = 2**27
-"""Of a matrix that results from several nodes; a gigabyte."""
+_MOST_WEIGHTS = 2**26
+"""Of a matrix that results from several nodes; half a gigabyte."""
+_MOST_SYNAPSES = 2**24
+"""Of a window that is spelt out as a sparse matrix; likewise."""
 _STEP_ROUNDING = 1e-3
 """What a delay may miss whole steps by: files hold single precision."""
 
@@ -40,14 +42,35 @@ class Factors:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Window:
-    """A convolution, or a pooling projection, whose weights are all the same."""
+    """A convolution, or a pooling projection, whose weights are all the same.
+
+    Attributes:
+        conv: its geometry.
+        weight: of the shape that ``conv`` says.
+        pools: whether it is a pooling projection.
+        where: file and node, for the error.
+    """
 
     conv: ConvShape
     weight: FloatArray
     pools: bool
+    where: str
 
     def matrix(self) -> csr_array:
-        """``(outputs, inputs)`` weights."""
+        """``(outputs, inputs)`` weights.
+
+        Raises:
+            UnsupportedModelError: ADL-NIR-05, they are too many.
+        """
+        count = self.conv.size * prod(self.conv.weight_shape[1:])
+        if count > _MOST_SYNAPSES:
+            raise UnsupportedModelError(
+                f"joined with the nodes beside it, is no convolution any more, and has up to "
+                f"{count} synapses",
+                where=self.where,
+                remedy="put neurons between them, and scale whole channels",
+                code="ADL-NIR-05",
+            )
         return csr_array(ConvSynapses.whole(self.weight, self.conv).matrix())
 
 
@@ -140,7 +163,7 @@ class Chain:
             case Window() as first:
                 both = composed(first.conv, first.weight, window.conv, window.weight)
                 if both is not None:
-                    return Window(conv=both[0], weight=both[1], pools=False)
+                    return replace(window, conv=both[0], weight=both[1], pools=False)
         return csr_array(window.matrix() @ self.matrix())
 
     def delayed(self, steps: IntArray) -> Chain | None:
@@ -173,7 +196,7 @@ def _scaled_window(window: Window, factor: FloatArray) -> Form:
     if (by_channel == by_channel[:, :1]).all():
         weight = window.weight * by_channel[:, 0, None, None, None]
         same = bool((by_channel == by_channel[0, 0]).all())
-        return Window(conv=window.conv, weight=weight, pools=window.pools and same)
+        return replace(window, weight=weight, pools=window.pools and same)
     return csr_array(diags_array(factor) @ window.matrix())
 
 
@@ -184,7 +207,7 @@ def _fed(window: Window, factor: FloatArray) -> Window:
     group = np.arange(conv.out_channels) // (conv.out_channels // conv.groups)
     weight = window.weight * by_group[group][:, :, None, None]
     same = bool((factor == factor[0]).all())
-    return Window(conv=conv, weight=weight, pools=window.pools and same)
+    return replace(window, weight=weight, pools=window.pools and same)
 
 
 def shape_after(graph: FlatGraph, key: str, shape: Extents) -> Extents:
@@ -283,17 +306,18 @@ def extended(
         case "Conv1d" | "Conv2d":
             conv, kernel = convolution(graph, key, chain.shape)
             conv, kernel = recorded_window(conv, own(kernel), graph.notes(key))
-            window = Window(conv=conv, weight=kernel, pools=False)
+            window = Window(conv=conv, weight=kernel, pools=False, where=graph.where(key))
         case "SumPool2d" | "AvgPool2d" as kind:
             conv = pooling(graph, key, chain.shape)
             each = 1 / prod(conv.kernel) if kind == "AvgPool2d" else 1.0
-            window = Window(conv=conv, weight=np.full(conv.weight_shape, each), pools=True)
+            weights = np.full(conv.weight_shape, each)
+            window = Window(conv=conv, weight=weights, pools=True, where=graph.where(key))
         case "Flatten":
             return replace(chain, shape=shape)
         case _:
             return _delayed(chain, graph, key, dt_s)
-    if not (isinstance(chain.form, np.ndarray) and chain.form.ndim == 1):
-        _check_weights(graph, key, conv.size * prod(conv.weight_shape[1:]))
+    if isinstance(chain.form, np.ndarray) and chain.form.ndim == 2:
+        _check_weights(graph, key, conv.size * prod(chain.start))
     return chain.through_window(window)
 
 

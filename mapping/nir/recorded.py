@@ -27,10 +27,8 @@ def factor_pair(
     """
     rank = form.V.shape[1]
     bias = notes.array("level_bias", np.zeros((0, 0)))
-    if bias.size and (bias.shape[1:] != gain.shape or (gain == 1).all()):
-        scaled = bias
-    else:
-        scaled = bias * gain if bias.size else bias
+    if bias.shape[1:] == gain.shape and not (gain == 1).all():
+        bias = bias * gain
     return LowRank(
         name=name,
         source=ends[0],
@@ -41,7 +39,7 @@ def factor_pair(
         relay_threshold=notes.array("relay_threshold", np.zeros(rank)),
         sigma=bool(notes.whole("sigma", 0)),
         delta=bool(notes.whole("delta", 0)),
-        level_bias=scaled,
+        level_bias=bias,
         gate=_gate(notes) if "gate_at_source" in notes else None,
     )
 

@@ -402,6 +402,12 @@ def _unnamed_output() -> nir.NIRGraph:
     return graph
 
 
+def _wide() -> nir.NIRGraph:
+    """A matrix of few weights behind a window that reads many numbers."""
+    pool = _pool(nir.SumPool2d, 512)
+    return _chain(pool, nir.Linear(np.ones((257, 1))), _lif(257), inputs=(1, 512, 512))
+
+
 def _uneven() -> nir.NIRGraph:
     graph = _chain(_lif(4))
     graph.nodes["0"].r = np.ones(3)
@@ -484,6 +490,21 @@ STRUCTURES: dict[str, tuple[nir.NIRGraph, str, str]] = {
         _chain(_conv(3, 2, 2, 2, bias=np.ones(2)), _lif(3, 5, 4), inputs=IMAGE),
         "bias",
         "channel",
+    ),
+    "many synapses": (
+        _chain(
+            nir.Scale(_weight(16, 64, 64)),
+            _conv(64, 16, 5, 5),
+            _lif(64, 60, 60),
+            inputs=(16, 64, 64),
+        ),
+        "no convolution any more, and has up to 92160000",
+        "scale whole channels",
+    ),
+    "many weights": (
+        _wide(),
+        "weights",
+        "neurons between them",
     ),
     "flatten": (
         _chain(nir.Flatten({"input": np.array([4])}, 0, 3), _lif(4)),
