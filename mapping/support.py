@@ -13,7 +13,7 @@ from rich.text import Text
 
 from mapping.console import JsonFlag, out, print_json, say
 from mapping.ir.checkpoint import load_network
-from mapping.netx import LAYERS, is_net, layers_of
+from mapping.netx import LAYERS, NEURONS, is_net, layers_of
 from mapping.nir import NirConventions
 from mapping.nir.lookup import NodeSupport, nodes_of
 from mapping.nir.support import NODES
@@ -54,7 +54,7 @@ def type_rows() -> list[tuple[str, str, str, str, str]]:
     """Type, status, what it becomes, condition or reason, remedy, of all NIR and lava-dl types."""
     return [
         (name, support.status, support.becomes, support.reason, support.remedy)
-        for name, support in (*NODES.items(), *LAYERS.items())
+        for name, support in (*NODES.items(), *LAYERS.items(), *NEURONS.items())
     ]
 
 

@@ -1,4 +1,4 @@
-"""Which layers of lava-dl are read, as what, and why others are not: one table for all."""
+"""Which layers and neurons of lava-dl are read, as what, and why others are not, in one place."""
 
 from __future__ import annotations
 
@@ -47,3 +47,19 @@ LAYERS: Mapping[str, Support] = {
     ),
 }
 """Every type of layer of SLAYER's ``export_hdf5`` that is read or has a reason not to be."""
+
+_CUBA = "train with CUBA neurons, binary spikes and decays that the chip has"
+_EXACT = (
+    "binary spikes, iDecay 1 to 4096, vDecay 0 to 4095, refDelay 0 or 1, one value for the whole "
+    "layer"
+)
+
+NEURONS: Mapping[str, Support] = {
+    "CUBA": Support(role="neuron", becomes="the chip's neurons", reason=_EXACT, remedy=_CUBA),
+    "LOIHI": Support(role="neuron", becomes="the same", reason=_EXACT, remedy=_CUBA),
+    "SDNN": Support(role="none", reason="sends the changes of a value, not spikes", remedy=_CUBA),
+    "RF": Support(role="none", reason="resonates: its state is complex", remedy=_CUBA),
+    "ADRF": Support(role="none", reason="resonates: its state is complex", remedy=_CUBA),
+    "ALIF": Support(role="none", reason="adapts its threshold", remedy=_CUBA),
+}
+"""Every type of neuron of SLAYER that is read or has a reason not to be."""

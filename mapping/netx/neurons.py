@@ -11,23 +11,19 @@ from mapping.ir.network_rules import LONGEST_DELAY
 from mapping.ir.quantized import NEVER, IntegerLif
 from mapping.ir.synapses import IntArray
 from mapping.netx.file import Record
+from mapping.netx.layers import NEURONS
 from mapping.semantics.fixedpoint import DECAY_UNIT, STATE_SHIFT
 
 _LARGEST_SUM = DECAY_UNIT // 2
-_NEURONS = ("CUBA", "LOIHI")
-_WHY_NOT_NEURON = {
-    "SDNN": "sends the changes of a value, not spikes",
-    "RF": "resonates: its state is complex",
-    "ADRF": "resonates: its state is complex",
-    "ALIF": "adapts its threshold",
-}
 
 
 def neurons(record: Record, shape: tuple[int, ...]) -> IntegerLif:
     """The population of ``shape`` whose parameters are in ``record``."""
     kind = record.text("neuron/type")
-    if kind not in _NEURONS:
-        why = _WHY_NOT_NEURON.get(kind, f"is not read; only {' and '.join(_NEURONS)} are")
+    if kind not in NEURONS or NEURONS[kind].status == "refused":
+        read = [name for name, support in NEURONS.items() if support.status != "refused"]
+        unknown = f"is not read; only {' and '.join(read)} are"
+        why = NEURONS[kind].reason if kind in NEURONS else unknown
         raise _neuron(record, f"the neuron type {kind} {why}")
     current, voltage = record.whole("neuron/iDecay"), record.whole("neuron/vDecay")
     if not 1 <= current <= DECAY_UNIT or not 0 <= voltage < DECAY_UNIT:
@@ -120,6 +116,6 @@ def _neuron(record: Record, message: str) -> UnsupportedModelError:
     return UnsupportedModelError(
         message,
         where=record.where,
-        remedy="train with CUBA neurons, binary spikes and decays that the chip has",
+        remedy=NEURONS["CUBA"].remedy,
         code="ADL-NTX-05",
     )

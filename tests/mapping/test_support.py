@@ -16,7 +16,7 @@ from support.networks import small_network
 
 from mapping.cli import run
 from mapping.ir.checkpoint import save_network
-from mapping.netx import LAYERS
+from mapping.netx import LAYERS, NEURONS
 from mapping.nir.support import NODES
 from mapping.support import type_rows
 
@@ -30,17 +30,17 @@ def _told(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
 
 def test_all_types_are_listed_with_status_and_reason(capsys: pytest.CaptureFixture[str]) -> None:
     rows = {row["type"]: row for row in _told(capsys)["types"]}
-    assert set(rows) == set(NODES) | set(LAYERS)
+    assert set(rows) == {*NODES, *LAYERS, *NEURONS}
     for row in rows.values():
         assert row["status"] in ("read", "read if", "refused")
         assert row["becomes"] if row["status"] != "refused" else row["reason"]
         assert bool(row["reason"]) == bool(row["remedy"]) == (row["status"] != "read")
-    assert rows["Threshold"]["status"] == rows["concat"]["status"] == "refused"
+    assert rows["Threshold"]["status"] == rows["SDNN"]["status"] == "refused"
     assert run(["support"]) == 0
     assert "Threshold" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("page", "kinds"), [("nir.md", NODES), ("lava-dl.md", LAYERS)])
+@pytest.mark.parametrize(("page", "kinds"), [("nir.md", NODES), ("lava-dl.md", LAYERS | NEURONS)])
 def test_the_manual_says_the_same(page: str, kinds: Any) -> None:
     lines = (DOCS / page).read_text().splitlines()
     for kind, status, becomes, reason, _ in type_rows():
