@@ -55,6 +55,13 @@ class Notes:
         """The number ``key``."""
         return float(self._array(key, np.asarray(default), ()))
 
+    def positive(self, key: str, default: float) -> float:
+        """The number ``key``, above 0."""
+        value = self.number(key, default)
+        if value <= 0:
+            raise self._unfit(key)
+        return value
+
     def whole(self, key: str, default: int) -> int:
         """The integer or truth value ``key``."""
         value = self.number(key, default)

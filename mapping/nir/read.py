@@ -66,8 +66,8 @@ class GraphReader:
     @cached_property
     def dt_s(self) -> float:
         """Duration of a step [s]."""
-        recorded = self.graph.graph_notes.number("dt", PUBLISHED_DT_S)
-        return self.conventions.dt_s or replace(self.conventions, dt_s=recorded).dt_s or recorded
+        given = self.conventions.dt_s
+        return given or self.graph.graph_notes.positive("dt", PUBLISHED_DT_S)
 
     @cached_property
     def source(self) -> str:
@@ -104,7 +104,7 @@ class GraphReader:
             graph=self.graph,
             shapes=self.shapes,
             dt_s=self.dt_s,
-            payload_scale=self.graph.notes(self.source).number("payload_scale", 1.0),
+            payload_scale=self.graph.notes(self.source).positive("payload_scale", 1.0),
         )
 
     def check_kind(self, key: str) -> None:
@@ -159,14 +159,14 @@ class GraphReader:
             populations += relays
             projections += parts
         order, mark = self._orders(), marks(populations, projections)
-        late = len(order)
-        populations.sort(
-            key=lambda p: (
-                order.get(p.name, late), isinstance(p, Relay), lag.get(p.name, 0), mark[p.name]
-            )
-        )  # fmt: skip
+        last = len(order)
+
+        def place(p: Population) -> tuple[int, bool, int, bytes]:
+            return order.get(p.name, last), isinstance(p, Relay), lag.get(p.name, 0), mark[p.name]
+
+        populations.sort(key=place)
         projections.sort(
-            key=lambda p: (order.get(p.name, late), lag.get(p.target, 0), mark[p.name])
+            key=lambda p: (order.get(p.name, last), lag.get(p.target, 0), mark[p.name])
         )
         return Network(
             name=self.graph.graph_notes.text("name", Path(self.graph.file).stem),

@@ -27,7 +27,7 @@ from mapping.semantics.float_net import run_float_network
 
 STEPS = 14
 same_folder = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -53,7 +53,7 @@ def test_neither_node_nor_edge_order_matters(network: Network, order: Any, tmp_p
     assert fingerprint(read_nir(tmp_path / "x.nir")) == fingerprint(network)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(network=networks_of_all_forms())
 def test_the_equations_of_the_nodes_give_our_spikes_shifted_by_the_lag(network: Network) -> None:
     still = tuple(

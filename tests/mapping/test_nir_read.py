@@ -527,6 +527,7 @@ UNFIT: dict[str, tuple[str, str, object]] = {
     "payloads": ("in", "payload_max", 1.5),
     "order": ("dec", "order", np.array([1, 2])),
     "rounding": ("enc_V", "rounding", np.ones((2, 2))),
+    "scale": ("in", "payload_scale", 0.0),
 }
 
 
