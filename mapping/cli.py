@@ -41,6 +41,7 @@ from mapping.summary import (
     print_summary,
     print_verdicts,
 )
+from mapping.support import support_command
 from mapping.targets.load import load_target, target_data, target_names
 from mapping.units import with_prefix
 
@@ -56,6 +57,7 @@ app = typer.Typer(
 )
 targets_app = typer.Typer(help="List, show and check chip targets.", no_args_is_help=True)
 app.add_typer(targets_app, name="targets")
+app.command("support")(support_command)
 
 
 ModelPath = Annotated[

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mapping.errors import ArtifactError, ConfigError
+from mapping.intake import npz_arrays
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -29,20 +30,19 @@ def read_archive(path: Path, *, code: str, what: str) -> Arrays:
     Raises:
         ArtifactError: the file is missing, truncated or of another kind.
     """
-    try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it is a single array, not an archive")
-            return {key: archive[key] for key in archive.files}
-    except Exception as error:  # NumPy's readers raise almost anything on a damaged file
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ArtifactError(
+
+    def refuse(reason: str) -> ArtifactError:
+        return ArtifactError(
             f"cannot be read as an .npz {what} file ({reason})",
             where=str(path),
             remedy="check the path; the file may be missing, truncated or of another kind",
             code=code,
-        ) from error
+        )
+
+    if not path.is_file():
+        raise refuse("is a directory or device" if path.exists() else "No such file or directory")
+    with path.open("rb") as file:
+        return npz_arrays(file, path.stat().st_size, refuse)
 
 
 def read_spikes(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:

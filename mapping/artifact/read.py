@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from mapping.artifact.archive import Arrays
@@ -31,6 +30,7 @@ from mapping.artifact.schema import (
     TileRecord,
 )
 from mapping.errors import ArtifactError
+from mapping.intake import npz_arrays
 from mapping.ir.partitioned import CoreProgram, PartitionedNetwork, SynapseTile
 from mapping.ir.placed import Placement
 from mapping.ir.quantized import (
@@ -173,11 +173,7 @@ def _read_arrays(folder: Path, name: str, manifest: ManifestRecord) -> Arrays:
         raise _damaged(
             folder / name, "is truncated or changed: its checksum is not the one in the manifest"
         )
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise _damaged(folder / name, f"is not a NumPy archive ({error})") from error
+    return npz_arrays(io.BytesIO(content), len(content), partial(_damaged, folder / name))
 
 
 def _synapses(spec: ProjectionSpec, tile: TileRecord, arrays: Arrays) -> Synapses:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields, is_dataclass
 from hashlib import sha256
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from mapping.artifact.atomic import atomic_directory
 from mapping.errors import ArtifactError
+from mapping.intake import MOST_COMPARTMENTS
 from mapping.ir.network import (
     Conv2d,
     ConvShape,
@@ -303,6 +305,7 @@ def load_network(folder: Path | str) -> Network:
     for group in elements:
         for item in getattr(record, group):
             values = item.model_dump(exclude={"kind"})
+            _check_shape(item.name, values.get("shape", [1]), folder / DESCRIPTION_FILE)
             for key in _TENSORS[item.kind]:
                 values[key] = _tensor(tensors, f"{item.name}/{key}", folder / TENSOR_FILE)
             if values.get("gate") and item.kind == "low_rank":
@@ -327,6 +330,17 @@ def load_network(folder: Path | str) -> Network:
         populations=tuple(elements["populations"]),  # type: ignore[arg-type]
         projections=tuple(elements["projections"]),  # type: ignore[arg-type]
     )
+
+
+def _check_shape(name: str, shape: list[int], path: Path) -> None:
+    """Nothing is made that no chip could hold, however small its file."""
+    if prod(shape) > MOST_COMPARTMENTS:
+        raise ArtifactError(
+            f"{name}: the shape {shape} holds more than {MOST_COMPARTMENTS} compartments",
+            where=str(path),
+            remedy="split the population",
+            code="ADL-CKP-03",
+        )
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import prod
 from operator import index
 from typing import Any, ClassVar, Literal
 
@@ -36,14 +37,31 @@ def _ints(values: Iterable[int]) -> tuple[int, ...]:
 def _plain(element: object, **kinds: Callable[[Any], object]) -> None:
     """Turn NumPy scalars among the fields of a frozen dataclass into Python's own."""
     for name, kind in kinds.items():
-        object.__setattr__(element, name, kind(getattr(element, name)))
+        given = getattr(element, name)
+        try:
+            object.__setattr__(element, name, kind(given))
+        except (TypeError, ValueError, OverflowError) as error:
+            wanted = "a real number" if kind is float else "an integer"
+            raise ConfigError(
+                f"{name} is {given!r}",
+                where=getattr(element, "name", type(element).__name__),
+                remedy=f"give {name} as {'integers' if kind is _ints else wanted}",
+                code="ADL-NET-03",
+            ) from error
 
 
-def _arrays(element: Dense | _Wiring, **kinds: npt.DTypeLike) -> None:
+def _arrays(element: Relay | Gate | Dense | _Wiring | LowRank, **kinds: npt.DTypeLike) -> None:
     """Freeze arrays among the fields of a frozen dataclass."""
     for name, dtype in kinds.items():
         array = checked_array(element.name, name, getattr(element, name), dtype)
         object.__setattr__(element, name, array)
+
+
+def _or_zeros(element: Lif | Li | Relay | LowRank, name: str, size: int) -> None:
+    """Freeze the array ``name``; as many zeros if it is empty."""
+    array = checked_array(element.name, name, getattr(element, name))
+    found = array if array.size else frozen_array(np.zeros(size))
+    object.__setattr__(element, name, found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,7 +89,7 @@ class Input:
     @property
     def size(self) -> int:
         """Number of compartments, the product of ``shape``."""
-        return int(np.prod(self.shape))
+        return prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,13 +114,12 @@ class Lif:
 
     def __post_init__(self) -> None:
         _plain(self, shape=_ints, current_decay=float, voltage_decay=float, threshold=float)
-        bias = self.bias if np.size(self.bias) else np.zeros(max(self.size, 0))
-        object.__setattr__(self, "bias", frozen_array(bias))
+        _or_zeros(self, "bias", max(self.size, 0))
 
     @property
     def size(self) -> int:
         """Number of compartments, the product of ``shape``."""
-        return int(np.prod(self.shape))
+        return prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -125,13 +142,12 @@ class Li:
 
     def __post_init__(self) -> None:
         _plain(self, shape=_ints, current_decay=float, voltage_decay=float)
-        bias = self.bias if np.size(self.bias) else np.zeros(max(self.size, 0))
-        object.__setattr__(self, "bias", frozen_array(bias))
+        _or_zeros(self, "bias", max(self.size, 0))
 
     @property
     def size(self) -> int:
         """Number of compartments, the product of ``shape``."""
-        return int(np.prod(self.shape))
+        return prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -170,9 +186,8 @@ class Relay:
 
     def __post_init__(self) -> None:
         _plain(self, block_bounds=_ints, gates_needed=_ints)
-        object.__setattr__(self, "threshold", frozen_array(self.threshold))
-        bias = self.bias if np.size(self.bias) else np.zeros(self.size)
-        object.__setattr__(self, "bias", frozen_array(bias))
+        _arrays(self, threshold=np.float64)
+        _or_zeros(self, "bias", self.size)
         needed = self.gates_needed or (0,) * (len(self.block_bounds) - 1)
         object.__setattr__(self, "gates_needed", needed)
 
@@ -220,8 +235,7 @@ class Gate:
 
     def __post_init__(self) -> None:
         _plain(self, decay=float, trace_decay=float, trace_threshold=float)
-        object.__setattr__(self, "bias", frozen_array(self.bias))
-        object.__setattr__(self, "cost", frozen_array(self.cost))
+        _arrays(self, bias=np.float64, cost=np.float64)
 
     @property
     def size(self) -> int:
@@ -441,7 +455,8 @@ class RankGate:
     def __post_init__(self) -> None:
         _plain(self, decay=float, trace_decay=float, trace_threshold=float)
         for name in ("weight", "bias", "cost", "hidden_weight", "hidden_bias"):
-            object.__setattr__(self, name, frozen_array(getattr(self, name)))
+            array = checked_array("RankGate", name, getattr(self, name))
+            object.__setattr__(self, name, array)
 
     @property
     def hidden(self) -> int:
@@ -486,12 +501,9 @@ class LowRank:
 
     def __post_init__(self) -> None:
         _plain(self, levels=_ints)
-        object.__setattr__(self, "U", frozen_array(self.U))
-        object.__setattr__(self, "V", frozen_array(self.V))
-        object.__setattr__(self, "level_bias", frozen_array(self.level_bias))
+        _arrays(self, U=np.float64, V=np.float64, level_bias=np.float64)
         rank = self.V.shape[-1] if self.V.ndim else 0
-        threshold = self.relay_threshold if np.size(self.relay_threshold) else np.zeros(rank)
-        object.__setattr__(self, "relay_threshold", frozen_array(threshold))
+        _or_zeros(self, "relay_threshold", rank)
 
     @property
     def rank(self) -> int:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from mapping.errors import ArtifactError, UnsupportedModelError
+from mapping.intake import MOST_COMPARTMENTS, Tree, hdf5_holds, hdf5_tree
 from mapping.ir.synapses import IntArray
 
-MOST_COMPARTMENTS = 2**22
-"""Per layer; four times what a Loihi 2 chip holds in all."""
-_MOST_VALUES = 2**28
 _LARGEST_INTEGER = 2**31 - 1
 
 Values = npt.NDArray[Any]
@@ -138,11 +136,7 @@ def is_net(path: Path) -> bool:
     """Whether ``path`` is a lava-dl network: by its suffix, else by what it holds."""
     if path.suffix in (".net", ".nir") or not path.is_file():
         return path.suffix == ".net" and not path.is_dir()
-    try:
-        with h5py.File(path, "r") as file:
-            return "layer" in file
-    except OSError:
-        return False
+    return hdf5_holds(path, "layer")
 
 
 def load_file(path: Path) -> NetFile:
@@ -154,17 +148,13 @@ def load_file(path: Path) -> NetFile:
     """
     if not path.is_file():
         raise _unreadable(path, "no such file")
-    try:
-        with h5py.File(path, "r") as file:
-            layers = file.get("layer")
-            if not isinstance(layers, h5py.Group) or not len(layers):
-                raise _unreadable(path, "holds no layers")
-            records = [_record(path, name, layers[name]) for name in layers]
-            step_ms = file["simulation/Ts"][()] if "simulation/Ts" in file else None
-    except (ArtifactError, UnsupportedModelError):
-        raise
-    except Exception as error:  # h5py may fail in any way on a damaged file
-        raise _unreadable(path, f"is no HDF5 file or damaged ({error})") from error
+    tree = hdf5_tree(path, partial(_unreadable, path))
+    layers = tree.get("layer")
+    if not isinstance(layers, dict) or not layers:
+        raise _unreadable(path, "holds no layers")
+    records = [_record(path, name, group) for name, group in layers.items()]
+    simulation = tree.get("simulation")
+    step_ms = simulation.get("Ts") if isinstance(simulation, dict) else None
     records.sort(key=lambda record: record.number)
     for number, record in enumerate(records):
         if record.number != number:
@@ -176,18 +166,17 @@ def _record(path: Path, name: str, group: object) -> Record:
     record = Record(
         where=f"{path}: layer/{name}", number=int(name) if name.isdecimal() else -1, values={}
     )
-    if not isinstance(group, h5py.Group):
+    if not isinstance(group, dict):
         raise record.damaged("is no group")
-    found: dict[str, Values] = {}
+    return replace(record, values=dict(_flat(group, "")))
 
-    def take(key: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset):
-            if prod(item.shape or ()) > _MOST_VALUES:
-                raise record.misshapen(f"{key} has shape {item.shape}, more than fits any chip")
-            found[key] = np.asarray(item[()])
 
-    group.visititems(take)
-    return Record(where=record.where, number=record.number, values=found)
+def _flat(group: Tree, prefix: str) -> Iterator[tuple[str, Values]]:
+    for name, item in group.items():
+        if isinstance(item, dict):
+            yield from _flat(item, f"{prefix}{name}/")
+        else:
+            yield prefix + name, item
 
 
 def _step(path: Path, step_ms: object) -> float | None:

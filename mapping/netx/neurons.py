@@ -8,25 +8,22 @@ import numpy as np
 
 from mapping.errors import UnsupportedModelError
 from mapping.ir.network_rules import LONGEST_DELAY
-from mapping.ir.quantized import IntegerLif
+from mapping.ir.quantized import NEVER, IntegerLif
 from mapping.ir.synapses import IntArray
 from mapping.netx.file import Record
+from mapping.netx.layers import NEURONS
 from mapping.semantics.fixedpoint import DECAY_UNIT, STATE_SHIFT
 
-_NEURONS = ("CUBA", "LOIHI")
-_WHY_NOT_NEURON = {
-    "SDNN": "sends the changes of a value, not spikes",
-    "RF": "resonates: its state is complex",
-    "ADRF": "resonates: its state is complex",
-    "ALIF": "adapts its threshold",
-}
+_LARGEST_SUM = DECAY_UNIT // 2
 
 
 def neurons(record: Record, shape: tuple[int, ...]) -> IntegerLif:
     """The population of ``shape`` whose parameters are in ``record``."""
     kind = record.text("neuron/type")
-    if kind not in _NEURONS:
-        why = _WHY_NOT_NEURON.get(kind, f"is not read; only {' and '.join(_NEURONS)} are")
+    if kind not in NEURONS or NEURONS[kind].status == "refused":
+        read = [name for name, support in NEURONS.items() if support.status != "refused"]
+        unknown = f"is not read; only {' and '.join(read)} are"
+        why = NEURONS[kind].reason if kind in NEURONS else unknown
         raise _neuron(record, f"the neuron type {kind} {why}")
     current, voltage = record.whole("neuron/iDecay"), record.whole("neuron/vDecay")
     if not 1 <= current <= DECAY_UNIT or not 0 <= voltage < DECAY_UNIT:
@@ -49,6 +46,37 @@ def neurons(record: Record, shape: tuple[int, ...]) -> IntegerLif:
         du=current - 1,
         dv=voltage,
         threshold=record.whole("neuron/vThMant"),
+        bias_mantissa=_spread(record, "bias", bias, shape).astype(np.int32),
+        bias_exponent=STATE_SHIFT,
+        scale=1.0,
+    )
+
+
+def read_out(record: Record, shape: tuple[int, ...], largest: int) -> IntegerLif:
+    """Integrators of ``shape`` for a last layer without neurons, whose voltage starts anew.
+
+    A voltage keeps 1/4096 of the one before, less than half a unit of a sum below
+    :data:`_LARGEST_SUM`: rounded to units of 64 it is the sum of its step.
+
+    Args:
+        record: the layer.
+        shape: of what it sums up.
+        largest: what the absolute values of its weights add up to at most.
+    """
+    bias = record.integers("bias").ravel() if "bias" in record else np.zeros(1, np.int64)
+    largest += int(np.abs(bias).max(initial=0))
+    if largest >= _LARGEST_SUM:
+        raise _neuron(
+            record,
+            f"has no neurons, and its sums may reach {largest}; the chip tells apart those below "
+            f"{_LARGEST_SUM}",
+        )
+    return IntegerLif(
+        name=f"layer{record.number}",
+        shape=shape,
+        du=DECAY_UNIT - 1,
+        dv=DECAY_UNIT - 1,
+        threshold=NEVER,
         bias_mantissa=_spread(record, "bias", bias, shape).astype(np.int32),
         bias_exponent=STATE_SHIFT,
         scale=1.0,
@@ -88,6 +116,6 @@ def _neuron(record: Record, message: str) -> UnsupportedModelError:
     return UnsupportedModelError(
         message,
         where=record.where,
-        remedy="train with CUBA neurons, binary spikes and decays that the chip has",
+        remedy=NEURONS["CUBA"].remedy,
         code="ADL-NTX-05",
     )

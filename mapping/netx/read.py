@@ -7,8 +7,10 @@ from math import prod
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import coo_array
 
 from mapping.errors import UnsupportedModelError
+from mapping.intake import MOST_COMPARTMENTS
 from mapping.ir.network import ConvShape, ConvSynapses, DenseSynapses, Input
 from mapping.ir.quantized import (
     IntegerLif,
@@ -17,20 +19,15 @@ from mapping.ir.quantized import (
     QuantizedNetwork,
     WeightFidelity,
 )
-from mapping.ir.synapses import IntArray, Synapses
-from mapping.netx.file import MOST_COMPARTMENTS, Record, load_file
-from mapping.netx.neurons import axonal_delays, delay_refused, neurons
+from mapping.ir.synapses import IntArray, SparseSynapses, Synapses
+from mapping.netx.file import Record, load_file
+from mapping.netx.layers import LAYERS
+from mapping.netx.neurons import axonal_delays, delay_refused, neurons, read_out
 
 USUAL_STEP_MS = 1.0
 """Duration of a step where the file names none, as in SLAYER [ms]."""
 WIDEST_WEIGHT = 8
 """Bits of the widest weight mantissa."""
-_WHY_NOT_LAYER = {
-    "average": "sends means of spikes, which no spike carries",
-    "convT": "spreads its input, for which no form of synapses is read",
-    "unpool": "spreads its input, for which no form of synapses is read",
-    "concat": "joins several layers, but only chains are read",
-}
 _UNKNOWN = "is not read; only input, dense, conv, pool and flatten are"
 
 
@@ -80,8 +77,11 @@ class _Chain:
                 self._add_dense(record)
             case "conv" | "pool":
                 self._add_conv(record, kind)
+            case "average":
+                self._add_average(record)
             case _:
-                raise _layer(record, f"the layer type {kind} {_WHY_NOT_LAYER.get(kind, _UNKNOWN)}")
+                why = LAYERS[kind].reason if kind in LAYERS else _UNKNOWN
+                raise _layer(record, f"the layer type {kind} {why}")
 
     def network(self, name: str, dt_s: float, last: Record) -> QuantizedNetwork:
         if not self.projections:
@@ -177,6 +177,18 @@ class _Chain:
         synapses = ConvSynapses.whole(weights, conv)
         self._extend(record, kind, synapses, conv.outputs, conv)
 
+    def _add_average(self, record: Record) -> None:
+        """As many sums as outputs, over neurons in a row; means, but for their number."""
+        outputs, inputs = prod(record.shape()), prod(self.shape)
+        if not self.populations or inputs % outputs:
+            raise record.misshapen(f"makes {outputs} means of {inputs} neurons")
+        if any(key.startswith("neuron/") for key in record.values):
+            raise _layer(record, "has neurons, which lava-dl does not give it")
+        rows = np.repeat(np.arange(outputs), inputs // outputs)
+        ones = (np.ones(inputs, np.int64), (rows, np.arange(inputs)))
+        sums = SparseSynapses.of(coo_array(ones, shape=(outputs, inputs)))
+        self._extend(record, "average", sums, (outputs,), None)
+
     def _extend(
         self,
         record: Record,
@@ -186,9 +198,14 @@ class _Chain:
         conv: ConvShape | None,
     ) -> None:
         """Add a population of ``shape`` and the synapses that lead to it."""
-        if not any(key.startswith("neuron/") for key in record.values):
-            raise _layer(record, "has no neurons, or their parameters are not in the file")
-        source, target = self.populations[-1], neurons(record, shape)
+        source = self.populations[-1]
+        if isinstance(source, IntegerLif) and not source.spikes:
+            raise _layer(record, f"reads {source.name}, which has no neurons that send spikes")
+        if any(key.startswith("neuron/") for key in record.values):
+            target = neurons(record, shape)
+        else:
+            low, high = synapses.sum_range(-np.ones(source.size), np.ones(source.size))
+            target = read_out(record, shape, int(np.maximum(-low, high).max()))
         mantissas, weight_bits, exponent = _on_grid(record, synapses.values)
         spec = ProjectionSpec(
             name=f"{kind}{record.number}",

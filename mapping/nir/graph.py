@@ -4,34 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import nir
+import networkx as nx
 import numpy as np
+import numpy.typing as npt
 
 from mapping.errors import ArtifactError, UnsupportedModelError
+from mapping.intake import Refusal, Tree, hdf5_tree
 from mapping.nir.notes import FORMAT, Notes
+from mapping.nir.support import NODES, Role, of_role
 
-_GRADED = "sends values, not spikes, from one layer to the next"
-_WHY_NOT = {
-    "IF": (
-        "has no time constant, and tools disagree whether a step adds r or r * dt times its input",
-        "write a LIF with a long tau and the r that is meant",
-    ),
-    "I": (_GRADED, "end every layer in LIF or CubaLIF neurons"),
-    "LI": (_GRADED, "end every layer in LIF or CubaLIF neurons"),
-    "CubaLI": (_GRADED, "end every layer in LIF or CubaLIF neurons"),
-    "Threshold": ("has no state", "write a LIF with the threshold instead"),
-    "Scale": ("is not read", "multiply it into the weights of the next Linear"),
-    "Flatten": ("is not read", "give the Input the flat shape and drop the node"),
-    "Delay": ("asks for delays, and a projection takes one step", "train without delays"),
-}
-_OTHERWISE = (
-    "is not read; only Input, Output, Linear, Affine, LIF and CubaLIF are",
-    "write it as a Linear with the full matrix, or leave it out",
-)
-_ABOUT = {"metadata", "input_type", "output_type"}
-_READ = (nir.Input, nir.Output, nir.Linear, nir.Affine, nir.LIF, nir.CubaLIF)
+_ABOUT = ("type", "metadata")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Node:
+    """A node of a NIR graph.
+
+    Attributes:
+        kind: its type, such as ``LIF``.
+        values: parameters by name, as the file has them.
+        padding: of a convolution that has a word for it, ``same`` or ``valid``; else empty.
+        metadata: what any tool added.
+    """
+
+    kind: str
+    values: Mapping[str, npt.NDArray[Any]]
+    padding: str
+    metadata: Mapping[str, object]
+
+    def array(self, key: str) -> npt.NDArray[np.float64]:
+        """The parameter ``key`` in double precision."""
+        return np.asarray(self.values[key], dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,34 +48,24 @@ class FlatGraph:
     Attributes:
         file: where it comes from.
         nodes: by name; a node of a sub-graph is called ``sub-graph.node``.
-        edges: ``(from, to)`` names.
+        before, after: what feeds a node, what it feeds, by name.
         metadata: of the whole graph.
     """
 
     file: str
-    nodes: Mapping[str, nir.NIRNode]
-    edges: frozenset[tuple[str, str]]
+    nodes: Mapping[str, Node]
+    before: Mapping[str, tuple[str, ...]]
+    after: Mapping[str, tuple[str, ...]]
     metadata: Mapping[str, object]
 
-    def sources(self, key: str) -> list[str]:
-        """What feeds the node ``key``, by name."""
-        return sorted(source for source, target in self.edges if target == key)
+    def of_role(self, *roles: Role) -> list[str]:
+        """The nodes with these roles, by name."""
+        kinds = of_role(*roles)
+        return sorted(key for key, node in self.nodes.items() if node.kind in kinds)
 
-    def of_type(self, *kinds: type) -> list[str]:
-        """The nodes of these types, by name."""
-        return sorted(key for key, node in self.nodes.items() if isinstance(node, kinds))
-
-    def size(self, key: str) -> int:
-        """How many numbers the node ``key`` sends per step."""
-        match self.nodes[key]:
-            case nir.Input(input_type=shape):
-                return int(np.prod(shape["input"]))
-            case nir.Linear(weight=weight) | nir.Affine(weight=weight):
-                return int(weight.shape[0])
-            case nir.LIF(v_threshold=threshold) | nir.CubaLIF(v_threshold=threshold):
-                return int(threshold.size)
-            case _:
-                return 0
+    def of_kind(self, kind: str) -> list[str]:
+        """The nodes of this type, by name."""
+        return sorted(key for key, node in self.nodes.items() if node.kind == kind)
 
     def where(self, key: str) -> str:
         """Place of a node for error messages."""
@@ -87,77 +84,71 @@ class FlatGraph:
         ours = self.metadata.get("format") == FORMAT
         return Notes(where=where, values=values if ours else {})
 
+    def operators_in_order(self) -> list[str]:
+        """The nodes without state, each behind those that feed it.
+
+        Raises:
+            UnsupportedModelError: ADL-NIR-05, they feed each other in a loop.
+        """
+        inside = set(self.of_role("operator"))
+        joined: nx.DiGraph[str] = nx.DiGraph()
+        joined.add_nodes_from(sorted(inside))
+        joined.add_edges_from(
+            (key, other) for key in sorted(inside) for other in self.after[key] if other in inside
+        )
+        loops = (sorted(c) for c in nx.strongly_connected_components(joined))
+        loop = next((c for c in loops if len(c) > 1 or joined.has_edge(c[0], c[0])), None)
+        if loop:
+            raise self.refuse(
+                loop[0],
+                f"{', '.join(loop)} feed each other without neurons between them",
+                "put neurons into the loop",
+            )
+        return list(nx.topological_sort(joined))
+
+    def refuse(self, key: str, message: str, remedy: str) -> UnsupportedModelError:
+        """What to raise if the structure around the node ``key`` is not understood."""
+        return UnsupportedModelError(
+            message, where=self.where(key), remedy=remedy, code="ADL-NIR-05"
+        )
+
 
 def load_graph(path: Path) -> FlatGraph:
-    """The graph in the file ``path``.
+    """The graph in the file ``path``; its nodes may be of any type that NIR has.
 
     Raises:
         ArtifactError: ADL-NIR-01, it is missing or no NIR file.
-        UnsupportedModelError: a node is of a type that is not read (ADL-NIR-04) or a sub-graph has
-            several inputs or outputs (ADL-NIR-05).
+        UnsupportedModelError: ADL-NIR-05, a sub-graph has several inputs or outputs, or nodes
+            without state feed each other in a loop.
     """
     file = str(path)
+    refuse = partial(_unreadable, file)
     if not path.is_file():
-        raise _unreadable(file, "no such file")
-    try:
-        graph = nir.read(path, type_check=False)
-    except Exception as error:  # the nir package may fail in any way on a damaged file
-        raise _unreadable(file, f"is no NIR file or damaged ({error})") from error
-    nodes, edges = _flatten(graph, file, "")
-    missing = sorted({end for edge in edges for end in edge} - set(nodes))
-    if missing:
-        raise _unreadable(file, f"an edge leads to the node {missing[0]!r}, which is not there")
-    for key, node in sorted(nodes.items()):
-        if not isinstance(node, _READ):
-            kind = type(node).__name__
-            reason, remedy = _WHY_NOT.get(kind, _OTHERWISE)
-            raise UnsupportedModelError(
-                f"the node type {kind} {reason}",
-                where=f"{file}: {key}",
-                remedy=remedy,
-                code="ADL-NIR-04",
-            )
-        parameters = {k: v for k, v in vars(node).items() if k not in _ABOUT}
-        if isinstance(node, nir.Input):
-            parameters["shape"] = node.input_type["input"]
-        if any(np.asarray(value).dtype.kind not in "biuf" for value in parameters.values()):
-            raise _unreadable(file, f"the node {key!r} holds something else than real numbers")
-    return FlatGraph(file=file, nodes=nodes, edges=frozenset(edges), metadata=graph.metadata)
+        raise refuse("no such file")
+    root = hdf5_tree(path, refuse).get("node")
+    if not isinstance(root, dict) or _text(root, "type", refuse, "the graph") != "NIRGraph":
+        raise refuse("holds no NIR graph")
+    nodes, edges = _flatten(root, file, "")
+    before, after = (_adjacent(nodes, edges, end) for end in (1, 0))
+    graph = FlatGraph(
+        file=file,
+        nodes=nodes,
+        before=before,
+        after=after,
+        metadata=_metadata(root, refuse, "the graph"),
+    )
+    graph.operators_in_order()
+    return graph
 
 
-def check_sizes(graph: FlatGraph) -> None:
-    """What every node receives and adds is as large as what it computes with.
-
-    Raises:
-        UnsupportedModelError: ADL-NIR-05.
-    """
-    for key in graph.of_type(nir.Linear, nir.Affine):
-        node = graph.nodes[key]
-        rows, bias = np.shape(node.weight), np.shape(getattr(node, "bias", node.weight[..., 0]))
-        if len(rows) != 2 or bias != rows[:1]:
-            raise UnsupportedModelError(
-                f"its weight has shape {rows}, its bias {bias}",
-                where=graph.where(key),
-                remedy="give a matrix of outputs times inputs, and one bias per output",
-                code="ADL-NIR-05",
-            )
-    for source, target in sorted(graph.edges):
-        match graph.nodes[target]:
-            case nir.Linear(weight=weight) | nir.Affine(weight=weight):
-                wanted = weight.shape[1]
-            case nir.Input():
-                wanted = 0
-            case nir.Output():
-                continue
-            case _:
-                wanted = graph.size(target)
-        if graph.size(source) != wanted:
-            raise UnsupportedModelError(
-                f"receives {graph.size(source)} numbers from {source!r}, but takes {wanted}",
-                where=graph.where(target),
-                remedy="write shapes that match, with one parameter per neuron",
-                code="ADL-NIR-05",
-            )
+def _adjacent(
+    nodes: Mapping[str, Node], edges: set[tuple[str, str]], end: int
+) -> dict[str, tuple[str, ...]]:
+    """What lies at the other end of the edges that have a node at ``end``."""
+    found: dict[str, list[str]] = {key: [] for key in nodes}
+    for edge in edges:
+        found[edge[end]].append(edge[1 - end])
+    return {key: tuple(sorted(others)) for key, others in found.items()}
 
 
 def _unreadable(file: str, message: str) -> ArtifactError:
@@ -169,41 +160,147 @@ def _unreadable(file: str, message: str) -> ArtifactError:
     )
 
 
-def _flatten(
-    graph: nir.NIRGraph, file: str, prefix: str
-) -> tuple[dict[str, nir.NIRNode], set[tuple[str, str]]]:
+def _node(raw: object, key: str, file: str) -> Node:
+    """A node, with all the parameters that its type has, and no others."""
+    refuse = partial(_unreadable, file)
+    if not isinstance(raw, dict):
+        raise refuse(f"the node {key!r} is no group")
+    kind = _text(raw, "type", refuse, key)
+    if kind not in NODES:
+        raise refuse(f"the node {key!r} is of the type {kind!r}, which NIR does not have")
+    given = {name for name in raw if name not in _ABOUT}
+    known = {*NODES[kind].required, *NODES[kind].optional}
+    for what, names in (
+        ("lacks", set(NODES[kind].required) - given),
+        ("is given", given - known),
+    ):
+        if names:
+            raise refuse(f"the node {key!r} of type {kind} {what} {', '.join(sorted(names))}")
+    padding = ""
+    values = {name: raw[name] for name in given}
+    if "padding" in values and _is_text(values["padding"]):
+        padding = _text(raw, "padding", refuse, key)
+        if padding not in ("same", "valid") or not kind.startswith("Conv"):
+            raise refuse(f"the node {key!r} has the padding {padding!r}")
+        del values["padding"]
+    for name, value in values.items():
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
+            raise refuse(f"the node {key!r} holds something else than real numbers in {name}")
+    return Node(kind=kind, values=values, padding=padding, metadata=_metadata(raw, refuse, key))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "SO"
+
+
+def _metadata(raw: Tree, refuse: Refusal, key: str) -> dict[str, object]:
+    entries = raw.get("metadata", {})
+    if not isinstance(entries, dict):
+        raise refuse(f"the metadata of {key!r} are no group")
+    return {
+        name: _text(entries, name, refuse, key) if _is_text(value) and not value.ndim else value
+        for name, value in entries.items()
+    }
+
+
+def _text(raw: Tree, name: str, refuse: Refusal, key: str) -> str:
+    """The text ``name`` in the group of the node ``key``."""
+    value = raw.get(name)
+    found = _decoded(value.item()) if isinstance(value, np.ndarray) and value.size == 1 else None
+    if found is None:
+        raise refuse(f"{name} of {key!r} is no text in UTF-8")
+    return found
+
+
+def _decoded(entry: object) -> str | None:
+    """A text as HDF5 holds it; None if it is none."""
+    if not isinstance(entry, bytes):
+        return entry if isinstance(entry, str) and entry.isprintable() else None
+    try:
+        return _decoded(entry.decode("utf-8"))
+    except UnicodeDecodeError:
+        return None
+
+
+def _flatten(raw: Tree, file: str, prefix: str) -> tuple[dict[str, Node], set[tuple[str, str]]]:
     """Nodes and edges with all sub-graphs in place; their inputs and outputs dissolve."""
-    nodes: dict[str, nir.NIRNode] = {}
-    edges = {(prefix + source, prefix + target) for source, target in graph.edges}
-    for name, node in graph.nodes.items():
+    refuse = partial(_unreadable, file)
+    members = raw.get("nodes")
+    if not isinstance(members, dict):
+        raise refuse(f"the graph {prefix.removesuffix('.') or 'itself'} has no group of nodes")
+    nodes: dict[str, Node] = {}
+    edges = _edges(raw, file, prefix)
+    for name, member in members.items():
         key = prefix + name
-        if not isinstance(node, nir.NIRGraph):
-            nodes[key] = node
-            continue
-        inner, inside = _flatten(node, file, f"{key}.")
-        ways_in = [k for k, n in inner.items() if isinstance(n, nir.Input)]
-        ways_out = [k for k, n in inner.items() if isinstance(n, nir.Output)]
-        if len(ways_in) != 1 or len(ways_out) != 1:
-            raise UnsupportedModelError(
-                f"the sub-graph has {len(ways_in)} inputs and {len(ways_out)} outputs",
-                where=f"{file}: {key}",
-                remedy="give every sub-graph one Input and one Output",
-                code="ADL-NIR-05",
-            )
-        edges = {
-            (ways_out[0] if source == key else source, ways_in[0] if target == key else target)
-            for source, target in edges
-        } | inside
-        for way in (ways_in[0], ways_out[0]):
-            del inner[way]
-            edges = _without(way, edges)
+        if not isinstance(member, dict) or _text(member, "type", refuse, key) != "NIRGraph":
+            inner = {key: _node(member, key, file)}
+        else:
+            inner, inside = _flatten(member, file, f"{key}.")
+            edges = _dissolved(key, inner, edges, inside, file)
+        double = sorted(nodes.keys() & inner.keys())
+        if double:
+            raise refuse(f"there are two nodes {double[0]!r}")
         nodes |= inner
     return nodes, edges
 
 
-def _without(key: str, edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Edges that lead past the node ``key`` rather than through it."""
-    before = [source for source, target in edges if target == key]
-    after = [target for source, target in edges if source == key]
-    kept = {edge for edge in edges if key not in edge}
-    return kept | {(source, target) for source in before for target in after}
+def _dissolved(
+    key: str,
+    inner: dict[str, Node],
+    edges: set[tuple[str, str]],
+    inside: set[tuple[str, str]],
+    file: str,
+) -> set[tuple[str, str]]:
+    """All edges once the Input and the Output of the sub-graph ``key`` are taken out of it."""
+    ways_in = [k for k, n in inner.items() if n.kind == "Input"]
+    ways_out = [k for k, n in inner.items() if n.kind == "Output"]
+    if len(ways_in) != 1 or len(ways_out) != 1:
+        raise UnsupportedModelError(
+            f"the sub-graph has {len(ways_in)} inputs and {len(ways_out)} outputs",
+            where=f"{file}: {key}",
+            remedy=NODES["NIRGraph"].remedy,
+            code="ADL-NIR-05",
+        )
+    joined = {
+        (ways_out[0] if source == key else source, ways_in[0] if target == key else target)
+        for source, target in edges
+    } | inside
+    for way in (ways_in[0], ways_out[0]):
+        del inner[way]
+        before = [source for source, target in joined if target == way]
+        after = [target for source, target in joined if source == way]
+        past = {(source, target) for source in before for target in after}
+        joined = {edge for edge in joined if way not in edge}
+        if past & joined:
+            raise UnsupportedModelError(
+                "leads a signal past its nodes to where it also goes directly, so that it counts "
+                "twice",
+                where=f"{file}: {key}",
+                remedy="double the weights instead",
+                code="ADL-NIR-05",
+            )
+        joined |= past
+    return joined
+
+
+def _edges(raw: Tree, file: str, prefix: str) -> set[tuple[str, str]]:
+    """The edges of one graph; each leads from node to node, once."""
+    listed = raw.get("edges")
+    if not isinstance(listed, np.ndarray) or listed.dtype.kind not in "SOf":
+        raise _unreadable(file, "the edges are no list of names")
+    if not listed.size:
+        return set()
+    if listed.ndim != 2 or listed.shape[1] != 2 or listed.dtype.kind == "f":
+        raise _unreadable(file, f"the edges have shape {listed.shape}, not pairs of names")
+    refuse = partial(_unreadable, file)
+    found: set[tuple[str, str]] = set()
+    for pair in listed.tolist():
+        ends = [_decoded(end) for end in pair]
+        missing = [end for end in ends if end is None or end not in raw["nodes"]]
+        if missing:
+            raise refuse(f"an edge leads to the node {missing[0]!r}, which is not there")
+        edge = f"{prefix}{ends[0]}", f"{prefix}{ends[1]}"
+        if edge in found:
+            raise refuse(f"the edge from {edge[0]!r} to {edge[1]!r} is there twice")
+        found.add(edge)
+    return found

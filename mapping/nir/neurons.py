@@ -1,16 +1,19 @@
-"""LIF populations and the NIR nodes LIF and CubaLIF."""
+"""Neurons and integrators, here and as nodes of NIR."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import nir
 import numpy as np
 
 from mapping.errors import UnsupportedModelError
-from mapping.ir.network import FloatArray, Lif
+from mapping.ir.network import FloatArray, Li, Lif
 from mapping.nir.conventions import NirConventions
-from mapping.nir.notes import Notes, notes_of
+from mapping.nir.graph import Node
+from mapping.nir.notes import Note, Notes, notes_of
+from mapping.nir.support import NODES
 
 _FOR_EVER = 2.0**60
 """A time constant of that many steps leaks nothing: 1 - 2**-60 rounds to 1."""
@@ -22,41 +25,51 @@ _ROUNDING = 1e-12
 """What a decay may lose on its way through a time constant in double precision."""
 
 
-def to_node(lif: Lif, dt_s: float, order: int) -> nir.NIRNode:
-    """``lif`` as a node that forward Euler with ``dt_s`` steps exactly as we do.
+def to_node(
+    own: Lif | Li, shape: tuple[int, ...], dt_s: float, recorded: dict[str, Note]
+) -> nir.NIRNode:
+    """``own`` as a node that forward Euler with ``dt_s`` steps exactly as we do.
 
     ``r`` and ``w_in`` are ``tau / dt``, so that a weight is what one spike adds; a bias becomes
-    ``v_leak``. Without a synaptic current it is a LIF, else a CubaLIF.
+    ``v_leak``. Without leak, current and bias it is an IF or I, without current alone a LIF or LI.
 
     Args:
-        lif: the population.
+        own: the population.
+        shape: of the node's parameters.
         dt_s: duration of a step [s].
-        order: its place in the network.
+        recorded: what to put into the metadata besides its own.
     """
-    ones = np.ones(lif.size)
-    membrane = _steps(lif.voltage_decay)
-    parameters = {
+    ones = np.ones(shape)
+    membrane = _steps(own.voltage_decay)
+    bias = own.bias if own.bias.any() else np.zeros(0)
+    metadata = notes_of(
+        name=own.name,
+        shape=own.shape,
+        current_decay=own.current_decay,
+        voltage_decay=own.voltage_decay,
+        bias=bias,
+        **recorded,
+    )
+    spiking = {}
+    if isinstance(own, Lif):
+        spiking = {"v_threshold": own.threshold * ones, "v_reset": 0.0 * ones}
+    if own.current_decay == 0 and own.voltage_decay == 1 and not bias.size:
+        plain = nir.IF if spiking else nir.I
+        return plain(r=ones, metadata=metadata, **spiking)
+    common = {
         "r": membrane * ones,
-        "v_leak": membrane * lif.bias,
-        "v_threshold": lif.threshold * ones,
-        "v_reset": 0.0 * ones,
-        "metadata": notes_of(
-            name=lif.name,
-            order=order,
-            shape=lif.shape,
-            current_decay=lif.current_decay,
-            voltage_decay=lif.voltage_decay,
-            bias=lif.bias if lif.bias.any() else np.zeros(0),
-        ),
+        "v_leak": membrane * own.bias.reshape(shape),
+        "metadata": metadata,
+        **spiking,
     }
-    if lif.current_decay == 0:
-        return nir.LIF(tau=dt_s * membrane * ones, **parameters)
-    synapse = _steps(lif.current_decay)
-    return nir.CubaLIF(
+    if own.current_decay == 0:
+        return (nir.LIF if spiking else nir.LI)(tau=dt_s * membrane * ones, **common)
+    synapse = _steps(own.current_decay)
+    return (nir.CubaLIF if spiking else nir.CubaLI)(
         tau_mem=dt_s * membrane * ones,
         tau_syn=dt_s * synapse * ones,
         w_in=synapse * ones,
-        **parameters,
+        **common,
     )
 
 
@@ -70,18 +83,23 @@ class Neurons:
     """What a node became.
 
     Attributes:
-        lif: the population, without the constant input of Affine nodes.
-        gain: ``(size,)`` factor of everything that the neurons receive.
-        has_current: whether the node was a CubaLIF.
+        population: without the constant input of nodes with biases.
+        gain: ``(size,)`` factor of everything that it receives.
+        has_current: whether the node was a CubaLIF or CubaLI.
     """
 
-    lif: Lif
+    population: Lif | Li
     gain: FloatArray
     has_current: bool
 
 
 def from_node(
-    name: str, node: nir.NIRNode, conventions: NirConventions, dt_s: float, notes: Notes
+    name: str,
+    node: Node,
+    shape: tuple[int, ...],
+    conventions: NirConventions,
+    dt_s: float,
+    notes: Notes,
 ) -> Neurons:
     """The population that ``node`` describes.
 
@@ -90,7 +108,8 @@ def from_node(
 
     Args:
         name: of the population.
-        node: a LIF or CubaLIF.
+        node: a neuron or an integrator; each parameter one for all or one for each.
+        shape: of the population.
         conventions: how to step its equations.
         dt_s: duration of a step [s].
         notes: what our exporter recorded.
@@ -98,13 +117,52 @@ def from_node(
     Raises:
         UnsupportedModelError: ADL-NIR-06, the parameters have no image on the chip.
     """
-    has_current = isinstance(node, nir.CubaLIF)
-    keys: tuple[str, ...] = ("r", "v_leak", "v_threshold", "v_reset")
-    keys += ("tau_mem", "tau_syn", "w_in") if has_current else ("tau",)
-    values = {key: np.asarray(getattr(node, key), dtype=np.float64).ravel() for key in keys}
-    for key, value in values.items():
-        finite = bool(value.size and np.isfinite(value).all())
+    size = prod(shape)
+    values = {"v_reset": np.zeros(size), "v_leak": np.zeros(size), "w_in": np.ones(size)}
+    for key in node.values:
+        given = node.array(key).ravel()
+        finite = bool(given.size and np.isfinite(given).all())
         _require(notes, finite, f"{key} is empty, NaN or infinite", "repair it")
+        _require(
+            notes,
+            given.size in (1, size),
+            f"{key} has {given.size} values for {size} neurons",
+            "give one for all or one for each",
+        )
+        values[key] = np.broadcast_to(given, (size,))
+    beta, leak, alpha, rise = 1.0, np.ones(size), 0.0, np.ones(size)
+    tau = next((key for key in ("tau", "tau_mem") if key in values), None)
+    if tau is not None:
+        beta, leak = _decay(tau, values[tau], conventions, dt_s, notes)
+        values["v_leak"] = values["v_leak"] - values["v_reset"]
+    if "tau_syn" in values:
+        alpha, rise = _decay("tau_syn", values["tau_syn"], conventions, dt_s, notes)
+    gain = leak * values["r"]
+    if "tau_syn" in values:
+        gain = gain * rise * values["w_in"]
+    bias = leak * values["v_leak"] if tau is not None else np.zeros(size)
+    threshold, scale = _threshold(values, notes, size)
+    gain, bias = scale * gain, scale * bias
+    recorded = notes.array("bias", bias)
+    common = {
+        "name": name,
+        "shape": shape,
+        "current_decay": alpha,
+        "voltage_decay": beta,
+        "bias": recorded if np.allclose(bias, recorded, rtol=1e-9, atol=0) else bias,
+    }
+    spikes = NODES[node.kind].role == "neuron"
+    return Neurons(
+        population=Lif(threshold=threshold, **common) if spikes else Li(**common),  # type: ignore[arg-type]
+        gain=np.ones(size) if np.allclose(gain, 1, rtol=1e-9, atol=0) else gain,
+        has_current="tau_syn" in values,
+    )
+
+
+def _threshold(values: dict[str, FloatArray], notes: Notes, size: int) -> tuple[float, FloatArray]:
+    """The threshold of all, counted from ``v_reset``, and what scales each neuron to it."""
+    if "v_threshold" not in values:
+        return 0.0, np.ones(size)
     threshold = values["v_threshold"] - values["v_reset"]
     _require(
         notes,
@@ -112,28 +170,9 @@ def from_node(
         "v_threshold is not above v_reset",
         "give every neuron a threshold above its reset voltage",
     )
-    same = bool((threshold == threshold[0]).all())
-    scale = np.ones(threshold.size) if same else threshold.max() / threshold
-    tau = "tau_mem" if has_current else "tau"
-    beta, leak = _decay(tau, values[tau], conventions, dt_s, notes)
-    alpha, gain = 0.0, scale * leak * values["r"]
-    if has_current:
-        alpha, rise = _decay("tau_syn", values["tau_syn"], conventions, dt_s, notes)
-        gain = gain * rise * values["w_in"]
-    bias = scale * leak * (values["v_leak"] - values["v_reset"])
-    recorded = notes.array("bias", bias)
-    return Neurons(
-        lif=Lif(
-            name=name,
-            shape=notes.shape(np.shape(node.v_threshold) or (1,)),
-            current_decay=alpha,
-            voltage_decay=beta,
-            threshold=float(threshold.max()),
-            bias=recorded if np.allclose(bias, recorded, rtol=1e-9, atol=0) else bias,
-        ),
-        gain=np.ones(gain.size) if np.allclose(gain, 1, rtol=1e-9, atol=0) else gain,
-        has_current=has_current,
-    )
+    highest = float(threshold.max())
+    same = bool((threshold == highest).all())
+    return highest, np.ones(size) if same else highest / threshold
 
 
 def _decay(
@@ -141,13 +180,15 @@ def _decay(
 ) -> tuple[float, FloatArray]:
     """The factor that a state keeps per step, and what each neuron takes up in exchange."""
     _require(notes, bool((tau > 0).all()), f"{key} is not positive", "repair the time constant")
+    with np.errstate(over="ignore"):
+        steps = dt_s / tau
     if conventions.integration == "exp":
-        decays, rate = np.exp(-dt_s / tau), -np.expm1(-dt_s / tau)
+        decays, rate = np.exp(-steps), -np.expm1(-steps)
     else:
-        decays, rate = 1 - dt_s / tau, dt_s / tau
+        decays, rate = 1 - steps, steps
     _require(
         notes,
-        float(np.ptp(decays)) < _SAME_DECAY,
+        not float(np.ptp(decays)) >= _SAME_DECAY,
         f"{key} runs from {tau.min():.6g} to {tau.max():.6g} s, but a population on the chip has "
         "one decay",
         "split the population by time constant, or train it with one",

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+import numpy.typing as npt
 
 from mapping.errors import ArtifactError
 from mapping.ir.network import FloatArray
+from mapping.ir.synapses import IntArray
 
 FORMAT = "adlrns-nir/1"
 """Value of the graph's metadata entry ``format`` in files of ours."""
 
-Note = str | bool | int | float | FloatArray | tuple[int, ...]
+Note = str | bool | int | float | FloatArray | IntArray | npt.NDArray[np.int32] | tuple[int, ...]
 
 
 def notes_of(**values: Note) -> dict[str, object]:
@@ -52,6 +54,13 @@ class Notes:
     def number(self, key: str, default: float) -> float:
         """The number ``key``."""
         return float(self._array(key, np.asarray(default), ()))
+
+    def positive(self, key: str, default: float) -> float:
+        """The number ``key``, above 0."""
+        value = self.number(key, default)
+        if value <= 0:
+            raise self._unfit(key)
+        return value
 
     def whole(self, key: str, default: int) -> int:
         """The integer or truth value ``key``."""

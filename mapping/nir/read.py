@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-import nir
 import numpy as np
 
 from mapping.errors import UnsupportedModelError
-from mapping.ir.network import (
-    Dense,
-    FloatArray,
-    Input,
-    Lif,
-    LowRank,
-    Network,
-    Population,
-    Projection,
-    RankGate,
-    Relay,
-)
+from mapping.ir.network import Dense, Input, Li, Lif, Network, Population, Projection, Relay
+from mapping.ir.network_rules import LONGEST_DELAY
+from mapping.nir.chain import Factors
 from mapping.nir.conventions import PUBLISHED_DT_S, NirConventions
-from mapping.nir.graph import FlatGraph, check_sizes, load_graph
+from mapping.nir.graph import FlatGraph, load_graph
 from mapping.nir.neurons import Neurons, from_node
 from mapping.nir.notes import Notes
-from mapping.nir.timing import lags
+from mapping.nir.order import marks
+from mapping.nir.recorded import as_recorded, factor_pair, spelt_out
+from mapping.nir.shapes import population_shapes
+from mapping.nir.support import NODES
+from mapping.nir.timing import Way, check_delays, lags_of_ways, missing_steps
+from mapping.nir.ways import Route, Routes
 
 
 def read_nir(path: Path | str, conventions: NirConventions | None = None) -> Network:
-    """The network in a NIR file; neither node nor edge order matters.
+    """The network in a NIR file; neither names nor the order of nodes and edges matter.
 
-    Two Linear nodes in a row become a factor pair, Affine biases a bias (of a CubaLIF, whose
-    current they feed, a relay that is always on). A file that :func:`mapping.nir.write.write_nir`
-    wrote comes back bit for bit under the default conventions.
+    Nodes without state between two populations become one projection: two Linear nodes in a row a
+    factor pair, windows a convolution, what is neither a sparse matrix. Biases become those of the
+    neurons (of a CubaLIF, whose current they feed, a relay that is always on). Ways that take less
+    than others get axonal delays. A file that :func:`mapping.nir.write.write_nir` wrote comes back
+    bit for bit under the default conventions.
 
     Args:
         path: the file.
@@ -44,253 +42,280 @@ def read_nir(path: Path | str, conventions: NirConventions | None = None) -> Net
         ArtifactError: the file is missing or damaged (ADL-NIR-01) or our metadata in it do not fit
             (ADL-NIR-08).
         UnsupportedModelError: a node type (ADL-NIR-04), the structure (ADL-NIR-05), a neuron's
-            parameters (ADL-NIR-06) or the timing (ADL-NIR-07) have no image on the chip.
+            parameters (ADL-NIR-06), the timing (ADL-NIR-07) or a delay (ADL-NIR-11) have no image
+            on the chip.
         ConfigError: sizes do not match or values are not finite (ADL-NET-…).
     """
-    conventions = conventions or NirConventions()
-    graph = load_graph(Path(path))
-    check_sizes(graph)
-    notes = graph.graph_notes
-    dt_s = conventions.dt_s or notes.number("dt", PUBLISHED_DT_S)
-    reader = _Reader(graph=graph, source=_only(graph, nir.Input), output=_only(graph, nir.Output))
-    neurons = {
-        key: from_node(reader.name(key), graph.nodes[key], conventions, dt_s, graph.notes(key))
-        for key in graph.of_type(nir.LIF, nir.CubaLIF)
-    }
-    populations: dict[str, Population] = {reader.source: reader.input()}
-    projections: list[Projection] = []
-    constants: list[tuple[Relay, Dense]] = []
-    for key, own in neurons.items():
-        projections += [_scaled(p, own.gain) for p in reader.into(key)]
-        populations[key], constant = reader.with_constant(key, own)
-        constants += constant
-    previous = conventions.cuba_order == "previous"
-    late = frozenset(n.lif.name for n in neurons.values() if n.has_current and previous)
-    order = reader.orders()
-    lag = lags(sorted(projections, key=lambda p: p.name), late)
-    ranked = sorted(populations.values(), key=lambda p: (order.get(p.name, 0), lag.get(p.name, 0)))
-    projections.sort(key=lambda p: (order.get(p.name, 0), lag.get(p.target, 0), p.name))
-    return Network(
-        name=notes.text("name", Path(path).stem),
-        dt_s=dt_s,
-        populations=(*ranked, *(relay for relay, _ in constants)),
-        projections=(*projections, *(dense for _, dense in constants)),
-        output=populations[reader.answer()].name,
-    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        graph = load_graph(Path(path))
+        return GraphReader(graph=graph, conventions=conventions or NirConventions()).network()
 
 
-def _only(graph: FlatGraph, kind: type) -> str:
-    found = graph.of_type(kind)
-    if len(found) != 1:
-        raise _structure(
-            graph.file,
-            f"has {len(found)} {kind.__name__} nodes: {found}",
-            f"give the graph one {kind.__name__}",
-        )
-    return found[0]
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GraphReader:
+    """One graph under given conventions.
 
-
-def _structure(where: str, message: str, remedy: str) -> UnsupportedModelError:
-    return UnsupportedModelError(message, where=where, remedy=remedy, code="ADL-NIR-05")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Reader:
-    """The parts of one graph; ``source`` and ``output`` are its Input and Output."""
+    Attributes:
+        graph: of any NIR nodes.
+        conventions: how to read what it leaves open.
+    """
 
     graph: FlatGraph
-    source: str
-    output: str
+    conventions: NirConventions
 
-    def name(self, key: str) -> str:
-        """The name that a node had before it was exported, or its own."""
-        return self.graph.notes(key).text("name", key)
+    @cached_property
+    def dt_s(self) -> float:
+        """Duration of a step [s]."""
+        given = self.conventions.dt_s
+        return given or self.graph.graph_notes.positive("dt", PUBLISHED_DT_S)
 
-    def orders(self) -> dict[str, int]:
-        """Recorded places in the network by name."""
-        notes = {key: self.graph.notes(key) for key in self.graph.nodes}
-        return {self.name(k): n.whole("order", 0) for k, n in notes.items() if "order" in n}
+    @cached_property
+    def source(self) -> str:
+        """The Input."""
+        found = self._only("Input")
+        if self.graph.before[found]:
+            raise self.graph.refuse(found, "receives something", "feed other nodes")
+        return found
 
-    def input(self) -> Input:
-        notes = self.graph.notes(self.source)
-        shape = self.graph.nodes[self.source].input_type["input"]
-        return Input(
-            name=self.name(self.source),
-            shape=notes.shape(tuple(int(extent) for extent in np.ravel(shape))),
-            payload_min=notes.whole("payload_min", 0),
-            payload_max=notes.whole("payload_max", 1),
-            payload_scale=self._payload_scale(),
-            delta=bool(notes.whole("delta", 0)),
-        )
-
-    def _payload_scale(self) -> float:
-        return self.graph.notes(self.source).number("payload_scale", 1.0)
-
+    @cached_property
     def answer(self) -> str:
         """The population that the Output shows."""
-        found = self.graph.sources(self.output)
-        if len(found) != 1 or not self._is_neuron(found[0]):
-            raise _structure(
-                self.graph.where(self.output),
-                f"shows {found}, not one LIF or CubaLIF population",
-                "let the Output follow the neurons whose spikes are the answer",
+        output = self._only("Output")
+        found = self.graph.before[output]
+        while len(found) == 1 and self.graph.nodes[found[0]].kind == "Flatten":
+            found = self.graph.before[found[0]]
+        if len(found) != 1 or found[0] not in self.graph.of_role("neuron", "integrator"):
+            raise self.graph.refuse(
+                output,
+                f"shows {list(found)}, not one population of neurons or integrators",
+                NODES["Output"].remedy,
             )
         return found[0]
 
-    def _is_neuron(self, key: str) -> bool:
-        return isinstance(self.graph.nodes[key], nir.LIF | nir.CubaLIF)
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the populations, by node."""
+        return population_shapes(self.graph)
 
-    def _is_matrix(self, key: str) -> bool:
-        return isinstance(self.graph.nodes[key], nir.Linear | nir.Affine)
+    @cached_property
+    def routes(self) -> Routes:
+        """The ways from population to population."""
+        return Routes(
+            graph=self.graph,
+            shapes=self.shapes,
+            dt_s=self.dt_s,
+            payload_scale=self.graph.notes(self.source).positive("payload_scale", 1.0),
+        )
 
-    def into(self, target: str) -> Iterator[Dense | LowRank]:
-        """The projections into the neurons ``target``."""
-        for last in self.graph.sources(target):
-            if not self._is_matrix(last):
-                name = f"{self.name(last)} → {self.name(target)}"
-                none = Notes(where=name, values={})
-                equal = np.eye(self.graph.size(target))
-                yield self._dense(name, name, last, target, equal, none)
-                continue
-            ways = list(self._ways(last))
-            for way in ways:
-                shared = len(ways) > 1 or self._targets(last) > 1
-                suffix = f": {' → '.join((*way, target))}" if shared else ""
-                name = self.name(last) + suffix
-                if len(way) == 1:
-                    notes = self.graph.notes(last)
-                    layer = notes.text("layer", name)
-                    yield self._dense(name, layer, way[0], target, self._matrix(last), notes)
-                else:
-                    yield self._pair(name, way, last, target)
+    def check_kind(self, key: str) -> None:
+        """The node ``key`` is of a type that is read, in a place where it is.
 
-    def _targets(self, key: str) -> int:
-        return sum(source == key for source, _ in self.graph.edges)
+        Raises:
+            UnsupportedModelError: ADL-NIR-04.
+        """
+        kind = self.graph.nodes[key].kind
+        support = NODES[kind]
+        misplaced = support.role == "integrator" and (key != self.answer or not self._shown(key))
+        if support.status == "refused" or misplaced:
+            condition = "only if " if misplaced else ""
+            raise UnsupportedModelError(
+                f"the node type {kind} is {'read' if misplaced else 'not read:'} "
+                f"{condition}{support.reason}",
+                where=self.graph.where(key),
+                remedy=support.remedy,
+                code="ADL-NIR-04",
+            )
 
-    def _ways(self, last: str) -> Iterator[tuple[str, ...]]:
-        """What feeds the matrix ``last``: ``(population,)`` or ``(population, first matrix)``."""
-        for first in self._sources(last):
-            if not self._is_matrix(first):
-                yield (first,)
-                continue
-            for source in self._sources(first):
-                if self._is_matrix(source):
-                    raise _structure(
-                        self.graph.where(last),
-                        f"is the third matrix in a row, after {source!r} and {first!r}",
-                        "multiply two of them",
-                    )
-                yield (source, first)
+    def neurons(self, key: str) -> Neurons:
+        """What the neurons or integrators ``key`` become.
 
-    def _sources(self, matrix: str) -> list[str]:
-        found = self.graph.sources(matrix)
-        if not found:
-            raise _structure(
-                self.graph.where(matrix), "receives nothing", "connect it or leave it out"
+        Raises:
+            UnsupportedModelError: ADL-NIR-06.
+        """
+        return from_node(
+            self._name(key),
+            self.graph.nodes[key],
+            self.shapes[key],
+            self.conventions,
+            self.dt_s,
+            self.graph.notes(key),
+        )
+
+    def network(self) -> Network:
+        """All of it; for errors see :func:`read_nir`."""
+        for key in sorted(self.graph.nodes):
+            self.check_kind(key)
+        neurons = {key: self.neurons(key) for key in self.shapes if key != self.source}
+        named = self._named([route for key in neurons for route in self.routes.into(key)])
+        lag, missing = self._timed(named, neurons)
+        populations: list[Population] = [self._input()]
+        projections: list[Projection] = []
+        for key, own in neurons.items():
+            population, relays, biases = self._with_constant(key, own)
+            populations += [population, *relays]
+            projections += biases
+        for name, route in named.items():
+            relays, parts = self._projections(name, route, neurons[route.target], missing[name])
+            populations += relays
+            projections += parts
+        order, mark = self._orders(), marks(populations, projections)
+        last = len(order)
+
+        def place(p: Population) -> tuple[int, bool, int, bytes]:
+            return order.get(p.name, last), isinstance(p, Relay), lag.get(p.name, 0), mark[p.name]
+
+        populations.sort(key=place)
+        projections.sort(
+            key=lambda p: (order.get(p.name, last), lag.get(p.target, 0), mark[p.name])
+        )
+        return Network(
+            name=self.graph.graph_notes.text("name", Path(self.graph.file).stem),
+            dt_s=self.dt_s,
+            populations=tuple(populations),
+            projections=tuple(projections),
+            output=self._name(self.answer),
+        )
+
+    def _only(self, kind: str) -> str:
+        found = self.graph.of_kind(kind)
+        if len(found) != 1:
+            raise UnsupportedModelError(
+                f"has {len(found)} {kind} nodes: {found}",
+                where=self.graph.file,
+                remedy=f"give the graph one {kind}",
+                code="ADL-NIR-05",
+            )
+        return found[0]
+
+    def _shown(self, key: str) -> bool:
+        """Whether what ``key`` sends goes to the Output alone."""
+        after = list(self.graph.after[key])
+        for other in after:
+            if self.graph.nodes[other].kind == "Flatten":
+                after += self.graph.after[other]
+        return all(self.graph.nodes[other].kind in ("Flatten", "Output") for other in after)
+
+    def _name(self, key: str) -> str:
+        """The name that a node had before it was exported, or its own."""
+        return self.graph.notes(key).text("name", key)
+
+    def _orders(self) -> dict[str, int]:
+        """Recorded places in the network by name."""
+        notes = {key: self.graph.notes(key) for key in self.graph.nodes}
+        return {self._name(k): n.whole("order", 0) for k, n in notes.items() if "order" in n}
+
+    def _input(self) -> Input:
+        notes = self.graph.notes(self.source)
+        return Input(
+            name=self._name(self.source),
+            shape=self.shapes[self.source],
+            payload_min=notes.whole("payload_min", 0),
+            payload_max=notes.whole("payload_max", 1),
+            payload_scale=self.routes.payload_scale,
+            delta=bool(notes.whole("delta", 0)),
+        )
+
+    def _named(self, routes: list[Route]) -> dict[str, Route]:
+        """Routes by the names of their projections: their main nodes, if each has its own."""
+        main = [route.main(self.graph) for route in routes]
+        shared = Counter(key for key in main if key is not None)
+        found: dict[str, Route] = {}
+        for key, route in zip(main, routes, strict=True):
+            if key is None:
+                name = f"{self._name(route.source)} → {self._name(route.target)}"
+            else:
+                way = (route.source, *(o for o in route.operators if o != key), route.target)
+                name = self._name(key) + (f": {' → '.join(way)}" if shared[key] > 1 else "")
+            found[name] = route
+        if len(found) != len(routes):
+            raise UnsupportedModelError(
+                f"{len(routes)} ways between populations have {len(found)} names",
+                where=self.graph.file,
+                remedy="rename nodes so that none has the name of another's way",
+                code="ADL-NIR-05",
             )
         return found
 
-    def _matrix(self, key: str) -> FloatArray:
-        return np.asarray(self.graph.nodes[key].weight, dtype=np.float64)
-
-    def _reading(self, source: str, weight: FloatArray, notes: Notes) -> FloatArray:
-        """``weight`` per float unit of its source; the input's were folded per payload unit."""
-        if source == self.source:
-            weight = weight / self._payload_scale()
-        if "rounding" not in notes:
-            return weight
-        rounding = notes.array("rounding", weight)
-        return np.where(rounding == 0, weight, weight + rounding)
-
-    def _dense(
-        self, name: str, layer: str, source: str, target: str, weight: FloatArray, notes: Notes
-    ) -> Dense:
-        return Dense(
-            name=name,
-            layer=layer,
-            source=self.name(source),
-            target=self.name(target),
-            weight=self._reading(source, weight, notes),
+    def _timed(
+        self, named: dict[str, Route], neurons: dict[str, Neurons]
+    ) -> tuple[dict[str, int], dict[str, int]]:
+        """Lags of populations, and the axonal delays that projections need for it, by name."""
+        ways = [
+            Way(
+                name=name,
+                source=self._name(route.source),
+                target=self._name(route.target),
+                steps=2 if isinstance(route.chain.form, Factors) else 1,
+                delay=int(route.chain.delays.min()),
+            )
+            for name, route in named.items()
+        ]
+        previous = self.conventions.cuba_order == "previous"
+        late = frozenset(
+            own.population.name for own in neurons.values() if own.has_current and previous
         )
+        recorded = {
+            self._name(key): self.graph.notes(key).whole("lag", 0)
+            for key in self.shapes
+            if "lag" in self.graph.notes(key)
+        }
+        if len(recorded) == len(self.shapes) and not late:
+            missing = missing_steps(ways, recorded, late)
+            if all(way.delay + missing[way.name] in range(LONGEST_DELAY + 1) for way in ways):
+                return recorded, missing
+        lag = lags_of_ways(ways, late)
+        missing = missing_steps(ways, lag, late)
+        check_delays(ways, missing)
+        return lag, missing
 
-    def _pair(self, name: str, way: tuple[str, ...], last: str, target: str) -> LowRank:
-        source, first = way
-        notes = self.graph.notes(last)
-        V = self._reading(source, self._matrix(first), self.graph.notes(first)).T
-        rank = V.shape[1]
-        return LowRank(
-            name=name,
-            source=self.name(source),
-            target=self.name(target),
-            U=self._matrix(last),
-            V=V,
-            levels=notes.vector("levels", (rank,)),
-            relay_threshold=notes.array("relay_threshold", np.zeros(rank)),
-            sigma=bool(notes.whole("sigma", 0)),
-            delta=bool(notes.whole("delta", 0)),
-            level_bias=notes.array("level_bias", np.zeros((0, 0))),
-            gate=_gate(notes) if "gate_at_source" in notes else None,
-        )
+    def _projections(
+        self, name: str, route: Route, target: Neurons, missing: int
+    ) -> tuple[list[Relay], list[Projection]]:
+        """The projection that ``route`` becomes, spelt out with its relays if a pair must wait."""
+        key = route.main(self.graph)
+        notes = Notes(where=name, values={}) if key is None else self.graph.notes(key)
+        chain = replace(route.chain, delays=route.chain.delays + missing)
+        if int(chain.delays.max()) > LONGEST_DELAY:
+            raise UnsupportedModelError(
+                f"must wait {int(chain.delays.max())} steps for other ways, and the chip delays by "
+                f"{LONGEST_DELAY} at most",
+                where=f"{self.graph.file}: {name}",
+                remedy="give the ways to its target less different lengths",
+                code="ADL-NIR-11",
+            )
+        chain = chain.scaled(target.gain)
+        ends = self._name(route.source), self._name(route.target)
+        if not isinstance(chain.form, Factors):
+            shapes = self.shapes[route.source], self.shapes[route.target]
+            layer = notes.text("layer", name)
+            own = chain.projection(name, layer, ends, shapes)
+            return [], [as_recorded(own, notes) if isinstance(own, Dense) else own]
+        pair = factor_pair(name, ends, chain.form, target.gain, notes)
+        if not chain.delays.any():
+            return [], [pair]
+        return spelt_out(pair, chain.delays, self.graph.where(name))
 
-    def with_constant(self, key: str, own: Neurons) -> tuple[Lif, list[tuple[Relay, Dense]]]:
-        """The neurons with the biases of the Affine nodes before them.
+    def _with_constant(self, key: str, own: Neurons) -> tuple[Lif | Li, list[Relay], list[Dense]]:
+        """The neurons with the biases of the nodes before them.
 
         The bias of a LIF adds to its voltage; that of a CubaLIF flows through its current.
         """
-        constant = np.zeros(own.lif.size)
-        for last in filter(self._is_matrix, self.graph.sources(key)):
-            constant = constant + self._bias(last)
-            for first in filter(self._is_matrix, self._sources(last)):
-                constant = constant + self._matrix(last) @ self._bias(first)
+        constant = self.routes.constant(key)
         if not constant.any():
-            return own.lif, []
+            return own.population, [], []
         constant = constant * own.gain
         if not own.has_current:
-            return replace(own.lif, bias=own.lif.bias + constant), []
+            return replace(own.population, bias=own.population.bias + constant), [], []
         relay = Relay(
-            name=f"{own.lif.name}/on", threshold=np.zeros(1), block_bounds=(0, 1), bias=np.ones(1)
+            name=f"{own.population.name}/on",
+            threshold=np.zeros(1),
+            block_bounds=(0, 1),
+            bias=np.ones(1),
         )
         dense = Dense(
-            name=f"{own.lif.name}/bias",
+            name=f"{own.population.name}/bias",
             source=relay.name,
-            target=own.lif.name,
+            target=own.population.name,
             weight=constant[:, None],
         )
-        return own.lif, [(relay, dense)]
-
-    def _bias(self, key: str) -> FloatArray:
-        """``(rows of its matrix,)``, without level biases; zeros for a Linear."""
-        zeros = np.zeros(self._matrix(key).shape[0])
-        bias = np.asarray(getattr(self.graph.nodes[key], "bias", zeros), dtype=np.float64)
-        levels = self.graph.notes(key).array("level_bias", np.zeros((0, 0)))
-        return bias - levels.sum(axis=0) if levels.size else bias
-
-
-def _gate(notes: Notes) -> RankGate:
-    """The gate that our exporter recorded."""
-    matrix, vector = np.zeros((0, 0)), np.zeros(0)
-    return RankGate(
-        weight=notes.array("gate_weight", matrix),
-        bias=notes.array("gate_bias", vector),
-        cost=notes.array("gate_cost", vector),
-        decay=notes.number("gate_decay", 0.0),
-        trace_decay=notes.number("gate_trace_decay", 0.0),
-        trace_threshold=notes.number("gate_trace_threshold", 0.0),
-        hidden_weight=notes.array("gate_hidden_weight", matrix),
-        hidden_bias=notes.array("gate_hidden_bias", vector),
-        at="source" if notes.whole("gate_at_source", 0) else "relay",
-    )
-
-
-def _scaled(projection: Dense | LowRank, gain: FloatArray) -> Dense | LowRank:
-    """``projection`` with the gain of each target neuron in its weights."""
-    if (gain == 1).all():
-        return projection
-    if isinstance(projection, Dense):
-        return replace(projection, weight=projection.weight * gain[:, None])
-    bias = projection.level_bias
-    return replace(
-        projection,
-        U=projection.U * gain[:, None],
-        level_bias=bias * gain if bias.size else bias,
-    )
+        return own.population, [relay], [dense]

@@ -7,6 +7,7 @@ status and source of another.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -21,6 +22,8 @@ from mapping.targets.spec import STEPS, ChipSpec, Limit, MeshSpec
 
 _ADAPTER = TypeAdapter(ChipSpec)
 _SUFFIX = ".toml"
+_LONGEST_LINE = 2**12
+"""In characters: the time that tomllib takes for a dotted key grows as the square of its length."""
 _OWN = ("name", "description")
 """Entries that no target takes from its base."""
 
@@ -150,7 +153,7 @@ def _description(text: str, *, heirs: tuple[str, ...]) -> dict[str, object]:
         heirs: names or files of those that it is the base of, nearest last.
     """
     where = " → ".join((*heirs, text))
-    if Path(text).resolve() in (Path(heir).resolve() for heir in heirs):
+    if os.path.realpath(text) in map(os.path.realpath, heirs):
         raise TargetError(
             "is its own base",
             where=where,
@@ -158,8 +161,11 @@ def _description(text: str, *, heirs: tuple[str, ...]) -> dict[str, object]:
             code="ADL-TGT-04",
         )
     try:
-        entries: dict[str, object] = tomllib.loads(_read(text, where=where))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = _read(text, where=where)
+        if max(map(len, content.split("\n"))) > _LONGEST_LINE:
+            raise ValueError(f"a line of more than {_LONGEST_LINE} characters")
+        entries: dict[str, object] = tomllib.loads(content)
+    except (ValueError, RecursionError) as error:
         raise TargetError(
             f"is not TOML ({error})",
             where=where,

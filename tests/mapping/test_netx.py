@@ -215,6 +215,8 @@ def test_a_convolution_of_stride_1_tells_what_it_reads(tmp_path: Path) -> None:
 START: Layer = {"type": "input", "shape": list(SHAPE)}
 CONV = conv(SHAPE, even(2, 2, 3, 3))
 FLAT = dense(even(3, 4))
+MEAN: Layer = {"type": "average", "shape": [1, 1, 1]}
+WIDE = dense(np.full((2, 40), 100), bias=np.array([-40.0]))
 
 
 @pytest.mark.parametrize(
@@ -254,9 +256,12 @@ FLAT = dense(even(3, 4))
         ([START, {**CONV, "padding": [2**21, 9]}], "ADL-NTX-03", "layer/1", "would have"),
         ([START, {**CONV, "dilation": [9, 9]}], "ADL-NTX-03", "layer/1", "would have"),
         ([START, {**CONV, "inChannels": 4}], "ADL-NTX-03", "layer/1", "inChannels is 4"),
-        ([{"type": "average", "shape": [2, 1, 1]}], "ADL-NTX-04", "layer/0", "average sends means"),
+        ([{"type": "average", "shape": [2, 1, 1]}], "ADL-NTX-03", "layer/0", "2 means of 1"),
+        ([FLAT, {"type": "average", "shape": [2]}], "ADL-NTX-03", "layer/1", "2 means of 3"),
+        ([FLAT, {**MEAN, "neuron": cuba()}], "ADL-NTX-04", "layer/1", "has neurons"),
+        ([FLAT, MEAN, dense(even(2, 1))], "ADL-NTX-04", "layer/2", "reads layer1"),
         ([{"type": "dense_rec"}], "ADL-NTX-04", "layer/0", "dense_rec is not read"),
-        ([without(FLAT, "neuron")], "ADL-NTX-04", "layer/0", "no neurons"),
+        ([without(WIDE, "neuron")], "ADL-NTX-05", "layer/0", "sums may reach 4040"),
         ([START], "ADL-NTX-04", "layer/0", "no layer"),
         ([FLAT, START], "ADL-NTX-04", "layer/1", "not the first"),
         ([{**START, "neuron": cuba(), "bias": 3}, FLAT], "ADL-NTX-04", "layer/0", "range"),
@@ -378,8 +383,31 @@ def test_a_huge_dataset_is_not_even_loaded(tmp_path: Path) -> None:
     path = write_net(tmp_path / "x.net", [without(FLAT, "weight")])
     with h5py.File(path, "a") as file:
         file.create_dataset("layer/0/weight", (2**20, 2**20), "f4", chunks=(64, 64))
-    with refused(ArtifactError, "ADL-NTX-03", where="layer/0", message="more than fits any chip"):
+    with refused(ArtifactError, "ADL-NTX-01", where="x.net", message="layer/0/weight has shape"):
         read_net(path)
+
+
+SILENT: dict[str, Layer] = {
+    "dense": without(dense(even(3, 8), bias=np.arange(3)), "neuron"),
+    "average": {"type": "average", "shape": [4, 1, 1]},
+}
+
+
+@pytest.mark.parametrize("case", SILENT)
+def test_a_last_layer_without_neurons_answers_with_its_sums(case: str, tmp_path: Path) -> None:
+    last = SILENT[case]
+    layers = [dense(even(8, 6, top=60)), last]
+    network = read_net(write_net(tmp_path / "x.net", layers))
+    spikes = random_spikes((6,))
+    (sent,) = run_layers(layers[:1], spikes)
+    weight = np.kron(np.eye(4), np.ones(2)) if case == "average" else last["weight"]
+    arriving = np.concatenate([np.zeros((1, 8)), sent[:-1]]) @ weight.T + last.get("bias", 0)
+    trace = run_integer_network(network, spikes[None])
+    assert arriving.any()
+    np.testing.assert_array_equal(np.rint(trace.v[network.output][0] / 64), arriving)
+    assert not trace.spikes[network.output].any()
+    result = compile_network(network, load_target("loihi2"), CompileOptions())
+    assert not [d for d in check_rules(result.artifact) if d.severity == "error"]
 
 
 def test_the_format_is_known_by_suffix_or_content(tmp_path: Path) -> None:
@@ -426,7 +454,7 @@ def test_compiling_skips_the_float_passes(tmp_path: Path) -> None:
         conventions=model.conventions,
         observer=lambda name, _: seen.append(name),
     )
-    assert seen == ["partition", "place", "route", "check_rules"]
+    assert seen == ["split_fan_in", "partition", "place", "route", "check_rules"]
     origin = result.artifact.origin
     assert origin.network_sha256 == fingerprint(network)
     assert origin.options["format"] == "lava-dl net"

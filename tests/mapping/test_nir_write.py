@@ -13,7 +13,6 @@ from support.networks import (
     dense_network,
     digits_like_network,
     random_payloads,
-    recurrent_network,
     relay_network,
     small_network,
 )
@@ -160,28 +159,54 @@ def test_what_nir_cannot_express_is_refused(case: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_factor_pair_in_a_loop_is_refused() -> None:
-    network = recurrent_network()
-    loop = LowRank(
-        name="loop", source="p1", target="p1", U=np.ones((5, 1)), V=np.ones((5, 1)), levels=(1,)
-    )
-    network = replace(network, projections=(*network.projections[:2], loop))
-    message = "after 2 steps on the chip, after 1 in NIR"
-    with refused(UnsupportedModelError, "ADL-NIR-07", where="loop", message=message):
-        nir_graph(network)
+def _assert_same_spikes(network: Network, payloads: np.ndarray) -> nir.NIRGraph:
+    graph = nir_graph(network)
+    theirs = run_nir(graph, payloads, dt_s=network.dt_s)
+    ours, lag = run_float_network(network, payloads), lags(network.projections)
+    names = {node.metadata.get("name"): key for key, node in graph.nodes.items()}
+    for population in network.populations[1:]:
+        found, own = theirs[names[population.name]], ours[population.name]
+        assert own.any()
+        late = lag[population.name]
+        np.testing.assert_array_equal(found[:, : STEPS - late], own[:, late:])
+    return graph
 
 
-def test_a_loop_over_two_populations_is_refused() -> None:
-    network = dense_network((4, 3, 3))
-    back = Dense(name="back", source="out", target="p1", weight=np.ones((3, 3)))
-    network = replace(network, projections=(*network.projections, back))
-    with refused(UnsupportedModelError, "ADL-NIR-07", where="out", message="out, p1"):
-        nir_graph(network)
+def _loop(network: Network, source: str, target: str, **factors: object) -> Network:
+    sizes = [network.population(name).size for name in (target, source)]
+    ends = {"name": "loop", "source": source, "target": target}
+    rng = np.random.default_rng(5)
+    if factors:
+        U, V = rng.normal(0, 1, (2, 5, 1))
+        loop = LowRank(U=U[: sizes[0]], V=V[: sizes[1]], levels=(1,), **ends)
+    else:
+        loop = Dense(weight=rng.normal(0, 0.5, sizes), **ends)
+    return replace(network, projections=(*network.projections, loop))
 
 
-def test_ways_of_different_length_are_refused() -> None:
+def test_a_factor_pair_in_a_loop_gets_a_delay() -> None:
+    network = _loop(dense_network((6, 5, 3)), "p1", "p1", rank=1)
+    graph = _assert_same_spikes(network, _payloads(network))
+    np.testing.assert_array_equal(graph.nodes["loop_delay"].delay, np.full(5, network.dt_s))
+
+
+def test_a_loop_over_two_populations_gets_a_delay() -> None:
+    network = _loop(dense_network((4, 3, 3)), "out", "p1")
+    graph = _assert_same_spikes(network, _payloads(network))
+    assert [key for key, n in graph.nodes.items() if isinstance(n, nir.Delay)] == ["loop_delay"]
+
+
+def test_ways_of_different_length_get_a_delay() -> None:
     network = dense_network((4, 3, 3))
     skip = Dense(name="skip", source="in", target="out", weight=np.ones((3, 4)))
     network = replace(network, projections=(*network.projections, skip))
-    with refused(UnsupportedModelError, "ADL-NIR-07", message="'out'", remedy="equally many"):
+    graph = _assert_same_spikes(network, _payloads(network))
+    assert [key for key, n in graph.nodes.items() if isinstance(n, nir.Delay)] == ["w2_delay"]
+
+
+def test_a_loop_that_two_populations_enter_is_refused() -> None:
+    network = _loop(dense_network((4, 3, 3)), "out", "p1")
+    skip = Dense(name="skip", source="in", target="out", weight=np.ones((3, 4)))
+    network = replace(network, projections=(*network.projections, skip))
+    with refused(UnsupportedModelError, "ADL-NIR-07", where="out", message="out, p1"):
         nir_graph(network)

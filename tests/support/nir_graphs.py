@@ -6,9 +6,14 @@ from dataclasses import replace
 
 import nir
 import numpy as np
+import torch
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from mapping.ir.network import Dense, Input, Lif, LowRank, Network, RankGate
+
+NEURONS = (nir.IF, nir.LIF, nir.CubaLIF)
+INTEGRATORS = (nir.I, nir.LI, nir.CubaLI)
 
 
 def run_nir(
@@ -19,66 +24,141 @@ def run_nir(
     exact: bool = False,
     previous: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Spikes of every neuron node, ``(samples, steps, size)``, straight from NIR's equations.
+    """Spikes of every neuron node and voltages of every integrator, straight from NIR's equations.
+
+    An edge that leads back to a node on the way from the input carries what was sent a step before.
 
     Args:
-        graph: without sub-graphs; neurons may feed themselves.
-        payloads: ``(samples, steps, inputs)``.
+        graph: without sub-graphs.
+        payloads: ``(samples, steps, *inputs)``.
         dt_s: step [s].
         exact: exponential integration rather than forward Euler.
         previous: a CubaLIF voltage sees the current of the step before.
+
+    Returns:
+        ``(samples, steps, size)`` by node.
     """
-    samples, steps, _ = payloads.shape
+    samples, steps = payloads.shape[:2]
+    order, back = _in_order(graph)
     state: dict[str, np.ndarray] = {}
-    spikes = {
-        key: np.zeros((samples, steps, node.v_threshold.size))
-        for key, node in graph.nodes.items()
-        if isinstance(node, nir.LIF | nir.CubaLIF)
-    }
+    sent: dict[str, list[np.ndarray]] = {key: [] for key in graph.nodes}
 
     def share(tau: np.ndarray) -> np.ndarray:
-        return -np.expm1(-dt_s / tau) if exact else dt_s / tau
-
-    def received(key: str, step: int) -> np.ndarray:
-        return sum((sent(a, step, key) for a, b in graph.edges if b == key), start=np.zeros(1))
-
-    def sent(key: str, step: int, reader: str) -> np.ndarray:
-        match node := graph.nodes[key]:
-            case nir.Input():
-                return payloads[:, step]
-            case nir.Linear():
-                return received(key, step) @ node.weight.T
-            case nir.Affine():
-                return received(key, step) @ node.weight.T + node.bias
-        if key in busy:
-            return spikes[key][:, step - 1] if step else np.zeros_like(spikes[key][:, 0])
-        if (key, step) not in done:
-            busy.add(key)
-            spikes[key][:, step] = fire(key, node, received(key, step))
-            busy.remove(key)
-            done.add((key, step))
-        return spikes[key][:, step]
+        return (-np.expm1(-dt_s / tau) if exact else dt_s / tau).reshape(-1)
 
     def fire(key: str, node: nir.NIRNode, drive: np.ndarray) -> np.ndarray:
-        v = state.get(key, np.broadcast_to(node.v_reset, (samples, node.v_reset.size)))
-        if isinstance(node, nir.CubaLIF):
-            a = share(node.tau_syn)
-            old = state.get(f"{key} i", np.zeros_like(v))
-            new = state[f"{key} i"] = (1 - a) * old + a * node.w_in * drive
-            drive, tau = old if previous else new, node.tau_mem
+        reset = np.zeros(1) if isinstance(node, INTEGRATORS) else node.v_reset.reshape(-1)
+        v = state.get(key, np.broadcast_to(reset, drive.shape))
+        r = node.r.reshape(-1)
+        if isinstance(node, nir.IF | nir.I):
+            v = v + r * drive
         else:
-            tau = node.tau
-        v = (1 - share(tau)) * v + share(tau) * (node.v_leak + node.r * drive)
-        fired = v > node.v_threshold
-        state[key] = np.where(fired, node.v_reset, v)
+            tau = node.tau_mem if isinstance(node, nir.CubaLIF | nir.CubaLI) else node.tau
+            if isinstance(node, nir.CubaLIF | nir.CubaLI):
+                a, old = share(node.tau_syn), state.get(f"{key} i", np.zeros_like(drive))
+                new = state[f"{key} i"] = (1 - a) * old + a * node.w_in.reshape(-1) * drive
+                drive = old if previous else new
+            v = (1 - share(tau)) * v + share(tau) * (node.v_leak.reshape(-1) + r * drive)
+        if isinstance(node, INTEGRATORS):
+            state[key] = v
+            return v
+        fired = v > node.v_threshold.reshape(-1)
+        state[key] = np.where(fired, reset, v)
         return fired.astype(float)
 
-    busy: set[str] = set()
-    done: set[tuple[str, int]] = set()
+    def received(key: str, step: int) -> np.ndarray:
+        total: np.ndarray | None = None
+        for source, target in graph.edges:
+            if target != key:
+                continue
+            late = (source, target) in back
+            value = sent[source][step - late] if step >= late else None
+            if value is not None:
+                total = value if total is None else total + value.reshape(total.shape)
+        return np.zeros((samples, 1)) if total is None else total
+
     for step in range(steps):
-        for key in spikes:
-            sent(key, step, "")
-    return spikes
+        for key in order:
+            node = graph.nodes[key]
+            if isinstance(node, nir.Input):
+                value = payloads[:, step].reshape(samples, *np.ravel(node.input_type["input"]))
+            elif isinstance(node, NEURONS + INTEGRATORS):
+                drive = received(key, step)
+                shape = node.r.shape if node.r.size > 1 else drive.shape[1:]
+                drive = np.broadcast_to(drive.reshape(samples, -1), (samples, int(np.prod(shape))))
+                value = fire(key, node, drive).reshape(samples, *shape)
+            elif isinstance(node, nir.Delay):
+                waiting = state.setdefault(f"{key} {step}", received(key, step))
+                late = np.rint(node.delay / dt_s).astype(int).reshape(-1)
+                flat = np.zeros((samples, waiting[0].size))
+                for column, delay in enumerate(np.broadcast_to(late, flat.shape[1:])):
+                    if step >= delay:
+                        before = state[f"{key} {step - delay}"].reshape(samples, -1)
+                        flat[:, column] = before[:, column]
+                value = flat.reshape(waiting.shape)
+            else:
+                value = _stateless(node, received(key, step))
+            sent[key].append(value)
+    return {
+        key: np.stack(values, axis=1).reshape(samples, steps, -1)
+        for key, values in sent.items()
+        if isinstance(graph.nodes[key], NEURONS + INTEGRATORS)
+    }
+
+
+def _stateless(node: nir.NIRNode, x: np.ndarray) -> np.ndarray:
+    """What a node without state makes of ``x``, by torch where that has it."""
+    image = torch.tensor(x, dtype=torch.float64)
+    match node:
+        case nir.Linear():
+            return x.reshape(len(x), -1) @ node.weight.T
+        case nir.Affine():
+            return x.reshape(len(x), -1) @ node.weight.T + node.bias
+        case nir.Scale():
+            return x * node.scale.reshape(x.shape[1:])
+        case nir.Conv1d() | nir.Conv2d():
+            if node.input_shape is not None:
+                image = image.reshape(len(x), -1, *np.ravel(node.input_shape))
+            convolve = functional.conv1d if isinstance(node, nir.Conv1d) else functional.conv2d
+            whole = [
+                value if isinstance(value, str) else np.ravel(value).tolist()
+                for value in (node.stride, node.padding, node.dilation)
+            ]
+            weight, bias = torch.tensor(node.weight).double(), torch.tensor(node.bias).double()
+            return convolve(image, weight, bias, *whole, groups=int(node.groups)).numpy()
+        case nir.SumPool2d() | nir.AvgPool2d():
+            kernel, stride, padding = (
+                np.broadcast_to(np.ravel(value), (2,)).astype(int).tolist()
+                for value in (node.kernel_size, node.stride, node.padding)
+            )
+            ones = torch.ones((image.shape[1], 1, *kernel), dtype=torch.float64)
+            summed = functional.conv2d(
+                image, ones, None, stride, padding, groups=image.shape[1]
+            ).numpy()
+            return summed / np.prod(kernel) if isinstance(node, nir.AvgPool2d) else summed
+        case _:
+            return x
+
+
+def _in_order(graph: nir.NIRGraph) -> tuple[list[str], set[tuple[str, str]]]:
+    """Nodes behind what feeds them, and the edges that lead back, found depth first."""
+    back: set[tuple[str, str]] = set()
+    done: list[str] = []
+    starts = [key for key, node in graph.nodes.items() if isinstance(node, nir.Input)]
+
+    def visit(key: str, way: tuple[str, ...]) -> None:
+        for source, target in graph.edges:
+            if source == key and target in (*way, key):
+                back.add((source, target))
+            elif source == key and target not in done:
+                visit(target, (*way, key))
+        if key not in done:
+            done.append(key)
+
+    for key in (*starts, *graph.nodes):
+        if key not in done:
+            visit(key, ())
+    return done[::-1], back
 
 
 @st.composite
