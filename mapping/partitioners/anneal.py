@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from mapping.xorshift import Integer, below, uniform
+
 Int64Array = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
@@ -77,24 +79,9 @@ _END = 0.02
 
 
 @njit(cache=True)
-def _uniform(state: Any) -> float:
-    """A number in [0, 1) by xorshift64* (Vigna, ACM TOMS 42(4), 2016), the same on any machine."""
-    x = state[0]
-    x ^= x >> np.uint64(12)
-    x ^= x << np.uint64(25)
-    x ^= x >> np.uint64(27)
-    state[0] = x
-    return float((x * np.uint64(2685821657736338717)) >> np.uint64(11)) * 2.0**-53
-
-
-@njit(cache=True)
-def _below(state: Any, limit: int) -> int:
-    """An integer in 0..limit-1."""
-    return int(_uniform(state) * limit)
-
-
-@njit(cache=True)
-def _moved(cell: int, a: int, b: int, firsts: Any, edge_of: Any, heat: Any, table: Any) -> float:
+def _moved(
+    cell: Integer, a: int, b: int, firsts: Any, edge_of: Any, heat: Any, table: Any
+) -> float:
     """Note that ``cell`` goes from core ``a`` to core ``b``; returns what that costs."""
     change = 0.0
     for at in range(firsts[cell], firsts[cell + 1]):
@@ -129,19 +116,19 @@ def _anneal(
     cost = least = 0.0
     for move in range(moves):
         temperature = start * _END ** (move / moves)
-        cell = _below(random, cells)
+        cell = below(random, cells)
         degree = firsts[cell + 1] - firsts[cell]
         if degree == 0:
             continue
-        edge = edge_of[firsts[cell] + _below(random, degree)]
-        pin = pins[ends[edge] + _below(random, ends[edge + 1] - ends[edge])]
+        edge = edge_of[firsts[cell] + below(random, degree)]
+        pin = pins[ends[edge] + below(random, ends[edge + 1] - ends[edge])]
         a, b = core_of[cell], core_of[pin]
         if a == b:
             continue
-        other = -1
+        other: Integer = -1
         if loads[b] + sizes[cell] > capacity:
             for _ in range(TRIES):
-                candidate = _below(random, cells)
+                candidate = below(random, cells)
                 gain = sizes[cell] - sizes[candidate]
                 fits = loads[b] + gain <= capacity and loads[a] - gain <= capacity
                 if core_of[candidate] == b and fits:
@@ -152,7 +139,7 @@ def _anneal(
         change = _moved(cell, a, b, firsts, edge_of, heat, table)
         if other >= 0:
             change += _moved(other, b, a, firsts, edge_of, heat, table)
-        if change <= 0 or _uniform(random) < np.exp(-change / temperature):
+        if change <= 0 or uniform(random) < np.exp(-change / temperature):
             core_of[cell] = b
             gain = sizes[cell]
             if other >= 0:
