@@ -79,7 +79,8 @@ def compile_command(
         typer.Option(help="Rank (integer) or fraction of min(in, out), e.g. 8 or 0.25."),
     ] = None,
     weight_bits: Annotated[
-        int | None, typer.Option(help="Bits per weight, of float models.")
+        str | None,
+        typer.Option(help="Bits per weight, of all or by layer, e.g. 6 or 6,fc1=4,conv*=8."),
     ] = None,
     neurons_per_core: Annotated[int | None, typer.Option(help="Cap on neurons per core.")] = None,
     partitioner: Annotated[str, typer.Option(help="How to cut into cores.")] = "first-fit",
@@ -90,9 +91,11 @@ def compile_command(
     """Compile MODEL for a chip and write the program with its report."""
     source = load_model(model, dt_s=dt, reset=reset, integration=integration, cuba_order=cuba_order)
     chip = load_target(target)
+    common_bits, layer_bits = _parse_weight_bits(weight_bits)
     options = CompileOptions(
         rank=_parse_rank(rank),
-        weight_bits=weight_bits,
+        weight_bits=common_bits,
+        layer_weight_bits=layer_bits,
         neurons_per_core=neurons_per_core,
         partitioner=partitioner,
         placer=placer,
@@ -220,6 +223,26 @@ def _parse_rank(text: str | None) -> int | float | None:
             code="ADL-CFG-02",
         )
     return value
+
+
+def _parse_weight_bits(text: str | None) -> tuple[int | None, tuple[tuple[str, int], ...]]:
+    """The bits of all layers, if given, and those of some by their names."""
+    common: int | None = None
+    by_layer: list[tuple[str, int]] = []
+    for entry in [] if text is None else text.split(","):
+        name, _, bits = entry.rpartition("=")
+        if not bits.strip().isdecimal() or (name == "" and (common is not None or "=" in entry)):
+            raise ConfigError(
+                f"{entry!r} is neither a number of bits nor a layer with its bits",
+                where="--weight-bits",
+                remedy="write e.g. --weight-bits 6 or --weight-bits 6,fc1=4,fc2=8",
+                code="ADL-CFG-04",
+            )
+        if name:
+            by_layer.append((name.strip(), int(bits)))
+        else:
+            common = int(bits)
+    return common, tuple(by_layer)
 
 
 def _load_calibration(path: Path, network: Network | QuantizedNetwork) -> Calibration:

@@ -45,6 +45,7 @@ class CompileOptions:
 
     rank: int | float | None = None
     weight_bits: int | None = None
+    layer_weight_bits: tuple[tuple[str, int], ...] = ()
     neurons_per_core: int | None = None
     partitioner: str = "first-fit"
     placer: str = "raster"
@@ -144,13 +145,16 @@ def _quantized(
     pruned = stages.run("prune_ranks", PruneRanks(rank=options.rank).run, network)
     fused = stages.run("fuse_factors", FuseFactors().run, pruned, chip)
     factored = stages.run("realise_factors", realise_factors, fused)
-    quantize = Quantize(weight_bits=options.weight_bits)
+    quantize = Quantize(
+        weight_bits=options.weight_bits, layer_weight_bits=options.layer_weight_bits
+    )
     return stages.run("quantize", quantize.run, factored, chip)
 
 
 def _refuse_float_options(options: CompileOptions) -> None:
-    for name in ("rank", "weight_bits"):
-        value = getattr(options, name)
+    layer_bits = options.layer_weight_bits or None
+    weight_bits = layer_bits if options.weight_bits is None else options.weight_bits
+    for name, value in (("rank", options.rank), ("weight_bits", weight_bits)):
         if value is not None:
             raise ConfigError(
                 f"{value} was asked for, but the model holds integers already, whose "
@@ -170,6 +174,7 @@ def _origin(
     stages: _Stages,
 ) -> Origin:
     described = {key: value for key, value in asdict(options).items() if key != "seed"}
+    described["layer_weight_bits"] = ",".join(f"{n}={b}" for n, b in options.layer_weight_bits)
     return Origin(
         tool_version=version("adlrns"),
         seed=options.seed,

@@ -149,7 +149,7 @@ def test_every_option_reaches_the_compiler(cli: Any) -> None:
     np.savez("x.npz", spikes=random_payloads(small_network()))
     outcome = cli(
         *("compile", "model", "--output", "out", "--target", "mine.toml"),
-        *("--calibration", "x.npz", "--rank", "2", "--weight-bits", "6"),
+        *("--calibration", "x.npz", "--rank", "2", "--weight-bits", "6,de*=4"),
         *("--neurons-per-core", "3", "--partitioner", "first-fit", "--placer", "raster"),
         *("--seed", "7", "--json"),
     )
@@ -159,6 +159,7 @@ def test_every_option_reaches_the_compiler(cli: Any) -> None:
     assert artifact.origin.options == {
         "rank": 2,
         "weight_bits": 6,
+        "layer_weight_bits": "de*=4",
         "neurons_per_core": 3,
         "partitioner": "first-fit",
         "placer": "raster",
@@ -166,9 +167,17 @@ def test_every_option_reaches_the_compiler(cli: Any) -> None:
     assert artifact.origin.calibration_sha256
     assert artifact.chip.name == report["target"] == "tiny"
     assert report["network"]["layers"][0]["rank"] == 2
-    assert report["network"]["layers"][0]["weight_bits"] == 6
+    assert [layer["weight_bits"] for layer in report["network"]["layers"]] == [6, 4]
     assert report["noc"]["traffic"] == "measured"
     assert max(core["neurons"] for core in report["cores"]["per_core"]) == 3
+
+
+@pytest.mark.parametrize("text", ["", "x", "6,7", "=4", "enc=", "enc=4.5", "enc", "-3"])
+def test_weight_bits_that_are_no_list_are_refused(cli: Any, text: str) -> None:
+    outcome = cli("compile", "model", "-o", "out", f"--weight-bits={text}", "--json")
+    assert (outcome.code, outcome.json["diagnostics"][0]["code"]) == (2, "ADL-CFG-04")
+    assert outcome.json["diagnostics"][0]["where"] == "--weight-bits"
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize(("text", "rank"), [("4", 4), ("2", 2), ("0.25", 2), (".125", 1)])
