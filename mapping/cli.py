@@ -7,7 +7,7 @@ import traceback
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.box import SIMPLE
@@ -28,7 +28,7 @@ from mapping.errors import (
 from mapping.ir.checkpoint import load_network
 from mapping.ir.network import Network
 from mapping.ir.quantized import QuantizedNetwork
-from mapping.ir.traffic import Calibration, check_payloads
+from mapping.ir.traffic import Calibration, check_labels, check_payloads
 from mapping.model import load_model
 from mapping.nir import write_nir
 from mapping.pipeline import CompileOptions, compile_network
@@ -76,7 +76,14 @@ def compile_command(
     ] = None,
     rank: Annotated[
         str | None,
-        typer.Option(help="Rank (integer) or fraction of min(in, out), e.g. 8 or 0.25."),
+        typer.Option(
+            help="Rank (integer) or fraction of min(in, out), e.g. 8 or 0.25; auto finds the "
+            "cheapest on labelled calibration data."
+        ),
+    ] = None,
+    max_accuracy_drop: Annotated[
+        float | None,
+        typer.Option(help="Points of accuracy that --rank auto may lose; 1.0 by default."),
     ] = None,
     weight_bits: Annotated[
         str | None,
@@ -94,6 +101,7 @@ def compile_command(
     common_bits, layer_bits = _parse_weight_bits(weight_bits)
     options = CompileOptions(
         rank=_parse_rank(rank),
+        max_accuracy_drop=max_accuracy_drop,
         weight_bits=common_bits,
         layer_weight_bits=layer_bits,
         neurons_per_core=neurons_per_core,
@@ -208,18 +216,20 @@ def targets_validate(
         say(f"{chip.name} is complete: {len(chip.constants())} figures.")
 
 
-def _parse_rank(text: str | None) -> int | float | None:
+def _parse_rank(text: str | None) -> int | float | Literal["auto"] | None:
     if text is None:
         return None
+    if text == "auto":
+        return "auto"
     try:
         value = float(text) if "." in text else int(text)
     except ValueError:
         value = -1
     if value <= 0 or (isinstance(value, float) and value > 1):
         raise ConfigError(
-            f"{text!r} is neither a positive integer nor a fraction up to 1.0",
+            f"{text!r} is neither a positive integer nor a fraction up to 1.0 nor auto",
             where="--rank",
-            remedy="write e.g. --rank 8 or --rank 0.25",
+            remedy="write e.g. --rank 8, --rank 0.25 or --rank auto",
             code="ADL-CFG-02",
         )
     return value
@@ -246,8 +256,12 @@ def _parse_weight_bits(text: str | None) -> tuple[int | None, tuple[tuple[str, i
 
 
 def _load_calibration(path: Path, network: Network | QuantizedNetwork) -> Calibration:
-    spikes, _ = read_spikes(path)
-    return Calibration(payloads=check_payloads(spikes, network.input, where=str(path)))
+    spikes, labels = read_spikes(path)
+    payloads = check_payloads(spikes, network.input, where=str(path))
+    if labels is not None:
+        classes = network.population(network.output).size
+        labels = check_labels(labels, len(payloads), classes, where=str(path))
+    return Calibration(payloads=payloads, labels=labels)
 
 
 def build_app(wanted: str | None) -> typer.Typer:

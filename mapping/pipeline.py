@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from importlib.metadata import version
-from typing import ParamSpec, TypeVar
+from typing import Literal, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -19,12 +19,13 @@ from mapping.ir.checkpoint import fingerprint
 from mapping.ir.diagnostic import Diagnostic
 from mapping.ir.network import Network
 from mapping.ir.quantized import QuantizedNetwork
-from mapping.ir.traffic import Calibration, TrafficProfile, check_payloads
+from mapping.ir.traffic import Calibration, TrafficProfile, check_labels, check_payloads
 from mapping.ir.verify import verify_partition, verify_placement, verify_routing
+from mapping.passes.choose_ranks import RankStep
 from mapping.passes.fuse_factors import FuseFactors
+from mapping.passes.lower_ranks import LoweredRanks, LowerRanks
 from mapping.passes.partition import Partition
 from mapping.passes.place import Place
-from mapping.passes.prune_ranks import PruneRanks
 from mapping.passes.quantize import Quantize
 from mapping.passes.realise_factors import realise_factors
 from mapping.passes.route import Route
@@ -36,14 +37,15 @@ from mapping.targets.spec import ChipSpec
 P = ParamSpec("P")
 R = TypeVar("R")
 Observer = Callable[[str, object], None]
-"""Called after each pass with its name and its result."""
+"""Called after each pass with its name and its result, and after each step of a long one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileOptions:
     """The compiler's options; see the passes for their meaning."""
 
-    rank: int | float | None = None
+    rank: int | float | Literal["auto"] | None = None
+    max_accuracy_drop: float | None = None
     weight_bits: int | None = None
     layer_weight_bits: tuple[tuple[str, int], ...] = ()
     neurons_per_core: int | None = None
@@ -74,6 +76,12 @@ class _Stages:
             self.observer(name, result)
         return result
 
+    def tell(self, step: RankStep) -> None:
+        """Tell the observer of a step within a pass."""
+        if self.observer:
+            what = f"{step.layer} at rank {step.rank}, accuracy {step.accuracy:.1%}"
+            self.observer(f"lower_ranks: {what}", step)
+
 
 def compile_network(
     network: Network | QuantizedNetwork,
@@ -90,24 +98,30 @@ def compile_network(
         network: the float network, or integers that need no more than cores and places.
         chip: the target.
         options: what the passes shall do.
-        calibration: input from which activity is measured; without it 10 % is assumed.
+        calibration: input from which activity is measured; without it 10 % is assumed. With
+            labels, it also tells the accuracy of what ``rank="auto"`` tries.
         conventions: those under which a front end read the model, for the report and the origin.
         observer: told of every pass, for progress bars and dumps.
 
     Raises:
         AdlrnsError: from the passes; each documents its own.
-        ConfigError: the calibration data do not suit the network (ADL-INP-01 … 03), or an option
+        ConfigError: the calibration data do not suit the network (ADL-INP-01 … 04), or an option
             is for float networks only (ADL-CFG-07).
         DesignRuleError: the compiled program breaks design rules.
     """
     if calibration is not None:
         check_payloads(calibration.payloads, network.input, where="calibration")
+        if calibration.labels is not None:
+            classes = network.population(network.output).size
+            samples = len(calibration.payloads)
+            check_labels(calibration.labels, samples, classes, where="calibration")
     stages = _Stages(observer)
+    lowered: LoweredRanks | None = None
     if isinstance(network, QuantizedNetwork):
         _refuse_float_options(options)
         quantized = network
     else:
-        quantized = _quantized(network, chip, options, stages)
+        quantized, lowered = _quantized(network, chip, options, calibration, stages)
     partition = Partition(
         partitioner=options.partitioner, neurons_per_core=options.neurons_per_core
     )
@@ -135,20 +149,35 @@ def compile_network(
         traffic = stages.run("measure_traffic", TrafficProfile.measured, quantized, calibration)
         budgets = stages.run("price_budgets", priced_energies, artifact, calibration)
         artifact = replace(artifact, budgets=budgets)
-    report = compile_report(artifact, traffic, diagnostics, stages.log, conventions or {})
+    report = compile_report(artifact, traffic, diagnostics, stages.log, conventions or {}, lowered)
     return CompileResult(artifact=artifact, report=report, diagnostics=diagnostics)
 
 
 def _quantized(
-    network: Network, chip: ChipSpec, options: CompileOptions, stages: _Stages
-) -> QuantizedNetwork:
-    pruned = stages.run("prune_ranks", PruneRanks(rank=options.rank).run, network)
-    fused = stages.run("fuse_factors", FuseFactors().run, pruned, chip)
-    factored = stages.run("realise_factors", realise_factors, fused)
+    network: Network,
+    chip: ChipSpec,
+    options: CompileOptions,
+    calibration: Calibration | None,
+    stages: _Stages,
+) -> tuple[QuantizedNetwork, LoweredRanks]:
     quantize = Quantize(
         weight_bits=options.weight_bits, layer_weight_bits=options.layer_weight_bits
     )
-    return stages.run("quantize", quantize.run, factored, chip)
+
+    def integers(candidate: Network) -> QuantizedNetwork:
+        return quantize.run(realise_factors(FuseFactors().run(candidate, chip)), chip)
+
+    lower = LowerRanks(
+        rank=options.rank,
+        weight_bits=options.weight_bits or chip.numeric.weight_bits.value,
+        max_accuracy_drop=options.max_accuracy_drop,
+    )
+    lowered = stages.run(
+        "lower_ranks", lower.run, network, chip, calibration, integers, stages.tell
+    )
+    fused = stages.run("fuse_factors", FuseFactors().run, lowered.network, chip)
+    factored = stages.run("realise_factors", realise_factors, fused)
+    return stages.run("quantize", quantize.run, factored, chip), lowered
 
 
 def _refuse_float_options(options: CompileOptions) -> None:
@@ -182,9 +211,15 @@ def _origin(
         network_sha256=fingerprint(network),
         chip_sha256=sha256(json.dumps(target_data(chip), sort_keys=True).encode()).hexdigest(),
         calibration_sha256=(
-            sha256(calibration.payloads.astype(np.int64).tobytes()).hexdigest()
-            if calibration
-            else ""
+            _calibration_sha256(calibration, labels=options.rank == "auto") if calibration else ""
         ),
         stages=tuple(name for name, _ in stages.log),
     )
+
+
+def _calibration_sha256(calibration: Calibration, *, labels: bool) -> str:
+    """Of the payloads and, if the compiler read them, the labels."""
+    found = sha256(calibration.payloads.astype(np.int64).tobytes())
+    if labels and calibration.labels is not None:
+        found.update(calibration.labels.astype(np.int64).tobytes())
+    return found.hexdigest()

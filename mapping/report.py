@@ -14,6 +14,7 @@ from mapping.ir.network import Input
 from mapping.ir.quantized import IntegerLif, ProjectionSpec, WeightFidelity
 from mapping.ir.traffic import TrafficProfile
 from mapping.passes.bound import degree_bound
+from mapping.passes.lower_ranks import LoweredRanks
 
 Report = dict[str, object]
 
@@ -24,6 +25,7 @@ def compile_report(
     diagnostics: Sequence[Diagnostic],
     stages: Sequence[tuple[str, float]],
     conventions: Mapping[str, str | float],
+    lowered: LoweredRanks | None = None,
 ) -> Report:
     """The content of ``report.json``.
 
@@ -33,11 +35,13 @@ def compile_report(
         diagnostics: what the design rules found.
         stages: passes with their durations [s].
         conventions: by which a model of another tool was read; empty for a checkpoint of ours.
+        lowered: what became of the layers when a rank was asked for.
     """
     return {
         "schema": REPORT_SCHEMA,
         "target": artifact.chip.name,
-        "network": _network(artifact) | {"conventions": dict(conventions)},
+        "network": _network(artifact, lowered) | {"conventions": dict(conventions)},
+        "low_rank": _low_rank(lowered) if lowered and lowered.choices else None,
         "cores": _cores(artifact),
         "noc": _noc(artifact, traffic),
         "estimate": _estimate(artifact, traffic),
@@ -47,7 +51,15 @@ def compile_report(
     }
 
 
-def _network(artifact: Artifact) -> Report:
+def _low_rank(lowered: LoweredRanks) -> Report:
+    return {
+        "activity": lowered.activity,
+        "layers": [asdict(choice) for choice in lowered.choices.values()],
+        "search": asdict(lowered.search) if lowered.search else None,
+    }
+
+
+def _network(artifact: Artifact, lowered: LoweredRanks | None) -> Report:
     network = artifact.network
     inner = [p for p in network.populations if not isinstance(p, Input)]
     return {
@@ -55,7 +67,7 @@ def _network(artifact: Artifact) -> Report:
         "neurons": sum(p.size for p in inner),
         "synapses": sum(p.synapses.count for p in network.projections),
         "latency_steps": network.latency_steps,
-        "layers": _layers(artifact),
+        "layers": _layers(artifact, lowered),
         "populations": [
             {
                 "name": p.name,
@@ -73,7 +85,8 @@ def _network(artifact: Artifact) -> Report:
     }
 
 
-def _layers(artifact: Artifact) -> list[Report]:
+def _layers(artifact: Artifact, lowered: LoweredRanks | None) -> list[Report]:
+    choices = lowered.choices if lowered else {}
     specs: dict[str, list[ProjectionSpec]] = {}
     for spec in artifact.partitioned.projections:
         specs.setdefault(spec.layer, []).append(spec)
@@ -101,6 +114,7 @@ def _layers(artifact: Artifact) -> list[Report]:
                 "rank": rank,
                 "levels": list(gated[layer].levels) if layer in gated else [rank],
                 "realisation": "factored" if factored else "fused" if fused else "full",
+                "why": choices[layer].why if layer in choices else "",
                 "cores": len(_cores_of(artifact, parts)),
                 "weight_bits": first.weight_bits,
                 "relative_error": max(errors[s.name].relative_error for s in parts),

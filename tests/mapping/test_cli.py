@@ -158,6 +158,7 @@ def test_every_option_reaches_the_compiler(cli: Any) -> None:
     assert artifact.origin.seed == 7
     assert artifact.origin.options == {
         "rank": 2,
+        "max_accuracy_drop": None,
         "weight_bits": 6,
         "layer_weight_bits": "de*=4",
         "neurons_per_core": 3,

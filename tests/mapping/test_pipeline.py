@@ -24,13 +24,14 @@ from mapping.ir.placed import Placement
 from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.routed import Routing
 from mapping.ir.traffic import Calibration, TrafficProfile
+from mapping.passes.lower_ranks import LoweredRanks
 from mapping.passes.partition import PARTITIONERS
 from mapping.pipeline import CompileOptions, CompileResult, compile_network
 from mapping.targets.load import load_target
 
 LOIHI2 = load_target("loihi2")
 PASSES = {
-    "prune_ranks": Network,
+    "lower_ranks": LoweredRanks,
     "fuse_factors": Network,
     "realise_factors": Network,
     "quantize": QuantizedNetwork,
@@ -127,7 +128,7 @@ def test_an_observer_sees_the_passes_before_a_failure() -> None:
             CompileOptions(),
             observer=lambda name, _: seen.append(name),
         )
-    assert seen == ["prune_ranks", "fuse_factors", "realise_factors", "quantize"]
+    assert seen == ["lower_ranks", "fuse_factors", "realise_factors", "quantize"]
 
 
 @pytest.mark.parametrize("path", CONTRACT)
