@@ -190,11 +190,11 @@ class Factorise:
 
     def _rank_of(self, layer: Dense) -> int | None:
         if isinstance(self.rank, float):
-            return max(1, round(self.rank * min(layer.weight.shape)))
+            return max(1, round(self.rank * float(min(layer.weight.shape))))
         if isinstance(self.rank, int):
             return self.rank
-        assert self.rank is not None
-        return self.rank.get(layer.name)
+        by_layer: Mapping[str, int] | None = self.rank
+        return by_layer.get(layer.name) if by_layer else None
 
     def _choose(
         self, network: Network, layer: Dense, cost: LayerCost, paired: set[str]
