@@ -100,7 +100,7 @@ def convolutional() -> Artifact:
         )
         every = np.arange(conv.out_channels)
         values = stage.kernel[every, every][:, None] if stage.pools else stage.kernel
-        synapses = ConvSynapses(values=values, conv=conv, start=0, stop=conv.size)
+        synapses = ConvSynapses.whole(values, conv)
         projections.append(IntegerProjection(spec=spec, synapses=synapses))
     network = QuantizedNetwork(
         name="2x34x34-12c3-p2-32c3-p2-10",

@@ -90,7 +90,12 @@ def compile_command(
         typer.Option(help="Bits per weight, of all or by layer, e.g. 6 or 6,fc1=4,conv*=8."),
     ] = None,
     neurons_per_core: Annotated[int | None, typer.Option(help="Cap on neurons per core.")] = None,
-    partitioner: Annotated[str, typer.Option(help="How to cut into cores.")] = "first-fit",
+    partitioner: Annotated[
+        str, typer.Option(help="How to cut into cores; best tries all that are registered.")
+    ] = "best",
+    optimise: Annotated[
+        str, typer.Option(help="What best asks for: energy, latency or cores.")
+    ] = "energy",
     placer: Annotated[str, typer.Option(help="How to place cores.")] = "raster",
     seed: Annotated[int, typer.Option(help="Seed for placers that search.")] = 0,
     as_json: JsonFlag = False,
@@ -106,6 +111,7 @@ def compile_command(
         layer_weight_bits=layer_bits,
         neurons_per_core=neurons_per_core,
         partitioner=partitioner,
+        optimise=optimise,
         placer=placer,
         seed=seed,
     )

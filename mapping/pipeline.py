@@ -49,7 +49,8 @@ class CompileOptions:
     weight_bits: int | None = None
     layer_weight_bits: tuple[tuple[str, int], ...] = ()
     neurons_per_core: int | None = None
-    partitioner: str = "first-fit"
+    partitioner: str = "best"
+    optimise: str = "energy"
     placer: str = "raster"
     seed: int = 0
 
@@ -122,10 +123,18 @@ def compile_network(
         quantized = network
     else:
         quantized, lowered = _quantized(network, chip, options, calibration, stages)
+    if calibration is None:
+        traffic = TrafficProfile.assumed(quantized)
+    else:
+        traffic = stages.run("measure_traffic", TrafficProfile.measured, quantized, calibration)
     partition = Partition(
-        partitioner=options.partitioner, neurons_per_core=options.neurons_per_core
+        partitioner=options.partitioner,
+        neurons_per_core=options.neurons_per_core,
+        optimise=options.optimise,
+        seed=options.seed,
     )
-    partitioned = stages.run("partition", partition.run, quantized, chip)
+    quantized, traffic = stages.run("split_fan_in", partition.prepare, quantized, chip, traffic)
+    partitioned = stages.run("partition", partition.run, quantized, chip, traffic)
     verify_partition(quantized, partitioned)
     place = Place(placer=options.placer, seed=options.seed)
     placement = stages.run("place", place.run, partitioned, chip)
@@ -143,10 +152,7 @@ def compile_network(
     broken = [d for d in diagnostics if d.severity == "error"]
     if broken:
         raise DesignRuleError(broken)
-    if calibration is None:
-        traffic = TrafficProfile.assumed(quantized)
-    else:
-        traffic = stages.run("measure_traffic", TrafficProfile.measured, quantized, calibration)
+    if calibration is not None:
         budgets = stages.run("price_budgets", priced_energies, artifact, calibration)
         artifact = replace(artifact, budgets=budgets)
     report = compile_report(artifact, traffic, diagnostics, stages.log, conventions or {}, lowered)

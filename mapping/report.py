@@ -101,10 +101,15 @@ def _layers(artifact: Artifact, lowered: LoweredRanks | None) -> list[Report]:
     for layer, parts in specs.items():
         factored = {"V", "U"} <= {spec.part for spec in parts}
         first = next(s for s in parts if s.part == "V") if factored else parts[0]
-        last = next(s for s in parts if s.part == "U") if factored else parts[0]
+        last = [parts[0], *(s for s in parts if s.part in ("U", "sum"))][-1]
         wide, narrow = sizes[first.source], sizes[last.target]
         fused = first.fused_rank > 0
-        rank = sizes[first.target] if factored else first.fused_rank or min(wide, narrow)
+        rank = first.fused_rank or min(wide, narrow)
+        if factored:
+            rank = sizes[next(s for s in parts if s.part == "U").source]
+        realisation = "factored" if factored else "fused" if fused else "full"
+        if any(s.part == "sum" for s in parts):
+            realisation += ", split"
         rows.append(
             {
                 "name": layer,
@@ -113,7 +118,7 @@ def _layers(artifact: Artifact, lowered: LoweredRanks | None) -> list[Report]:
                 "out": narrow,
                 "rank": rank,
                 "levels": list(gated[layer].levels) if layer in gated else [rank],
-                "realisation": "factored" if factored else "fused" if fused else "full",
+                "realisation": realisation,
                 "why": choices[layer].why if layer in choices else "",
                 "cores": len(_cores_of(artifact, parts)),
                 "weight_bits": first.weight_bits,
@@ -168,7 +173,7 @@ def _cores(artifact: Artifact) -> Report:
 
 def _noc(artifact: Artifact, traffic: TrafficProfile) -> Report:
     routing, mesh = artifact.routing, artifact.chip.mesh
-    packets = traffic.flow_packets(artifact.partitioned, routing)
+    packets = traffic.flow_packets(artifact.partitioned, routing.pairs())
     lengths = np.diff(routing.offsets)
     hops = float(packets @ lengths)
     bound = degree_bound(routing, packets, mesh)

@@ -15,6 +15,7 @@ from mapping.errors import ConfigError
 from mapping.ir.checkpoint import fingerprint
 from mapping.ir.network import Lif, Network
 from mapping.ir.quantized import QuantizedNetwork
+from mapping.ir.timing import pipeline_latency
 from mapping.passes.fuse_factors import FuseFactors
 from mapping.passes.prune_ranks import PruneRanks
 from mapping.semantics.float_net import run_float_network
@@ -131,19 +132,25 @@ def _model_trace(
     spikes: dict[str, Any]
     u: Mapping[str, Any] = {}
     v: Mapping[str, Any] = {}
-    if isinstance(model, QuantizedNetwork):
-        ran = run_integer_network(model, late, price=price)
+    network: Network | QuantizedNetwork = model
+    if isinstance(network, QuantizedNetwork):
+        ran = run_integer_network(network, late, price=price)
         spikes, u, v = dict(ran.spikes), ran.u, ran.v
     else:
         rank = artifact.origin.options["rank"]
         assert not isinstance(rank, str)
-        network = FuseFactors().run(PruneRanks(rank=rank).run(model), artifact.chip)
+        network = FuseFactors().run(PruneRanks(rank=rank).run(network), artifact.chip)
         sent = run_float_network(network, late, price=price)
         lifs = [p.name for p in network.populations if isinstance(p, Lif)]
         spikes = {name: sent[name].astype(np.int64) for name in lifs}
         if artifact.partitioned.reads_voltage:
             v = {model.output: sent[model.output]}
             spikes |= {model.output: np.zeros(sent[model.output].shape, np.int64)}
+    behind = {name: _steps_behind(artifact, network, name) for name in spikes}
+    spikes, u, v = (
+        {name: _later(values, behind[name]) for name, values in recorded.items()}
+        for recorded in (spikes, u, v)
+    )
     return ExecutionTrace(
         backend=INTEGERS if isinstance(model, QuantizedNetwork) else FLOAT,
         program=artifact.origin.fingerprint(),
@@ -156,6 +163,18 @@ def _model_trace(
         labels=stimulus.labels,
         reads_voltage=artifact.partitioned.reads_voltage,
     )
+
+
+def _steps_behind(artifact: Artifact, network: Network | QuantizedNetwork, name: str) -> int:
+    """How many steps later than in ``network`` a population acts in the compiled program."""
+    source = network.input.name
+    there, here = (pipeline_latency(n.graph(), source, name) for n in (artifact.network, network))
+    return there - here
+
+
+def _later(values: Any, steps: int) -> Any:
+    """``values``, ``(samples, steps, size)``, so many steps later, after zeros."""
+    return np.pad(values, ((0, 0), (steps, 0), (0, 0)))[:, : values.shape[1]]
 
 
 def _stage(trace: ExecutionTrace, reference: ExecutionTrace) -> Stage:

@@ -74,8 +74,6 @@ def load_artifact(path: Path | str) -> Artifact:
                     tiles=tuple(
                         SynapseTile(
                             projection=tile.projection,
-                            target_start=tile.target_start,
-                            target_stop=tile.target_stop,
                             synapses=_synapses(
                                 manifest.projections[tile.projection],
                                 tile,
@@ -103,6 +101,9 @@ def load_artifact(path: Path | str) -> Artifact:
         raise _damaged(folder, f"lacks the array {error}") from error
     except IndexError as error:
         raise _damaged(folder / MANIFEST_FILE, "names an unknown projection") from error
+    rows = [tile.rows for record in manifest.cores for tile in record.tiles]
+    if rows != [tile.synapses.shape[0] for core in partitioned.cores for tile in core.tiles]:
+        raise _damaged(folder / MANIFEST_FILE, "contradicts the arrays: a tile has other rows")
     fault = next(partition_faults(partitioned), None)
     if fault:
         raise _damaged(folder / MANIFEST_FILE, f"contradicts itself: {fault}")
@@ -181,10 +182,9 @@ def _read_arrays(folder: Path, name: str, manifest: ManifestRecord) -> Arrays:
 
 def _synapses(spec: ProjectionSpec, tile: TileRecord, arrays: Arrays) -> Synapses:
     if spec.form == "sparse":
-        return SparseSynapses(**arrays, height=tile.target_stop - tile.target_start)
+        return SparseSynapses(**arrays, height=tile.rows)
     if spec.form == "conv" and spec.conv is not None:
-        start, stop = (bound - spec.target_start for bound in (tile.target_start, tile.target_stop))
-        return ConvSynapses(**arrays, conv=spec.conv, start=start, stop=stop)
+        return ConvSynapses(**arrays, conv=spec.conv)
     return DenseSynapses(**arrays)
 
 

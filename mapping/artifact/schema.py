@@ -18,7 +18,7 @@ from mapping.ir.routed import Routing
 from mapping.ir.synapses import Form
 from mapping.targets.spec import ChipSpec
 
-SCHEMA = "adlrns-artifact/2"
+SCHEMA = "adlrns-artifact/3"
 REPORT_SCHEMA = "adlrns-report/1"
 MANIFEST_FILE = "manifest.json"
 CORES_FILE = "cores.npz"
@@ -27,7 +27,7 @@ REPORT_FILE = "report.json"
 SYNAPSE_ARRAYS: dict[Form, tuple[str, ...]] = {
     "dense": ("values",),
     "sparse": ("values", "targets", "starts"),
-    "conv": ("values",),
+    "conv": ("values", "outputs"),
 }
 """What the core file holds of the synapses of a tile, by their form."""
 
@@ -150,8 +150,7 @@ class TileRecord(_Record):
     """A synapse tile in the manifest; its mantissas lie in the core file."""
 
     projection: Annotated[int, Field(ge=0)]
-    target_start: Annotated[int, Field(ge=0)]
-    target_stop: Annotated[int, Field(ge=0)]
+    rows: Annotated[int, Field(ge=1)]
 
 
 class CoreRecord(_Record):
@@ -165,7 +164,7 @@ class CoreRecord(_Record):
 class ManifestRecord(_Record):
     """``manifest.json``."""
 
-    format: Literal["adlrns-artifact/2"] = Field(alias="schema")
+    format: Literal["adlrns-artifact/3"] = Field(alias="schema")
     origin: Origin
     files: dict[str, str]
     name: str

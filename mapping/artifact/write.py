@@ -87,7 +87,7 @@ def manifest_record(artifact: Artifact, files: dict[str, str]) -> ManifestRecord
     """Everything but the arrays."""
     partitioned = artifact.partitioned
     return ManifestRecord(
-        schema="adlrns-artifact/2",
+        schema="adlrns-artifact/3",
         origin=artifact.origin,
         files=files,
         name=partitioned.name,
@@ -100,11 +100,7 @@ def manifest_record(artifact: Artifact, files: dict[str, str]) -> ManifestRecord
             CoreRecord(
                 groups=list(program.groups),
                 tiles=[
-                    TileRecord(
-                        projection=t.projection,
-                        target_start=t.target_start,
-                        target_stop=t.target_stop,
-                    )
+                    TileRecord(projection=t.projection, rows=t.synapses.shape[0])
                     for t in program.tiles
                 ],
                 slot=slot,

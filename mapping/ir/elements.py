@@ -22,8 +22,9 @@ from mapping.ir.synapses import (
     frozen_array,
 )
 
-Part = Literal["full", "V", "U", "bias", "gate"]
-"""What a projection is of its layer: all of it, a factor, level biases, or of use to the gate."""
+Part = Literal["full", "V", "U", "bias", "gate", "sum"]
+"""What a projection is of its layer: all of it, a factor, level biases, of use to the gate, or the
+sum of the parts that its fan-in was split into."""
 Port = Literal["signal", "control"]
 """Which input of its target a projection feeds; only relays and gates listen to ``control``."""
 
@@ -370,7 +371,7 @@ class Conv2d(_Wiring):
     @property
     def synapses(self) -> ConvSynapses:
         """The weights."""
-        return ConvSynapses(values=self.weight, conv=self.conv, start=0, stop=self.conv.size)
+        return ConvSynapses.whole(self.weight, self.conv)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -401,7 +402,7 @@ class SumPool2d(_Wiring):
     def synapses(self) -> ConvSynapses:
         """The weights."""
         values = np.full(self.conv.weight_shape, self.weight)
-        return ConvSynapses(values=values, conv=self.conv, start=0, stop=self.conv.size)
+        return ConvSynapses.whole(values, self.conv)
 
 
 Wiring = Dense | Sparse | Conv2d | SumPool2d

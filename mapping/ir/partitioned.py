@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from mapping.ir.network import Input
 from mapping.ir.quantized import (
+    Int32Array,
     IntegerGate,
     IntegerLif,
     IntegerPopulation,
@@ -25,25 +25,48 @@ from mapping.ir.synapses import Synapses, stacked
 from mapping.ir.timing import pipeline_latency
 from mapping.targets.spec import ChipSpec, CoreSpec
 
+Members = Int32Array
+"""Numbers of compartments in rising order."""
+
 HOST = -1
 """Index that stands for the host, the source of all input packets, where a core is expected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompartmentGroup:
-    """Compartments ``start:stop`` of one population on one core."""
+    """Some compartments of one population on one core.
+
+    Attributes:
+        population: its name.
+        ranges: rising half-open ranges of compartments that do not touch.
+    """
 
     population: str
-    start: int
-    stop: int
+    ranges: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, population: str, members: Members) -> CompartmentGroup:
+        """The group of the compartments ``members``, in rising order."""
+        breaks = np.flatnonzero(np.diff(members) != 1) + 1
+        starts = members[np.concatenate([[0], breaks])].tolist()
+        stops = (members[np.concatenate([breaks - 1, [-1]])] + 1).tolist()
+        return cls(population=population, ranges=tuple(zip(starts, stops, strict=True)))
 
     @property
     def size(self) -> int:
         """Number of compartments."""
-        return self.stop - self.start
+        return sum(stop - start for start, stop in self.ranges)
+
+    @property
+    def members(self) -> Members:
+        """``(size,)`` the compartments, in rising order."""
+        return np.concatenate([np.arange(*ends, dtype=np.int32) for ends in self.ranges])
 
     def __str__(self) -> str:
-        return f"{self.population}[{self.start}:{self.stop}]"
+        shown = [f"{start}:{stop}" for start, stop in self.ranges[:3]]
+        if len(self.ranges) > len(shown):
+            shown[2:] = ["…", f"{self.ranges[-1][0]}:{self.ranges[-1][1]}"]
+        return f"{self.population}[{', '.join(shown)}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,51 +83,44 @@ class GatedLayer:
     levels: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Destination:
-    """Where the compartments ``start:stop`` of a population send one packet per spike.
+    """Where compartments of a population send one packet per spike.
 
     Attributes:
-        start, stop: the compartments.
+        members: the compartments, in rising order.
         core: the receiving core, or :data:`HOST` for gates that report to it.
         gate, gates_needed: under which condition; see :class:`mapping.ir.elements.Dense`.
     """
 
-    start: int
-    stop: int
+    members: Members
     core: int
     gate: str = ""
     gates_needed: int = 0
 
-    def overlap(self, start: int, stop: int) -> int:
-        """How many of the compartments ``start:stop`` it is for."""
-        return max(0, min(self.stop, stop) - max(self.start, start))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SynapseTile:
-    """Rows of one projection on one core, with its complete fan-in.
+    """The synapses of one projection that end on one core, with their complete fan-in.
 
     Attributes:
         projection: index into ``PartitionedNetwork.projections``.
-        target_start, target_stop: target compartments, numbered within their population.
-        synapses: int8 mantissas of those rows.
+        synapses: int8 mantissas; the rows are the core's compartments of the target among those
+            that the projection ends on.
     """
 
     projection: int
-    target_start: int
-    target_stop: int
     synapses: Synapses
 
-    def sources(self, spec: ProjectionSpec) -> list[tuple[int, int]]:
-        """Sorted ranges of the source compartments of ``spec`` that it has synapses from."""
-        read = self.synapses.reads(0, self.target_stop - self.target_start)
-        return [(spec.source_start + start, spec.source_start + stop) for start, stop in runs(read)]
+    def sources(self, spec: ProjectionSpec) -> Members:
+        """The source compartments of ``spec`` that it has synapses from."""
+        read = self.synapses.reads(np.arange(self.synapses.shape[0]))
+        return (spec.source_start + np.flatnonzero(read)).astype(np.int32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CoreProgram:
-    """What one core holds: compartments, and the synapses that end on them."""
+    """What one core holds: compartments, one group of each population, and their synapses."""
 
     groups: tuple[CompartmentGroup, ...]
     tiles: tuple[SynapseTile, ...]
@@ -113,6 +129,15 @@ class CoreProgram:
     def compartments(self) -> int:
         """Number of compartments over all groups."""
         return sum(group.size for group in self.groups)
+
+    def targets(self, spec: ProjectionSpec) -> Members:
+        """The compartments on this core that ``spec`` ends on."""
+        for group in self.groups:
+            if group.population == spec.target:
+                members = group.members
+                inside = (members >= spec.target_start) & (members < spec.target_stop)
+                return members[inside]
+        return np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +151,7 @@ class CoreUsage:
     synapse_words: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class PartitionedNetwork:
     """Core programs plus the descriptions of what they are parts of."""
 
@@ -170,25 +195,38 @@ class PartitionedNetwork:
                 found.append(GatedLayer(layer=layer, gate=gate.name, levels=tuple(levels)))
         return tuple(found)
 
+    @cached_property
     def destinations(self) -> dict[str, list[Destination]]:
-        """Per source population: where its packets go, merged, sorted by core.
+        """Per source population: where its packets go, sorted by core.
 
         Blocks that the host holds back together share packets; others on the same core do not.
         """
-        columns: dict[tuple[str, int, str, int], set[tuple[int, int]]] = defaultdict(set)
+        read: dict[tuple[str, int, str, int], npt.NDArray[np.bool_]] = {}
+        sizes = {p.name: p.size for p in self.populations}
         for core, program in enumerate(self.cores):
             for tile in program.tiles:
                 spec = self.projections[tile.projection]
                 key = (spec.source, core, spec.gate, spec.gates_needed)
-                columns[key].update(tile.sources(spec))
+                flags = read.setdefault(key, np.zeros(sizes[spec.source], np.bool_))
+                flags[tile.sources(spec)] = True
         for name in {spec.gate for spec in self.projections if spec.gate}:
-            columns[name, HOST, "", 0].add((0, self.population(name).size))
-        found: dict[str, list[Destination]] = {p.name: [] for p in self.populations}
-        for (source, core, gate, needed), slices in sorted(columns.items()):
-            found[source] += [
-                Destination(start=start, stop=stop, core=core, gate=gate, gates_needed=needed)
-                for start, stop in merged(slices)
-            ]
+            read[name, HOST, "", 0] = np.ones(sizes[name], np.bool_)
+        found: dict[str, list[Destination]] = {name: [] for name in sizes}
+        for (source, core, gate, needed), flags in sorted(read.items(), key=lambda entry: entry[0]):
+            members = np.flatnonzero(flags).astype(np.int32)
+            if members.size:
+                found[source].append(
+                    Destination(members=members, core=core, gate=gate, gates_needed=needed)
+                )
+        return found
+
+    @cached_property
+    def homes(self) -> dict[str, Int32Array]:
+        """Per population: ``(size,)`` core of each compartment; inputs are at the host."""
+        found = {p.name: np.full(p.size, HOST, np.int32) for p in self.populations}
+        for core, program in enumerate(self.cores):
+            for group in program.groups:
+                found[group.population][group.members] = core
         return found
 
     def pieces(self, core: int) -> list[CompartmentGroup]:
@@ -196,79 +234,63 @@ class PartitionedNetwork:
         program = self.cores[core]
         found: list[CompartmentGroup] = []
         for group in program.groups:
-            bounds = {group.start, group.stop}
-            for tile in program.tiles:
-                if self.projections[tile.projection].target == group.population:
-                    ends = (tile.target_start, tile.target_stop)
-                    bounds |= {end for end in ends if group.start < end < group.stop}
-            cuts = sorted(bounds)
+            specs = (self.projections[tile.projection] for tile in program.tiles)
+            own = [spec for spec in specs if spec.target == group.population]
+            bounds = {end for spec in own for end in (spec.target_start, spec.target_stop)}
+            members = group.members
+            cuts = np.unique(np.searchsorted(members, sorted(bounds)))
             found += [
-                CompartmentGroup(population=group.population, start=start, stop=stop)
-                for start, stop in itertools.pairwise(cuts)
+                CompartmentGroup.of(group.population, part)
+                for part in np.split(members, cuts)
+                if part.size
             ]
         return found
 
     def usage(self, chip: ChipSpec) -> tuple[CoreUsage, ...]:
         """What every core program takes of ``chip``'s core resources, in core order."""
-        output_axons = [0] * len(self.cores)
-        input_axons = [0] * len(self.cores)
-        home = self.homes()
-        for source, destinations in self.destinations().items():
+        input_axons = np.zeros(len(self.cores), np.int64)
+        output_axons = np.zeros(len(self.cores), np.int64)
+        for source, destinations in self.destinations.items():
             for destination in destinations:
+                senders = self.homes[source][destination.members]
+                output_axons += np.bincount(senders[senders != HOST], minlength=len(self.cores))
                 if destination.core != HOST:
-                    input_axons[destination.core] += destination.stop - destination.start
-                for begin, end, sender in home.get(source, []):
-                    if sender != HOST:
-                        output_axons[sender] += destination.overlap(begin, end)
+                    input_axons[destination.core] += destination.members.size
         return tuple(
             CoreUsage(
                 compartments=program.compartments,
                 compartment_groups=len(program.groups),
-                input_axons=input_axons[core],
-                output_axons=output_axons[core],
+                input_axons=int(input_axons[core]),
+                output_axons=int(output_axons[core]),
                 synapse_words=sum(self._tile_words(tile, chip.core) for tile in program.tiles),
             )
             for core, program in enumerate(self.cores)
         )
 
-    def homes(self) -> dict[str, list[tuple[int, int, int]]]:
-        """Per population: ``(start, stop, core)`` of each group, sorted; inputs are at the host."""
-        found: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
-        found[self.input.name].append((0, self.input.size, HOST))
-        for core, program in enumerate(self.cores):
-            for group in program.groups:
-                found[group.population].append((group.start, group.stop, core))
-        return {name: sorted(groups) for name, groups in found.items()}
-
     def _tile_words(self, tile: SynapseTile, core: CoreSpec) -> int:
         bits = self.projections[tile.projection].weight_bits
-        lists = tile.synapses.lists(0, tile.target_stop - tile.target_start)
+        lists = tile.synapses.lists(np.arange(tile.synapses.shape[0]))
         return sum(n * core.words_per_axon(length, bits) for length, n in lists.items())
 
 
-def runs(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Sorted half-open ranges in which ``flags`` are set."""
-    edges = np.flatnonzero(np.diff(flags, prepend=False, append=False))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-
-
-def merged(slices: set[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The union of half-open ranges as sorted disjoint ranges."""
-    union: list[tuple[int, int]] = []
-    for start, stop in sorted(slices):
-        if union and start <= union[-1][1]:
-            union[-1] = (union[-1][0], max(stop, union[-1][1]))
-        else:
-            union.append((start, stop))
-    return union
+def packet_flows(partitioned: PartitionedNetwork) -> list[tuple[int, int]]:
+    """Sorted pairs (sender, receiver) of cores, or the host, between which packets can travel."""
+    flows: set[tuple[int, int]] = set()
+    for source, destinations in partitioned.destinations.items():
+        for d in destinations:
+            senders = np.unique(partitioned.homes[source][d.members])
+            flows |= {(sender, d.core) for sender in senders.tolist()}
+    return sorted(flows)
 
 
 def reassemble(partitioned: PartitionedNetwork) -> QuantizedNetwork:
     """Undo the partition: put the tiles of every projection together again."""
-    parts: list[list[tuple[int, Synapses]]] = [[] for _ in partitioned.projections]
+    parts: list[list[tuple[Members, Synapses]]] = [[] for _ in partitioned.projections]
     for program in partitioned.cores:
         for tile in program.tiles:
-            parts[tile.projection].append((tile.target_start, tile.synapses))
+            spec = partitioned.projections[tile.projection]
+            rows = program.targets(spec) - spec.target_start
+            parts[tile.projection].append((rows, tile.synapses))
     return QuantizedNetwork(
         name=partitioned.name,
         dt_s=partitioned.dt_s,

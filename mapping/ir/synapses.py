@@ -8,7 +8,7 @@ target, and belongs to a *column*, an input axon: a compartment of the source.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import index
 from typing import Any, ClassVar, Literal
@@ -24,6 +24,8 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Values = npt.NDArray[Any]
 Matrix = npt.NDArray[Any] | csr_array
+Rows = npt.NDArray[np.integer[Any]]
+"""Rising numbers of rows."""
 
 
 def frozen_array(values: npt.ArrayLike, dtype: npt.DTypeLike = np.float64) -> Values:
@@ -102,25 +104,25 @@ class DenseSynapses:
         """``(rows, columns)`` weights."""
         return self.values
 
-    def rows(self, start: int, stop: int) -> DenseSynapses:
-        """The synapses that end on the rows ``start:stop``."""
-        return DenseSynapses(values=self.values[start:stop])
+    def rows(self, rows: Rows) -> DenseSynapses:
+        """The synapses that end on ``rows``."""
+        return DenseSynapses(values=self.values[rows])
 
     def columns(self, start: int, stop: int) -> DenseSynapses:
         """The synapses of the columns ``start:stop``."""
         return DenseSynapses(values=self.values[:, start:stop])
 
-    def reads(self, start: int, stop: int) -> npt.NDArray[np.bool_]:
-        """``(columns,)`` which columns have a synapse on the rows ``start:stop``."""
-        return np.full(self.shape[1], stop > start)
+    def reads(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """``(columns,)`` which columns have a synapse on ``rows``."""
+        return np.full(self.shape[1], rows.size > 0)
 
     def per_axon(self) -> IntArray:
         """``(columns,)`` synapses of each column."""
         return np.full(self.shape[1], self.shape[0], np.int64)
 
-    def lists(self, start: int, stop: int) -> Counter[int]:
-        """How many synapse lists of which length the rows ``start:stop`` take in memory."""
-        return Counter({stop - start: self.shape[1]}) if stop > start else Counter()
+    def lists(self, rows: Rows) -> Counter[int]:
+        """How many synapse lists of which length ``rows`` take in memory."""
+        return Counter({rows.size: self.shape[1]}) if rows.size else Counter()
 
     def per_value(self, amounts: FloatArray) -> FloatArray:
         """``(columns,)`` amounts spread over ``values``, to be broadcast against them."""
@@ -129,8 +131,9 @@ class DenseSynapses:
     def sum_range(self, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Bounds per row of the weighted sum of column payloads in ``low..high``, 0 included."""
         weights = self.values.astype(np.float64)
-        ends = weights * low, weights * high
-        return np.minimum(*ends).sum(axis=1), np.maximum(*ends).sum(axis=1)
+        rising = np.maximum(weights, 0.0)
+        falling = weights - rising
+        return rising @ low + falling @ high, rising @ high + falling @ low
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -199,15 +202,18 @@ class SparseSynapses:
         entries = (self.values, (self.targets, self._column_of()))
         return csr_array(coo_array(entries, shape=self.shape))
 
-    def rows(self, start: int, stop: int) -> SparseSynapses:
-        """The synapses that end on the rows ``start:stop``."""
-        inside = (self.targets >= start) & (self.targets < stop)
+    def rows(self, rows: Rows) -> SparseSynapses:
+        """The synapses that end on ``rows``."""
+        number = np.full(self.height, -1, np.int32)
+        number[rows] = np.arange(rows.size)
+        targets = number[self.targets]
+        inside = targets >= 0
         kept = np.concatenate([[0], np.cumsum(inside)])
         return SparseSynapses(
             values=self.values[inside],
-            targets=self.targets[inside] - np.int32(start),
+            targets=targets[inside],
             starts=kept[self.starts],
-            height=stop - start,
+            height=rows.size,
         )
 
     def columns(self, start: int, stop: int) -> SparseSynapses:
@@ -220,17 +226,17 @@ class SparseSynapses:
             starts=self.starts[start : stop + 1] - self.starts[start],
         )
 
-    def reads(self, start: int, stop: int) -> npt.NDArray[np.bool_]:
-        """``(columns,)`` which columns have a synapse on the rows ``start:stop``."""
-        return self.rows(start, stop).per_axon() > 0
+    def reads(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """``(columns,)`` which columns have a synapse on ``rows``."""
+        return self._lengths(rows) > 0
 
     def per_axon(self) -> IntArray:
         """``(columns,)`` synapses of each column."""
         return np.diff(self.starts)
 
-    def lists(self, start: int, stop: int) -> Counter[int]:
-        """How many synapse lists of which length the rows ``start:stop`` take in memory."""
-        lengths, counts = np.unique(self.rows(start, stop).per_axon(), return_counts=True)
+    def lists(self, rows: Rows) -> Counter[int]:
+        """How many synapse lists of which length ``rows`` take in memory."""
+        lengths, counts = np.unique(self._lengths(rows), return_counts=True)
         found = Counter(dict(zip(lengths.tolist(), counts.tolist(), strict=True)))
         del found[0]
         return found
@@ -247,6 +253,13 @@ class SparseSynapses:
             np.bincount(self.targets, np.minimum(*ends), self.height).astype(np.float64),
             np.bincount(self.targets, np.maximum(*ends), self.height).astype(np.float64),
         )
+
+    def _lengths(self, rows: Rows) -> IntArray:
+        """``(columns,)`` synapses of each column on ``rows``."""
+        wanted = np.zeros(self.height, np.bool_)
+        wanted[rows] = True
+        found = np.concatenate([[0], np.cumsum(wanted[self.targets])])
+        return np.diff(found[self.starts])
 
     def _column_of(self) -> IntArray:
         return np.repeat(np.arange(self.shape[1]), self.per_axon())
@@ -326,10 +339,6 @@ class ConvShape:
         """``(out channels, input channels per group, *kernel)``."""
         return (self.out_channels, self.inputs[0] // self.groups, *self.kernel)
 
-    def channels(self, start: int, stop: int) -> tuple[int, int]:
-        """First and last plus one output channel of the output compartments ``start:stop``."""
-        return start // self.plane, -(-stop // self.plane)
-
     def taps(self) -> Iterator[tuple[int, int, IntArray, IntArray]]:
         """For each place ``(y, x)`` in the kernel: output and input positions that it joins.
 
@@ -357,22 +366,37 @@ class ConvSynapses:
         values: ``(out channels, input channels per group, *kernel)`` of the output channels that
             the rows lie in.
         conv: geometry of the whole convolution.
-        start, stop: the output compartments, channel by channel, that are the rows.
+        outputs: the output compartments, numbered channel by channel, that are the rows, rising.
     """
 
     values: Values
     conv: ConvShape
-    start: int
-    stop: int
+    outputs: npt.NDArray[np.int32]
     form: ClassVar[Form] = "conv"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", frozen_array(self.values, np.asarray(self.values).dtype))
+        object.__setattr__(self, "outputs", frozen_array(self.outputs, np.int32))
+
+    @classmethod
+    def whole(cls, values: Values, conv: ConvShape) -> ConvSynapses:
+        """The whole convolution."""
+        return cls(values=values, conv=conv, outputs=np.arange(conv.size, dtype=np.int32))
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """First and last plus one output channel that ``values`` are for."""
+        return self._channels_of(self.outputs)
+
+    def _channels_of(self, outputs: Rows) -> tuple[int, int]:
+        if not outputs.size:
+            return 0, 0
+        return int(outputs[0]) // self.conv.plane, int(outputs[-1]) // self.conv.plane + 1
 
     @property
     def shape(self) -> tuple[int, int]:
         """``(rows, columns)``."""
-        return self.stop - self.start, int(np.prod(self.conv.inputs))
+        return self.outputs.size, int(np.prod(self.conv.inputs))
 
     @property
     def count(self) -> int:
@@ -392,44 +416,46 @@ class ConvSynapses:
         entries = (self.values.ravel()[places], (rows, columns))
         return csr_array(coo_array(entries, shape=self.shape))
 
-    def rows(self, start: int, stop: int) -> ConvSynapses:
-        """The synapses that end on the rows ``start:stop``."""
-        start, stop = self.start + start, self.start + stop
-        held, _ = self.conv.channels(self.start, self.stop)
-        first, last = self.conv.channels(start, stop)
-        values = self.values[first - held : last - held]
-        return replace(self, values=values, start=start, stop=stop)
+    def rows(self, rows: Rows) -> ConvSynapses:
+        """The synapses that end on ``rows``."""
+        outputs = self.outputs[rows]
+        held, _ = self.channels
+        first, last = self._channels_of(outputs)
+        return replace(self, values=self.values[first - held : last - held], outputs=outputs)
 
     def columns(self, start: int, stop: int) -> ConvSynapses:
         """The synapses of the columns ``start:stop``, which must be all."""
         assert (start, stop) == (0, self.shape[1]), "a convolution reads its whole source"
         return self
 
-    def reads(self, start: int, stop: int) -> npt.NDArray[np.bool_]:
-        """``(columns,)`` which columns have a synapse on the rows ``start:stop``."""
-        return self.rows(start, stop).per_axon() > 0
+    def reads(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """``(columns,)`` which columns have a synapse on ``rows``."""
+        return self._lengths(self.outputs[rows]) > 0
 
     def per_axon(self) -> IntArray:
         """``(columns,)`` synapses of each column."""
+        return self._lengths(self.outputs)
+
+    def _lengths(self, outputs: Rows) -> IntArray:
+        """``(columns,)`` synapses of each column on ``outputs``."""
         channels, height, width = self.conv.inputs
         found = np.zeros((self.conv.groups, height * width), np.int64)
         share = self.conv.out_channels // self.conv.groups
-        covered = np.zeros((self.conv.out_channels, self.conv.plane), np.int64)
-        covered.ravel()[self.start : self.stop] = 1
-        by_group = covered.reshape(self.conv.groups, share, -1).sum(axis=1)
+        group, position = outputs // (share * self.conv.plane), outputs % self.conv.plane
+        by_group = np.zeros((self.conv.groups, self.conv.plane), np.int64)
+        np.add.at(by_group, (group, position), 1)
         for _, _, output, source in self.conv.taps():
             found[:, source] += by_group[:, output]
         return np.repeat(found, channels // self.conv.groups, axis=0).ravel()
 
-    def lists(self, start: int, stop: int) -> Counter[int]:
-        """How many synapse lists of which length the rows ``start:stop`` take in memory.
+    def lists(self, rows: Rows) -> Counter[int]:
+        """How many synapse lists of which length ``rows`` take in memory.
 
         There is one list for each input channel and place in the kernel, over output channels.
         """
-        first, last = self.conv.channels(self.start + start, self.start + stop)
         share = self.conv.out_channels // self.conv.groups
-        group_of = np.arange(first, last) // share
-        lengths = np.bincount(group_of, minlength=self.conv.groups)
+        channels = np.unique(self.outputs[rows] // self.conv.plane)
+        lengths = np.bincount(channels // share, minlength=self.conv.groups)
         copies = self.conv.inputs[0] // self.conv.groups * int(np.prod(self.conv.kernel))
         found: Counter[int] = Counter()
         for length in lengths[lengths > 0].tolist():
@@ -448,8 +474,7 @@ class ConvSynapses:
         weights = self.values.astype(np.float64)
         lowest = self._of_channels(low.reshape(self.conv.inputs[0], -1).min(axis=1))
         ends = weights * lowest, weights * self.per_value(high)
-        held, _ = self.conv.channels(self.start, self.stop)
-        channel = np.arange(self.start, self.stop) // self.conv.plane - held
+        channel = self.outputs // self.conv.plane - self.channels[0]
         return (
             np.minimum(*ends).sum(axis=(1, 2, 3))[channel],
             np.maximum(*ends).sum(axis=(1, 2, 3))[channel],
@@ -457,7 +482,7 @@ class ConvSynapses:
 
     def _of_channels(self, amounts: FloatArray) -> FloatArray:
         """``(input channels,)`` amounts, to be broadcast against ``values``."""
-        first, last = self.conv.channels(self.start, self.stop)
+        first, last = self.channels
         share = self.conv.out_channels // self.conv.groups
         by_group = amounts.reshape(self.conv.groups, -1)
         return by_group[np.arange(first, last) // share][:, :, None, None]
@@ -465,17 +490,19 @@ class ConvSynapses:
     def _entries(self) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
         """Rows, columns and places in ``values`` of the synapses of each kernel place."""
         conv, plane = self.conv, self.conv.plane
-        first, last = conv.channels(self.start, self.stop)
+        first, last = self.channels
         share, width = conv.out_channels // conv.groups, conv.inputs[0] // conv.groups
         inputs = conv.inputs[1] * conv.inputs[2]
+        row_of = np.full((last - first) * plane, -1, np.int64)
+        row_of[self.outputs - first * plane] = np.arange(self.outputs.size)
         channel = np.arange(first, last)[:, None, None]
         local = np.arange(width)[None, :, None]
         for y, x, output, source in conv.taps():
-            rows = channel * plane + output - self.start
+            rows = row_of[(channel - first) * plane + output]
             columns = ((channel // share) * width + local) * inputs + source
             place = (((channel - first) * width + local) * conv.kernel[0] + y) * conv.kernel[1] + x
             whole = np.broadcast_shapes(rows.shape, columns.shape, place.shape)
-            inside = np.broadcast_to((rows >= 0) & (rows < self.shape[0]), whole)
+            inside = np.broadcast_to(rows >= 0, whole)
             yield (
                 np.broadcast_to(rows, whole)[inside],
                 np.broadcast_to(columns, whole)[inside],
@@ -486,37 +513,37 @@ class ConvSynapses:
 Synapses = DenseSynapses | SparseSynapses | ConvSynapses
 
 
-def stacked(parts: list[tuple[int, Synapses]], rows: int) -> Synapses:
+def stacked(parts: Sequence[tuple[Rows, Synapses]], rows: int) -> Synapses:
     """Put row slices together again; the inverse of cutting with ``rows``.
 
     Args:
-        parts: first row and synapses of each slice, in any order; together they cover all.
+        parts: numbers and synapses of the rows of each slice; together they cover all.
         rows: number of rows of the whole.
     """
-    ordered = [part for _, part in sorted(parts, key=lambda entry: entry[0])]
-    head = ordered[0]
-    assert sum(part.shape[0] for part in ordered) == rows, "slices overlap or leave gaps"
+    head = parts[0][1]
+    assert sum(numbers.size for numbers, _ in parts) == rows, "slices overlap or leave gaps"
     if isinstance(head, DenseSynapses):
-        return DenseSynapses(values=np.concatenate([part.values for part in ordered]))
+        values = np.zeros((rows, head.shape[1]), head.values.dtype)
+        for numbers, part in parts:
+            values[numbers] = part.values
+        return DenseSynapses(values=values)
     if isinstance(head, SparseSynapses):
-        offsets = np.cumsum([0, *(part.shape[0] for part in ordered)])
-        pieces = [p.matrix().tocoo() for p in ordered]  # type: ignore[union-attr]
+        pieces = [part.matrix().tocoo() for _, part in parts]  # type: ignore[union-attr]
         entries = (
             np.concatenate([p.data for p in pieces]),
             (
-                np.concatenate([p.row + o for p, o in zip(pieces, offsets, strict=False)]),
+                np.concatenate([n[p.row] for (n, _), p in zip(parts, pieces, strict=True)]),
                 np.concatenate([p.col for p in pieces]),
             ),
         )
         return SparseSynapses.of(coo_array(entries, shape=(rows, head.shape[1])))
-    conv, start = head.conv, head.start
-    first, last = conv.channels(start, start + rows)
-    values = np.zeros((last - first, *conv.weight_shape[1:]), head.values.dtype)
-    for part in ordered:
+    outputs = np.zeros(rows, np.int32)
+    whole = np.zeros(head.conv.weight_shape, head.values.dtype)
+    for numbers, part in parts:
         assert isinstance(part, ConvSynapses)
-        low, high = conv.channels(part.start, part.stop)
-        values[low - first : high - first] = part.values
-    return ConvSynapses(values=values, conv=conv, start=start, stop=start + rows)
+        first, last = part.channels
+        outputs[numbers], whole[first:last] = part.outputs, part.values
+    return ConvSynapses.whole(whole, head.conv).rows(outputs)
 
 
 def padded(synapses: Synapses, start: int, rows: int) -> Synapses:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from mapping.cost import ActionCounts
 from mapping.errors import ConfigError
 from mapping.ir.network import FloatArray, Input
-from mapping.ir.partitioned import HOST, PartitionedNetwork
+from mapping.ir.partitioned import HOST, PartitionedNetwork, packet_flows
 from mapping.ir.placed import Placement
 from mapping.ir.quantized import Int32Array, IntegerRelay, QuantizedNetwork
 from mapping.ir.ranges import LONGEST_SAMPLE
@@ -196,19 +197,60 @@ class TrafficProfile:
         """``(size,)`` expected packets per step of ``source`` under a condition, if any."""
         return self.held_back[gate, gates_needed] if gate else self.rates[source]
 
-    def flow_packets(self, partitioned: PartitionedNetwork, routing: Routing) -> FloatArray:
-        """``(flows,)`` expected packets per step of each flow."""
-        number = {pair: flow for flow, pair in enumerate(routing.pairs())}
-        packets = np.zeros(routing.flows)
-        homes = partitioned.homes()
-        for source, destinations in partitioned.destinations().items():
-            for begin, end, sender in homes[source]:
-                for d in destinations:
-                    first, last = max(begin, d.start), min(end, d.stop)
-                    if first < last:
-                        rates = self.sent(source, d.gate, d.gates_needed)
-                        packets[number[sender, d.core]] += rates[first:last].sum()
+    def flow_packets(
+        self, partitioned: PartitionedNetwork, pairs: Sequence[tuple[int, int]]
+    ) -> FloatArray:
+        """``(flows,)`` expected packets per step between the cores of each of ``pairs``."""
+        number = {pair: flow for flow, pair in enumerate(pairs)}
+        packets = np.zeros(len(pairs))
+        for source, destinations in partitioned.destinations.items():
+            homes = partitioned.homes[source]
+            for d in destinations:
+                rates = self.sent(source, d.gate, d.gates_needed)[d.members]
+                senders, at = np.unique(homes[d.members], return_inverse=True)
+                sums = np.bincount(at, rates)
+                for sender, amount in zip(senders.tolist(), sums.tolist(), strict=True):
+                    packets[number[sender, d.core]] += amount
         return packets
+
+    def remote_packets(self, partitioned: PartitionedNetwork) -> float:
+        """Expected packets per step that leave their core, the host's included."""
+        pairs = packet_flows(partitioned)
+        remote = np.array([source != target for source, target in pairs], np.bool_)
+        return float(self.flow_packets(partitioned, pairs) @ remote)
+
+    def core_counts(
+        self, partitioned: PartitionedNetwork, pairs: Sequence[tuple[int, int]]
+    ) -> ActionCounts:
+        """Expected actions of one step, ``(1, 1, cores)``, without hops: before places are known.
+
+        Args:
+            partitioned: the core programs.
+            pairs: their flows, sender and receiver.
+        """
+        cores = len(partitioned.cores)
+        packets = self.flow_packets(partitioned, pairs)
+        source, target = np.array(pairs, np.int32).reshape(-1, 2).T
+        sent, charged = source != HOST, np.where(target == HOST, source, target)
+
+        def at(cores_of: Int32Array, amount: FloatArray) -> FloatArray:
+            return np.bincount(cores_of, amount, cores).astype(np.float64)[None, None]
+
+        compartments = np.array([float(c.compartments) for c in partitioned.cores])[None, None]
+        none = np.zeros((1, 1, cores))
+        return ActionCounts(
+            synaptic_op=self._synaptic_ops(partitioned)[None, None],
+            compartment_access=compartments,
+            compartment_update=self._per_core(partitioned, self.updates),
+            spike=self._per_core(partitioned, self.rates),
+            axon_out=at(source[sent], packets[sent]),
+            axon_in=at(charged, packets * (target != HOST)),
+            within_tile=none,
+            hop_east_west=none,
+            hop_north_south=none,
+            hop_chip=none,
+            host_packet=at(charged, packets * ~sent),
+        )
 
     def expected_counts(
         self,
@@ -218,30 +260,21 @@ class TrafficProfile:
         mesh: MeshSpec,
     ) -> ActionCounts:
         """Expected actions of one step, ``(1, 1, cores)``."""
-        cores = len(partitioned.cores)
-        packets = self.flow_packets(partitioned, routing)
-        from_host, to_host = routing.source == HOST, routing.target == HOST
-        charged = routing.charged
-        local = np.array([placement.same_tile(*pair) for pair in routing.pairs()], dtype=bool)
+        pairs = routing.pairs()
+        packets = self.flow_packets(partitioned, pairs)
+        local = np.array([placement.same_tile(*pair) for pair in pairs], dtype=bool)
         hops = routing.hops(mesh)
 
-        def at(cores_of: Int32Array, amount: FloatArray) -> FloatArray:
-            return np.bincount(cores_of, amount, cores).astype(np.float64)[None, None]
+        def charged(amount: FloatArray) -> FloatArray:
+            found = np.bincount(routing.charged, amount, len(partitioned.cores))
+            return found.astype(np.float64)[None, None]
 
-        sent = ~from_host
-        compartments = np.array([float(c.compartments) for c in partitioned.cores])[None, None]
-        return ActionCounts(
-            synaptic_op=self._synaptic_ops(partitioned)[None, None],
-            compartment_access=compartments,
-            compartment_update=self._per_core(partitioned, self.updates),
-            spike=self._per_core(partitioned, self.rates),
-            axon_out=at(routing.source[sent], packets[sent]),
-            axon_in=at(charged, packets * ~to_host),
-            within_tile=at(charged, packets * local),
-            hop_east_west=at(charged, packets * hops.east_west),
-            hop_north_south=at(charged, packets * hops.north_south),
-            hop_chip=at(charged, packets * hops.chip),
-            host_packet=at(charged, packets * from_host),
+        return replace(
+            self.core_counts(partitioned, pairs),
+            within_tile=charged(packets * local),
+            hop_east_west=charged(packets * hops.east_west),
+            hop_north_south=charged(packets * hops.north_south),
+            hop_chip=charged(packets * hops.chip),
         )
 
     def _per_core(
@@ -250,7 +283,7 @@ class TrafficProfile:
         """``(1, 1, cores)`` sums of ``amounts`` over the compartments of each core."""
         return np.array(
             [
-                sum(amounts[g.population][g.start : g.stop].sum() for g in program.groups)
+                sum(amounts[g.population][g.members].sum() for g in program.groups)
                 for program in partitioned.cores
             ]
         )[None, None]

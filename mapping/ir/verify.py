@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
 
 from mapping.ir.network import Input
-from mapping.ir.partitioned import PartitionedNetwork, reassemble
+from mapping.ir.partitioned import Members, PartitionedNetwork, reassemble
 from mapping.ir.placed import Placement
 from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.routed import Routing, link_ends
-from mapping.ir.synapses import SparseSynapses
+from mapping.ir.synapses import ConvSynapses, SparseSynapses
 from mapping.targets.spec import MeshSpec
 
 
@@ -33,33 +32,49 @@ def partition_faults(partitioned: PartitionedNetwork) -> Iterator[str]:
     seen = {name: np.zeros(size, int) for name, size in sizes.items() if name not in inputs}
     synapses = [np.zeros(spec.rows, int) for spec in partitioned.projections]
     for core, program in enumerate(partitioned.cores):
-        own: dict[str, set[int]] = defaultdict(set)
         for group in program.groups:
-            if not 0 <= group.start < group.stop <= len(seen.get(group.population, ())):
+            ends = [end for ends in group.ranges for end in ends]
+            known = group.population in seen and bool(ends) and ends == sorted(set(ends))
+            if not known or ends[0] < 0 or ends[-1] > seen[group.population].size:
                 yield f"core {core} holds the unknown compartments {group}"
                 return
-            seen[group.population][group.start : group.stop] += 1
-            own[group.population] |= set(range(group.start, group.stop))
+            seen[group.population][group.members] += 1
+        names = [group.population for group in program.groups]
+        if len(set(names)) < len(names):
+            yield f"core {core} holds two groups of one population"
+            return
         for number, tile in enumerate(program.tiles):
-            rows = range(tile.target_start, tile.target_stop)
-            known = tile.projection < len(partitioned.projections)
-            spec = partitioned.projections[tile.projection if known else 0]
-            if not known or not rows or not set(rows) <= own[spec.target]:
+            if tile.projection >= len(partitioned.projections):
+                yield f"tile {number} of core {core} belongs to no projection"
+                return
+            spec = partitioned.projections[tile.projection]
+            rows = program.targets(spec) - spec.target_start
+            if not rows.size:
                 yield f"tile {number} of core {core} ends on compartments that are elsewhere"
                 return
-            if tile.synapses.shape != (len(rows), spec.columns) or (
-                tile.synapses.form != spec.form
-            ):
+            if tile.synapses.shape != (rows.size, spec.columns) or tile.synapses.form != spec.form:
                 yield f"tile {number} of core {core} has the wrong shape"
                 return
-            offset = spec.target_start
-            synapses[tile.projection][tile.target_start - offset : tile.target_stop - offset] += 1
+            if isinstance(tile.synapses, ConvSynapses) and not _joined(tile.synapses, rows):
+                yield f"tile {number} of core {core} skips channels or has rows of others"
+                return
+            synapses[tile.projection][rows] += 1
     for name, count in seen.items():
         if (count != 1).any():
             yield f"compartments of {name} are lost or doubled"
     for spec, count in zip(partitioned.projections, synapses, strict=True):
         if (count != 1).any():
             yield f"synapses of {spec.name} are lost or doubled"
+
+
+def _joined(synapses: ConvSynapses, rows: Members) -> bool:
+    """Whether ``rows`` are its outputs and, of each position, neighbouring channels."""
+    if not np.array_equal(synapses.outputs, rows):
+        return False
+    channel, position = np.divmod(rows, synapses.conv.plane)
+    order = np.lexsort((channel, position))
+    same = np.diff(position[order]) == 0
+    return bool((np.diff(channel[order])[same] == 1).all())
 
 
 def verify_partition(quantized: QuantizedNetwork, partitioned: PartitionedNetwork) -> None:

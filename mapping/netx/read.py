@@ -174,7 +174,7 @@ class _Chain:
             inChannels=conv.inputs[0],
             outChannels=conv.out_channels,
         )
-        synapses = ConvSynapses(values=weights, conv=conv, start=0, stop=conv.size)
+        synapses = ConvSynapses.whole(weights, conv)
         self._extend(record, kind, synapses, conv.outputs, conv)
 
     def _extend(

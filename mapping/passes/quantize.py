@@ -367,7 +367,9 @@ class _Quantization:
                             reach=source.reach.part(first - source.start, last - source.start),
                             unit=source.unit,
                         ),
-                        weight=projection.synapses.rows(start, stop).columns(read.start, read.stop),
+                        weight=projection.synapses.rows(np.arange(start, stop)).columns(
+                            read.start, read.stop
+                        ),
                         suffix=part + suffix,
                         weight_bits=(
                             self.weight_bits[projection.layer]

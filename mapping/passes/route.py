@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mapping.errors import RoutingError
-from mapping.ir.partitioned import HOST, PartitionedNetwork
+from mapping.ir.partitioned import HOST, PartitionedNetwork, packet_flows
 from mapping.ir.placed import Placement
 from mapping.ir.routed import DIRECTIONS, Routing
 from mapping.targets.spec import ChipSpec, MeshSpec
@@ -42,16 +42,6 @@ class Route:
             offsets=np.cumsum([0, *map(len, paths)], dtype=np.int32),
             links=np.array([link for path in paths for link in path], np.int32),
         )
-
-
-def packet_flows(partitioned: PartitionedNetwork) -> list[tuple[int, int]]:
-    """Sorted pairs (sender, receiver) of cores, or the host, between which packets can travel."""
-    homes = partitioned.homes()
-    flows: set[tuple[int, int]] = set()
-    for source, destinations in partitioned.destinations().items():
-        for begin, end, sender in homes.get(source, []):
-            flows |= {(sender, d.core) for d in destinations if d.overlap(begin, end)}
-    return sorted(flows)
 
 
 def xy_path(source: tuple[int, int], target: tuple[int, int], mesh: MeshSpec) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, inf, log2
 
 import numpy as np
@@ -10,10 +10,13 @@ import numpy as np
 from mapping.ir.network import FloatArray, Wiring
 from mapping.ir.quantized import WeightFidelity
 from mapping.ir.ranges import PayloadRange, Reach, delivered_range
-from mapping.ir.synapses import Synapses
+from mapping.ir.synapses import ConvSynapses, Synapses
 from mapping.targets.spec import NumericSpec
 
 _SCALES_TRIED = 33
+_WEIGHTS_TRIED = 2**14
+"""Of a larger piece, so many weights of evenly spread rows stand for all when scales are compared;
+at the chosen scale all are rounded."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -126,12 +129,12 @@ class WeightGrid:
             ceiling = min(ceiling, self.unshifted(pieces) * shifted)
         elif ceiling == inf:
             ceiling = 1.0
+        tried = [_sample(piece) for piece in pieces]
         while True:
-            scales = np.geomspace(ceiling, ceiling / 2, _SCALES_TRIED)
-            fits = [
-                self._round_all(pieces, ranges, size, float(scale), rounded) for scale in scales
-            ]
-            best = min(fits, key=lambda fit: sum(image.error for image in fit.images))
+            scales = np.geomspace(ceiling, ceiling / 2, _SCALES_TRIED).tolist()
+            errors = [sum(self._round(piece, scale).error for piece in tried) for scale in scales]
+            scale = scales[int(np.argmin(errors))]
+            best = self._round_all(pieces, ranges, size, scale, rounded)
             if best.peak <= largest_input:
                 return best
             ceiling *= 0.95
@@ -182,6 +185,16 @@ class WeightGrid:
             if images and exponent >= exact:
                 break
         return min(images, key=lambda image: image.error)
+
+
+def _sample(piece: Piece) -> Piece:
+    """``piece`` with fewer rows, if it is large."""
+    rows, _ = piece.weight.shape
+    kept = max(1, _WEIGHTS_TRIED // max(1, piece.weight.values.size // max(1, rows)))
+    if kept >= rows or isinstance(piece.weight, ConvSynapses):
+        return piece
+    chosen = np.arange(kept) * rows // kept
+    return replace(piece, weight=piece.weight.rows(chosen))
 
 
 def worst_input(pieces: list[Piece], ranges: list[PayloadRange], size: int) -> float:

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from mapping.artifact.schema import Artifact
-from mapping.ir.partitioned import HOST
-from mapping.passes.route import packet_flows, xy_path
+from mapping.ir.partitioned import HOST, packet_flows
+from mapping.passes.route import xy_path
 from mapping.rules.base import Finding, rule
 
 

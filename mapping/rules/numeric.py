@@ -14,6 +14,7 @@ from mapping.ir.quantized import (
     IntegerPopulation,
     IntegerProjection,
     IntegerRelay,
+    QuantizedNetwork,
 )
 from mapping.ir.ranges import PayloadRange, Reach, Received, delivered_range, held_range
 from mapping.ir.synapses import Synapses, padded
@@ -53,7 +54,7 @@ def weight_grid(artifact: Artifact) -> Iterator[Finding]:
 def accumulator(artifact: Artifact) -> Iterator[Finding]:
     """No synaptic sum overflows the accumulator."""
     limit = 2 ** (artifact.chip.numeric.accumulator_bits.value - 1) - 1
-    ranges = payload_ranges(artifact)
+    ranges = payload_ranges(artifact.network)
     for projection in artifact.network.projections:
         payloads = _columns(ranges, projection).packet
         low, high = _weights(projection).sum_range(payloads.low, payloads.high)
@@ -71,7 +72,7 @@ def accumulator(artifact: Artifact) -> Iterator[Finding]:
 def payload(artifact: Artifact) -> Iterator[Finding]:
     """No graded spike exceeds the payload field."""
     limit = 2 ** (artifact.chip.numeric.payload_bits.value - 1) - 1
-    for name, values in payload_ranges(artifact).items():
+    for name, values in payload_ranges(artifact.network).items():
         peak = float(values.packet.magnitude.max())
         if peak > limit:
             yield name, f"payloads can reach {peak:.4g}, the packet holds ±{limit}", _TOO_LARGE
@@ -81,11 +82,11 @@ def payload(artifact: Artifact) -> Iterator[Finding]:
 def activation(artifact: Artifact) -> Iterator[Finding]:
     """No dendritic input exceeds its field, and the synaptic current never wraps."""
     limit = 2 ** (artifact.chip.numeric.activation_bits.value - 1) - 1
-    ranges = payload_ranges(artifact)
+    ranges = payload_ranges(artifact.network)
     for population in artifact.network.populations:
         if not isinstance(population, IntegerLif):
             continue
-        parts = _rows(artifact, ranges, population)
+        parts = _rows(artifact.network, ranges, population)
         packets = delivered_range(((w, e, r.packet) for w, e, r in parts), population.size)
         current = held_range(parts, population.size, decay_parts=population.du + 1)
         peak, held = float(packets.magnitude.max()), float(current.magnitude.max())
@@ -131,7 +132,7 @@ def compartment_parameters(artifact: Artifact) -> Iterator[Finding]:
 @rule("ADL-NUM-06", severity="warning")
 def resolution(artifact: Artifact) -> Iterator[Finding]:
     """Rounding shows where a threshold, or all that an integrator gets in a step, is < 32 units."""
-    ranges = payload_ranges(artifact)
+    ranges = payload_ranges(artifact.network)
     for population in artifact.network.populations:
         if not isinstance(population, IntegerLif):
             continue
@@ -142,7 +143,7 @@ def resolution(artifact: Artifact) -> Iterator[Finding]:
                 "is very much larger",
                 "lower current_decay or the largest weights and verify the accuracy",
             )
-        parts = _rows(artifact, ranges, population)
+        parts = _rows(artifact.network, ranges, population)
         packets = delivered_range(((w, e, r.packet) for w, e, r in parts), population.size)
         peak = float(packets.magnitude.max())
         if not population.spikes and 0 < peak < _COARSE:
@@ -153,9 +154,8 @@ def resolution(artifact: Artifact) -> Iterator[Finding]:
             )
 
 
-def payload_ranges(artifact: Artifact) -> dict[str, Reach]:
+def payload_ranges(network: QuantizedNetwork) -> dict[str, Reach]:
     """Worst-case payloads of every population."""
-    network = artifact.network
     ranges: dict[str, Reach] = {network.input.name: Reach.of_input(network.input)}
     relays = [p for p in network.populations if isinstance(p, IntegerRelay)]
     for population in network.populations:
@@ -170,7 +170,7 @@ def payload_ranges(artifact: Artifact) -> dict[str, Reach]:
             if all(p.spec.source in ranges for p in network.projections if p.spec.target == r.name)
         ]
         for relay in ready:
-            ranges[relay.name] = _relayed(artifact, ranges, relay) or _endless(relay.size)
+            ranges[relay.name] = _relayed(network, ranges, relay) or _endless(relay.size)
         if not ready:
             ranges |= {relay.name: _endless(relay.size) for relay in relays}
             break
@@ -183,9 +183,11 @@ def _endless(size: int) -> Reach:
     return Reach(packet=everything, signal=everything)
 
 
-def _relayed(artifact: Artifact, ranges: dict[str, Reach], relay: IntegerRelay) -> Reach | None:
+def _relayed(
+    network: QuantizedNetwork, ranges: dict[str, Reach], relay: IntegerRelay
+) -> Reach | None:
     return Reach.of_relay(
-        Received.of(_rows(artifact, ranges, relay), relay.size),
+        Received.of(_rows(network, ranges, relay), relay.size),
         relay.bias,
         relay.threshold,
         sigma=relay.sigma,
@@ -196,11 +198,11 @@ def _relayed(artifact: Artifact, ranges: dict[str, Reach], relay: IntegerRelay) 
 
 
 def _rows(
-    artifact: Artifact, ranges: dict[str, Reach], population: IntegerPopulation
+    network: QuantizedNetwork, ranges: dict[str, Reach], population: IntegerPopulation
 ) -> list[tuple[Synapses, int, Reach]]:
     """Weights, exponent and source range of each signal projection, over all rows of the target."""
     parts = []
-    for projection in artifact.network.projections:
+    for projection in network.projections:
         spec = projection.spec
         if spec.target == population.name and spec.port == "signal":
             weights = padded(_weights(projection), spec.target_start, population.size)

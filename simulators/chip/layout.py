@@ -10,7 +10,6 @@ sources that reach the same sections over the same flows form a *class*.
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import numpy.typing as npt
 
 from mapping.artifact.schema import Artifact
 from mapping.ir.network import Input
-from mapping.ir.partitioned import Destination, PartitionedNetwork
+from mapping.ir.partitioned import Members, PartitionedNetwork
 from mapping.ir.quantized import (
     Int32Array,
     IntegerGate,
@@ -138,9 +137,8 @@ def _pieces(partitioned: PartitionedNetwork) -> list[Piece]:
         for group in partitioned.pieces(core):
             order = np.arange(group.size)
             if group.population in shapes:
-                order = np.argsort(
-                    (order + group.start) % shapes[group.population].plane, kind="stable"
-                )
+                position = group.members % shapes[group.population].plane
+                order = np.argsort(position, kind="stable")
             found.append(
                 Piece(core=core, group=group, first=first, first_block=first_block, order=order)
             )
@@ -157,7 +155,7 @@ def _numbers(partitioned: PartitionedNetwork, pieces: list[Piece]) -> dict[str, 
     }
     for piece in pieces:
         own = numbers[piece.group.population]
-        own[piece.group.start + piece.order] = piece.first + np.arange(piece.group.size)
+        own[piece.group.members[piece.order]] = piece.first + np.arange(piece.group.size)
     return numbers
 
 
@@ -176,16 +174,15 @@ def _blocks(partitioned: PartitionedNetwork, pieces: list[Piece]) -> Table:
     rows: list[tuple[int, ...]] = []
     for piece in pieces:
         population = partitioned.population(piece.group.population)
+        members = piece.group.members[piece.order]
         for start in range(0, piece.group.size, BLOCK):
             stop = min(start + BLOCK, piece.group.size)
-            own = piece.group.start + piece.order[start:stop]
-            rows.append(
-                (piece.first + start, piece.first + stop, piece.core, *_of_kind(population, own))
-            )
+            kind = _of_kind(population, members[start:stop])
+            rows.append((piece.first + start, piece.first + stop, piece.core, *kind))
     return np.array(rows, BLOCK_ENTRY)
 
 
-def _of_kind(population: IntegerPopulation, own: Int64Array) -> tuple[int, int, int, int, int]:
+def _of_kind(population: IntegerPopulation, own: Members) -> tuple[int, int, int, int, int]:
     """Kind, both decays, flags, and whether to update the compartments ``own`` in every step."""
     match population:
         case IntegerLif():
@@ -249,42 +246,43 @@ def _flows(artifact: Artifact) -> Table:
 
 def _classes(
     artifact: Artifact,
-    reads: list[tuple[str, int, int]],
+    reads: list[tuple[str, Members]],
     numbers: dict[str, Int32Array],
     conditions: dict[tuple[str, int], int],
 ) -> dict[str, npt.NDArray[Any]]:
     """The fields of the program that tell of classes."""
     partitioned = artifact.partitioned
     listeners: dict[str, list[int]] = defaultdict(list)
-    for section, (source, _, _) in enumerate(reads):
+    for section, (source, _) in enumerate(reads):
         listeners[source].append(section)
     flow_of = {pair: flow for flow, pair in enumerate(artifact.routing.pairs())}
-    homes, destinations = partitioned.homes(), partitioned.destinations()
     source_class = np.zeros(sum(p.size for p in partitioned.populations), np.int32)
     known: dict[Hashable, int] = {}
     for population in partitioned.populations:
         name = population.name
-        here = destinations[name]
-        sections = listeners[name]
-        cuts = {0, population.size}
-        cuts |= {end for section in sections for end in reads[section][1:]}
-        cuts |= {end for d in here for end in (d.start, d.stop)}
-        cuts |= {end for start, stop, _ in homes[name] for end in (start, stop)}
-        edges = sorted(cuts)
-        for start, stop in itertools.pairwise(edges):
-            sender = next(core for low, high, core in homes[name] if low <= start < high)
+        home, here, sections = (
+            partitioned.homes[name],
+            partitioned.destinations[name],
+            listeners[name],
+        )
+        masks = [_mask(members, population.size) for members in (reads[s][1] for s in sections)]
+        sent = [_mask(d.members, population.size) for d in here]
+        first, alike = _alike(home, masks + sent)
+        own = np.zeros(first.size, np.int32)
+        for kind, example in enumerate(first.tolist()):
             key = (
-                tuple(s for s in sections if reads[s][1] <= start and stop <= reads[s][2]),
+                tuple(s for s, mask in zip(sections, masks, strict=True) if mask[example]),
                 tuple(
-                    (flow_of[sender, d.core], conditions[d.gate, d.gates_needed])
-                    for d in _covering(here, start, stop)
+                    (flow_of[int(home[example]), d.core], conditions[d.gate, d.gates_needed])
+                    for d, mask in zip(here, sent, strict=True)
+                    if mask[example]
                 ),
             )
-            number = known.setdefault(key, len(known))
-            if isinstance(population, Input):
-                source_class[start:stop] = number
-            else:
-                source_class[partitioned.input.size + numbers[name][start:stop]] = number
+            own[kind] = known.setdefault(key, len(known))
+        if isinstance(population, Input):
+            source_class[: population.size] = own[alike]
+        else:
+            source_class[partitioned.input.size + numbers[name]] = own[alike]
     keys: list[tuple[tuple[int, ...], tuple[tuple[int, int], ...]]] = list(known)  # type: ignore[arg-type]
     section_start, sections_of = _csr(sections for sections, _ in keys)
     flow_start, flows = _csr([flow for flow, _ in entries] for _, entries in keys)
@@ -299,8 +297,26 @@ def _classes(
     }
 
 
-def _covering(destinations: list[Destination], start: int, stop: int) -> list[Destination]:
-    return [d for d in destinations if d.start <= start and stop <= d.stop]
+def _mask(members: Members, size: int) -> npt.NDArray[np.bool_]:
+    mask = np.zeros(size, np.bool_)
+    mask[members] = True
+    return mask
+
+
+def _alike(
+    home: Int32Array, masks: list[npt.NDArray[np.bool_]]
+) -> tuple[Int64Array, npt.NDArray[np.intp]]:
+    """Compartments that share their home and all ``masks``: the first of each kind, and the kinds.
+
+    Kinds are numbered by their first compartment.
+    """
+    kind: npt.NDArray[np.intp] = np.unique(home, return_inverse=True)[1]
+    for mask in masks:
+        if mask.any() and not mask.all():
+            kind = np.unique(2 * kind + mask, return_inverse=True)[1]
+    _, first, alike = np.unique(kind, return_index=True, return_inverse=True)
+    rank = np.argsort(np.argsort(first))
+    return np.sort(first).astype(np.int64), rank[alike]
 
 
 def _csr(lists: Iterable[Iterable[int]]) -> tuple[Int32Array, Int32Array]:

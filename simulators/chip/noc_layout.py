@@ -15,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mapping.artifact.schema import Artifact
-from mapping.ir.partitioned import HOST, Destination, PartitionedNetwork
+from mapping.ir.partitioned import HOST, Destination, Members, PartitionedNetwork
 from mapping.ir.quantized import Int32Array
 from mapping.ir.routed import between_chips
 from mapping.targets.spec import Constant
 from simulators.trace import IntArray
 
 BoolArray = npt.NDArray[np.bool_]
-Group = tuple[str, int, int]
-"""Population, first and last compartment plus one."""
+Group = tuple[str, Members]
+"""Population and compartments."""
 
 
 class NocProgram(NamedTuple):
@@ -71,28 +71,25 @@ def conditions(partitioned: PartitionedNetwork) -> list[tuple[str, int]]:
 
 def core_groups(partitioned: PartitionedNetwork) -> list[list[Group]]:
     """Compartments of each core in the order in which it goes through them."""
-    return [[(g.population, g.start, g.stop) for g in p.groups] for p in partitioned.cores]
+    return [[(g.population, g.members) for g in p.groups] for p in partitioned.cores]
 
 
 def synaptic_ops(partitioned: PartitionedNetwork, source: str, to: Destination) -> IntArray:
-    """``(to.stop - to.start,)`` synapses that a packet of each compartment of ``source`` reaches.
+    """``(members,)`` synapses that a packet of each of the compartments ``to.members`` reaches.
 
     Args:
         partitioned: the core programs.
-        source: name of the sending population.
+        source: name of their population.
         to: one of its destinations.
     """
-    ops = np.zeros(to.stop - to.start, np.int64)
+    ops = np.zeros(to.members.size, np.int64)
     if to.core == HOST:
         return ops
     for tile in partitioned.cores[to.core].tiles:
         spec = partitioned.projections[tile.projection]
         if (spec.source, spec.gate, spec.gates_needed) == (source, to.gate, to.gates_needed):
-            first, last = max(spec.source_start, to.start), min(spec.source_stop, to.stop)
-            if first < last:
-                per_axon = tile.synapses.per_axon()
-                read = per_axon[first - spec.source_start : last - spec.source_start]
-                ops[first - to.start : last - to.start] += read
+            inside = (to.members >= spec.source_start) & (to.members < spec.source_stop)
+            ops[inside] += tile.synapses.per_axon()[to.members[inside] - spec.source_start]
     return ops
 
 
@@ -156,7 +153,7 @@ def core_sends(
     """``(steps, compartments)`` whether a compartment spikes, core by core."""
     groups = [group for core in core_groups(partitioned) for group in core]
     return np.concatenate(
-        [spikes[name][sample, :, start:stop] != 0 for name, start, stop in groups], axis=1
+        [spikes[name][sample][:, members] != 0 for name, members in groups], axis=1
     )
 
 
@@ -165,27 +162,26 @@ def _fanout(artifact: Artifact) -> tuple[IntArray, IntArray, Int32Array, IntArra
     partitioned, latency_s = artifact.partitioned, artifact.chip.latency_s
     axon_ps, synapse_ps = _ps(latency_s.axon_in), _ps(latency_s.synaptic_op)
     ways = conditions(partitioned)
-    destinations = partitioned.destinations()
     flow_of = {pair: flow for flow, pair in enumerate(artifact.routing.pairs())}
     inputs = partitioned.input
     starts, packets = [0], [np.zeros((3, 0), np.int64)]
-    for sender, groups in enumerate(
-        [[(inputs.name, 0, inputs.size)], *core_groups(partitioned)], start=HOST
-    ):
+    whole = [(inputs.name, np.arange(inputs.size, dtype=np.int32))]
+    for sender, groups in enumerate([whole, *core_groups(partitioned)], start=HOST):
         copies = len(ways) if sender == HOST else 1
         number = starts[-1]
-        for name, start, stop in groups:
-            for to in destinations[name]:
-                first, last = max(start, to.start), min(stop, to.stop)
-                if first >= last:
+        for name, members in groups:
+            for to in partitioned.destinations[name]:
+                sent, at, of = np.intersect1d(
+                    members, to.members, assume_unique=True, return_indices=True
+                )
+                if not sent.size:
                     continue
                 way = ways.index((to.gate, to.gates_needed))
-                sources = number + np.arange(first - start, last - start) * copies + way
-                ops = synaptic_ops(partitioned, name, to)[first - to.start : last - to.start]
+                ops = synaptic_ops(partitioned, name, to)[of]
                 service_ps = (axon_ps + ops * synapse_ps) * (to.core != HOST)
-                flow = np.full(last - first, flow_of[sender, to.core])
-                packets.append(np.stack([sources, flow, service_ps]))
-            number += (stop - start) * copies
+                flow = np.full(sent.size, flow_of[sender, to.core])
+                packets.append(np.stack([number + at * copies + way, flow, service_ps]))
+            number += members.size * copies
         starts.append(number)
     sources, flow, service_ps = np.concatenate(packets, axis=1)
     order = np.argsort(sources, kind="stable")

@@ -81,6 +81,7 @@ otherwise. ``condition`` is the number of the one under which the host sends, or
 CONVOLUTION_ENTRY = np.dtype(
     [
         ("plane", np.int32),
+        ("width", np.int32),
         ("out_plane", np.int32),
         ("kernel", np.int32),
         ("in_group", np.int32),
@@ -88,7 +89,8 @@ CONVOLUTION_ENTRY = np.dtype(
         ("first_channel", np.int32),
         ("run", np.int32),
         ("first_position", np.int64),
-        ("first_place", np.int64),
+        ("first_row", np.int64),
+        ("first_column", np.int64),
     ]
 )
 """Geometry of a convolutional section: places per channel of the input, positions per channel of
@@ -97,9 +99,11 @@ the output, and places in the ``kernel``.
 Of each output position, numbered from ``first_position`` on, the section holds the channels
 ``lowest_channel`` to before ``highest_channel``, in rows from ``position_row`` on. The weights of
 an input channel and kernel place lie together, ``run`` of them, from the first channel of the group
-on that the section holds. An input place, numbered from ``first_place`` on, has the entries
-``tap_starts`` to the next: it is seen by the output position ``tap_positions`` through the kernel
-place ``taps``.
+on that the section holds. An input row, numbered from ``first_row`` on, has the entries
+``tap_starts`` to the next: output rows of the section see it through kernel rows. An input column,
+numbered from ``first_column`` on, has such entries, too, and what an input sees is each pair of
+both: at the output position that is the sum of their ``tap_positions``, through the kernel place
+that is the sum of their ``taps``.
 """
 
 FLOW_ENTRY = np.dtype(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mapping.ir.partitioned import CompartmentGroup, PartitionedNetwork
+from mapping.ir.partitioned import CompartmentGroup, Members, PartitionedNetwork
 from mapping.ir.quantized import Int8Array, Int32Array, ProjectionSpec
 from mapping.ir.synapses import ConvShape, ConvSynapses, SparseSynapses, Synapses
 from simulators.chip.program import BLOCK, CONV, DENSE, SPARSE, Int64Array, Table
@@ -18,9 +18,10 @@ from simulators.chip.program import BLOCK, CONV, DENSE, SPARSE, Int64Array, Tabl
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Piece:
-    """A run of compartments, the core it lies on, and where its numbers begin.
+    """Compartments on one core, and where their numbers begin.
 
-    ``order`` gives its compartments in the order of their numbers, counted from its first.
+    ``order`` gives the places of its compartments, counted from its first, in the order of their
+    numbers.
     """
 
     core: int
@@ -38,7 +39,7 @@ class SectionTables:
     pieces: list[Piece]
     conditions: dict[tuple[str, int], int]
     rows: list[dict[str, int]] = field(default_factory=list)
-    reads: list[tuple[str, int, int]] = field(default_factory=list)
+    reads: list[tuple[str, Members]] = field(default_factory=list)
     weights: list[Int8Array] = field(default_factory=list)
     starts: list[Int64Array] = field(default_factory=list)
     entry_rows: list[Int32Array] = field(default_factory=list)
@@ -50,7 +51,7 @@ class SectionTables:
     tap_starts: list[Int64Array] = field(default_factory=list)
     taps: list[Int64Array] = field(default_factory=list)
     tap_positions: list[Int64Array] = field(default_factory=list)
-    first_place: dict[ConvShape, int] = field(default_factory=dict)
+    first_places: dict[Hashable, int] = field(default_factory=dict)
     ends: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def collect(self) -> None:
@@ -61,11 +62,11 @@ class SectionTables:
         for core, program in enumerate(self.partitioned.cores):
             for tile in program.tiles:
                 spec = self.partitioned.projections[tile.projection]
+                targets = program.targets(spec)
                 for piece in by_core[core, spec.target]:
-                    if tile.target_start <= piece.group.start < tile.target_stop:
-                        first = piece.group.start - tile.target_start
-                        part = tile.synapses.rows(first, first + piece.group.size)
-                        self._add(spec, piece, part)
+                    rows = np.flatnonzero(np.isin(targets, piece.group.members))
+                    if rows.size:
+                        self._add(spec, piece, tile.synapses.rows(rows))
 
     def _add(self, spec: ProjectionSpec, piece: Piece, synapses: Synapses) -> None:
         rows, slots = piece.group.size, 1 + spec.longest_delay
@@ -112,7 +113,8 @@ class SectionTables:
         own["first_weight"] = self._take("weights", weights.size)
         self.weights.append(weights)
         self.rows.append(own)
-        self.reads.append((spec.source, spec.source_start, spec.source_stop))
+        read = np.flatnonzero(synapses.reads(np.arange(rows)))
+        self.reads.append((spec.source, (spec.source_start + read).astype(np.int32)))
 
     def _take(self, table: str, count: int) -> int:
         first = self.ends[table]
@@ -122,18 +124,19 @@ class SectionTables:
     def _add_convolution(self, synapses: ConvSynapses) -> Int8Array:
         """Note the geometry; returns the weights, the output channels of a group innermost."""
         conv = synapses.conv
-        first, last = conv.channels(synapses.start, synapses.stop)
+        first, last = synapses.channels
         in_group, out_group = conv.inputs[0] // conv.groups, conv.out_channels // conv.groups
         run = min(out_group, last - first)
-        position = np.arange(conv.plane)
-        lowest = -((position - synapses.start) // conv.plane)
-        highest = -((position - synapses.stop) // conv.plane)
-        counts = highest - lowest
-        if conv not in self.first_place:
-            self.first_place[conv] = self._add_taps(conv)
+        channel, position = np.divmod(synapses.outputs, conv.plane)
+        counts = np.bincount(position, minlength=conv.plane)
+        lowest = np.full(conv.plane, conv.out_channels)
+        np.minimum.at(lowest, position, channel)
+        highest = lowest + counts
+        row, column = np.divmod(np.unique(position), conv.outputs[2])
         self.convolutions.append(
             {
                 "plane": conv.inputs[1] * conv.inputs[2],
+                "width": conv.inputs[2],
                 "out_plane": conv.plane,
                 "kernel": conv.kernel[0] * conv.kernel[1],
                 "in_group": in_group,
@@ -141,7 +144,8 @@ class SectionTables:
                 "first_channel": first,
                 "run": run,
                 "first_position": self._take("positions", conv.plane),
-                "first_place": self.first_place[conv],
+                "first_row": self._add_taps(conv, 0, row.min(), row.max() + 1),
+                "first_column": self._add_taps(conv, 1, column.min(), column.max() + 1),
             }
         )
         self.lowest.append(lowest)
@@ -149,25 +153,29 @@ class SectionTables:
         self.position_rows.append(np.cumsum(counts) - counts)
         return _channels_last(synapses, conv, first, last, run)
 
-    def _add_taps(self, conv: ConvShape) -> int:
-        """List what sees each input place; returns the number of the first."""
-        tap, output, source = (
-            np.concatenate(parts)
-            for parts in zip(
-                *(
-                    (np.full(source.size, y * conv.kernel[1] + x), output, source)
-                    for y, x, output, source in conv.taps()
-                ),
-                strict=True,
-            )
-        )
-        order = np.argsort(source, kind="stable")
-        plane = conv.inputs[1] * conv.inputs[2]
-        first_tap = self._take("taps", source.size)
-        self.taps.append(tap[order])
-        self.tap_positions.append(output[order])
-        self.tap_starts.append(first_tap + np.searchsorted(source[order], np.arange(plane + 1)))
-        return self._take("places", plane + 1)
+    def _add_taps(self, conv: ConvShape, axis: int, start: int, stop: int) -> int:
+        """List what of the outputs ``start:stop`` along an axis sees each input along it.
+
+        Returns:
+            The number of the first input.
+        """
+        steps = (conv.stride[axis], conv.padding[axis], conv.dilation[axis], conv.kernel[axis])
+        inputs = conv.inputs[1 + axis]
+        scales = (conv.kernel[1], conv.outputs[2]) if axis == 0 else (1, 1)
+        key = (*steps, inputs, *scales, start, stop)
+        if key not in self.first_places:
+            stride, padding, dilation, kernel = steps
+            output, tap = (grid.ravel() for grid in np.mgrid[start:stop, :kernel])
+            source = output * stride + tap * dilation - padding
+            inside = (source >= 0) & (source < inputs)
+            order = np.argsort(source[inside], kind="stable")
+            first_tap = self._take("taps", order.size)
+            self.taps.append(tap[inside][order] * scales[0])
+            self.tap_positions.append(output[inside][order] * scales[1])
+            bounds = np.searchsorted(source[inside][order], np.arange(inputs + 1))
+            self.tap_starts.append(first_tap + bounds)
+            self.first_places[key] = self._take("places", inputs + 1)
+        return self.first_places[key]
 
 
 def _channels_last(

@@ -110,7 +110,7 @@ def _add(
             program.lowest_channel[conv.first_position : last_position],
             program.highest_channel[conv.first_position : last_position],
             program.position_row[conv.first_position : last_position],
-            program.tap_starts[conv.first_place :],
+            program.tap_starts,
             program.taps,
             program.tap_positions,
             column_of,
@@ -203,32 +203,38 @@ def _add_conv(
     """Add a run of neighbouring channels at each output position that sees one of the events."""
     total, one = np.int64(0), np.int32(1)
     plane, run, held = np.uint32(conv.plane), np.int64(conv.run), np.int64(conv.first_channel)
+    width = np.uint32(conv.width)
     channel_size = conv.kernel * run
     in_group, out_group = np.uint32(conv.in_group), np.int64(conv.out_group)
     # Indices are unsigned, lest each is tested for counting from the end.
     for event in range(np.uint64(events.shape[0])):
         column = np.uint32(column_of[np.uint64(events[event])])
         channel = np.uint32(column // plane)
-        place = np.uint64(column % plane)
+        place = np.uint32(column % plane)
         payload = payloads[event] if graded else one
         group_start = np.int64(channel // in_group) * out_group
         group_stop = group_start + out_group
         first_weight = np.int64(channel) * channel_size - max(group_start, held)
-        last_entry = np.uint64(tap_starts[place + np.uint64(1)])
-        for entry in range(np.uint64(tap_starts[place]), last_entry):
-            position = np.uint64(tap_positions[entry])
-            lowest_held = np.int64(lowest[position])
-            low = max(group_start, lowest_held)
-            count = min(group_stop, np.int64(highest[position])) - low
-            if count <= 0:
-                continue
-            row = position_row[position] + low - lowest_held
-            into, start = np.uint64(row), np.uint64(first_weight + taps[entry] * run + low)
-            for i in range(np.uint64(count)):
-                sums[into + i] += np.int32(payload * np.int32(weights[start + i]))
-            last_block = np.uint64((row + count - 1) // BLOCK)
-            flags[last_block] = True
-            for number in range(np.uint64(row // BLOCK), last_block):
-                flags[number] = True
-            total += count
+        row = np.uint64(np.uint64(conv.first_row) + np.uint64(place // width))
+        across = np.uint64(np.uint64(conv.first_column) + np.uint64(place % width))
+        first_across = np.uint64(tap_starts[across])
+        last_across = np.uint64(tap_starts[across + np.uint64(1)])
+        for down in range(np.uint64(tap_starts[row]), np.uint64(tap_starts[row + np.uint64(1)])):
+            for entry in range(first_across, last_across):
+                position = np.uint64(tap_positions[down] + tap_positions[entry])
+                lowest_held = np.int64(lowest[position])
+                low = max(group_start, lowest_held)
+                count = min(group_stop, np.int64(highest[position])) - low
+                if count <= 0:
+                    continue
+                first = position_row[position] + low - lowest_held
+                tap = np.int64(taps[down] + taps[entry])
+                into, start = np.uint64(first), np.uint64(first_weight + tap * run + low)
+                for i in range(np.uint64(count)):
+                    sums[into + i] += np.int32(payload * np.int32(weights[start + i]))
+                last_block = np.uint64((first + count - 1) // BLOCK)
+                flags[last_block] = True
+                for number in range(np.uint64(first // BLOCK), last_block):
+                    flags[number] = True
+                total += count
     return total

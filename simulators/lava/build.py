@@ -40,7 +40,7 @@ _STATES: dict[type, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """Compartments ``start:stop`` of a population as one Process with the port ``s_out``."""
+    """Compartments of a population as one Process with the port ``s_out``."""
 
     group: CompartmentGroup
     process: Any
@@ -82,14 +82,14 @@ def build_network(artifact: Artifact, source: Any, *, price: float) -> LavaNetwo
     """
     network = LavaNetwork(source=source)
     own = artifact.partitioned.input
-    whole = CompartmentGroup(population=own.name, start=0, stop=own.size)
+    whole = CompartmentGroup(population=own.name, ranges=((0, own.size),))
     network.segments[own.name].append(Segment(group=whole, process=source))
     for core in range(len(artifact.partitioned.cores)):
         for piece in artifact.partitioned.pieces(core):
             segment = Segment(group=piece, process=_compartments(artifact, piece, price))
             network.segments[piece.population].append(segment)
     for part in network.segments.values():
-        part.sort(key=lambda segment: segment.group.start)
+        part.sort(key=lambda segment: segment.group.ranges)
     axons: dict[_Axons, list[Any]] = {}
     for program in artifact.partitioned.cores:
         for tile in program.tiles:
@@ -97,11 +97,11 @@ def build_network(artifact: Artifact, source: Any, *, price: float) -> LavaNetwo
             key = _Axons.of(spec)
             if key not in axons:
                 axons[key] = _lay(network, key, delta=own.delta)
+            targets = program.targets(spec)
             for segment in network.segments[spec.target]:
-                group = segment.group
-                if tile.target_start <= group.start < tile.target_stop:
-                    rows = group.start - tile.target_start, group.stop - tile.target_start
-                    synapses = _synapses(tile.synapses.rows(*rows), spec)
+                rows = np.flatnonzero(np.isin(targets, segment.group.members))
+                if rows.size:
+                    synapses = _synapses(tile.synapses.rows(rows), spec)
                     for port in axons[key]:
                         port.connect(synapses.s_in)
                     process = segment.process
@@ -140,7 +140,7 @@ def _lay(network: LavaNetwork, axons: _Axons, *, delta: bool) -> list[Any]:
     ports = gather(network.segments[axons.source], axons.start, axons.stop)
     if axons.gate:
         gates = network.segments[axons.gate]
-        reporting = gates[-1].group.stop
+        reporting = sum(segment.group.size for segment in gates)
         valve = Valve(
             size=axons.stop - axons.start,
             gates=reporting,
@@ -164,7 +164,7 @@ def _through(network: LavaNetwork, wiring: Any, ports: list[Any]) -> list[Any]:
 
 def _compartments(artifact: Artifact, group: CompartmentGroup, price: float) -> Any:
     population = artifact.partitioned.population(group.population)
-    part = slice(group.start, group.stop)
+    part = group.members
     if isinstance(population, IntegerLif):
         return LIF(
             shape=(group.size,),
@@ -209,17 +209,13 @@ def gather(segments: list[Segment], start: int, stop: int) -> list[Any]:
     """Ports that together deliver compartments ``start:stop`` as one vector."""
     ports = []
     for segment in segments:
-        group = segment.group
-        first, last = max(start, group.start), min(stop, group.stop)
-        if (group.start, group.stop) == (start, stop):
+        group, members = segment.group, segment.group.members
+        passed = np.flatnonzero((members >= start) & (members < stop))
+        if group.ranges == ((start, stop),):
             ports.append(segment.process.s_out)
-        elif first < last:
+        elif passed.size:
             scatter = Scatter(
-                size=group.size,
-                first=first - group.start,
-                width=stop - start,
-                offset=first - start,
-                count=last - first,
+                size=group.size, passed=passed, width=stop - start, places=members[passed] - start
             )
             segment.process.s_out.connect(scatter.s_in)
             ports.append(scatter.s_out)

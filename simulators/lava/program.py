@@ -10,6 +10,7 @@ import numpy as np
 
 from mapping.artifact.schema import Artifact
 from mapping.errors import ConfigError
+from mapping.ir.partitioned import Members
 from simulators.lava.build import Segment, build_network, gather
 from simulators.lava.processes import Bus, Scatter
 from simulators.lava.processes.fused import FusedCores
@@ -52,13 +53,16 @@ class LavaProgram:
         before = itertools.takewhile(lambda name: name != population, self.segments)
         part = Scatter(
             size=self.fused.s_out.shape[0],
-            first=sum(self.size(name) for name in before),
+            passed=sum(self.size(name) for name in before) + np.arange(size),
             width=size,
-            offset=0,
-            count=size,
+            places=self.order(population),
         )
         self.fused.s_out.connect(part.s_in)
         return part.s_out
+
+    def order(self, population: str) -> Members:
+        """The compartments of ``population``, segment after segment."""
+        return np.concatenate([segment.group.members for segment in self.segments[population]])
 
     def size(self, population: str) -> int:
         """Number of compartments of ``population``.
@@ -73,7 +77,7 @@ class LavaProgram:
                 remedy="name one of them",
                 code="ADL-SIM-06",
             )
-        return self.segments[population][-1].group.stop
+        return sum(segment.group.size for segment in self.segments[population])
 
     def reset(self, runtime: LavaRuntime) -> None:
         """Bring everything to its state at the beginning of a sample, between two runs."""

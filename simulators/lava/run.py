@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mapping.artifact.schema import Artifact
+from mapping.ir.partitioned import Members
 from simulators.lava.guard import run_guarded
 from simulators.trace import ExecutionTrace, IntArray
 
@@ -87,7 +88,9 @@ def execute(
             seconds = time.perf_counter() - start
         recorded = {
             what: {
-                name: _joined([np.load(path) for path in paths], samples, steps)
+                name: _joined(
+                    [np.load(path) for path in paths], program.order(name), samples, steps
+                )
                 for name, paths in by_population.items()
             }
             for what, by_population in files.items()
@@ -121,8 +124,8 @@ def _record(
     return files
 
 
-def _joined(parts: list[IntArray], samples: int, steps: int) -> IntArray:
-    """Segments side by side, as ``(samples, steps, size)``."""
-    values = np.concatenate(parts, axis=1)
-    whole: IntArray = values.astype(np.int64).reshape(samples, steps, -1)
-    return whole
+def _joined(parts: list[IntArray], order: Members, samples: int, steps: int) -> IntArray:
+    """Segments, put in ``order``, as ``(samples, steps, size)``."""
+    values = np.zeros((samples * steps, order.size), np.int64)
+    values[:, order] = np.concatenate(parts, axis=1)
+    return values.reshape(samples, steps, -1)

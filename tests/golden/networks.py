@@ -58,7 +58,7 @@ class _Numbers:
 
     def convolution(self, conv: ConvShape) -> ConvSynapses:
         values = self.between(-128, 128, conv.weight_shape)
-        return ConvSynapses(values=values, conv=conv, start=0, stop=conv.size)
+        return ConvSynapses.whole(values, conv)
 
 
 def _lif(name: str, size: int, **changes: object) -> IntegerLif:
@@ -253,7 +253,7 @@ def _sparse() -> Case:
 def _convolutions() -> Case:
     """Groups, stride and padding, then pooling; cores cut through channels."""
     some = _Numbers(8)
-    pool = ConvSynapses(values=np.full(POOL.weight_shape, 100), conv=POOL, start=0, stop=POOL.size)
+    pool = ConvSynapses.whole(np.full(POOL.weight_shape, 100), POOL)
     inner = [
         _lif("maps", CONV.size, shape=CONV.outputs),
         _lif("out", POOL.size, shape=POOL.outputs),

@@ -271,7 +271,7 @@ def test_a_missing_array_is_named(folder: Path, key: str) -> None:
 
 
 SCHEMA_ERRORS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "later schema": (lambda m: m.update(schema="adlrns-artifact/3"), "schema"),
+    "later schema": (lambda m: m.update(schema="adlrns-artifact/4"), "schema"),
     "no schema": (lambda m: m.pop("schema"), "schema"),
     "unknown field": (lambda m: m.update(colour="red"), "colour"),
     "unknown field of a projection": (
@@ -300,11 +300,19 @@ def test_an_incomplete_chip_in_the_manifest_is_named(folder: Path) -> None:
 
 CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "a tile less": lambda m: m["cores"][1]["tiles"].pop(),
-    "a compartment less": lambda m: m["cores"][3]["groups"][0].update(stop=2),
+    "a compartment less": lambda m: m["cores"][3]["groups"][0].update(ranges=[[0, 2]]),
     "an unknown population on a core": lambda m: m["cores"][0]["groups"][0].update(
         population="nobody"
     ),
-    "rows beyond the tile": lambda m: m["cores"][3]["tiles"][0].update(target_stop=99),
+    "compartments beyond the population": lambda m: m["cores"][3]["groups"][0].update(
+        ranges=[[0, 10**13]]
+    ),
+    "compartments twice": lambda m: m["cores"][3]["groups"][0].update(ranges=[[0, 2], [1, 3]]),
+    "no compartments": lambda m: m["cores"][3]["groups"][0].update(ranges=[]),
+    "a population twice on a core": lambda m: m["cores"][3]["groups"].append(
+        m["cores"][3]["groups"][0]
+    ),
+    "rows beyond the tile": lambda m: m["cores"][3]["tiles"][0].update(rows=99),
     "a tile of an unknown projection": lambda m: m["cores"][0]["tiles"][0].update(projection=99),
     "an unknown source": lambda m: m["projections"][0].update(source="nobody"),
     "an unknown output": lambda m: m.update(output="nobody"),

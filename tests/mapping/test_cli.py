@@ -163,6 +163,7 @@ def test_every_option_reaches_the_compiler(cli: Any) -> None:
         "layer_weight_bits": "de*=4",
         "neurons_per_core": 3,
         "partitioner": "first-fit",
+        "optimise": "energy",
         "placer": "raster",
     }
     assert artifact.origin.calibration_sha256

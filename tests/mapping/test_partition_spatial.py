@@ -38,6 +38,10 @@ from mapping.targets.spec import ChipSpec
 LOIHI2 = load_target("loihi2")
 
 
+def first_fit(neurons_per_core: int | None = None) -> Partition:
+    return Partition(partitioner="first-fit", neurons_per_core=neurons_per_core)
+
+
 def quantised(network: Network) -> QuantizedNetwork:
     return Quantize().run(network, LOIHI2)
 
@@ -53,7 +57,7 @@ def synapse_lists(tile: SynapseTile) -> list[int]:
     if not isinstance(synapses, ConvSynapses):
         return [int(n) for n in present(synapses).sum(axis=0) if n]
     geometry = synapses.conv
-    channels = {row // geometry.plane for row in range(tile.target_start, tile.target_stop)}
+    channels = {row // geometry.plane for row in synapses.outputs.tolist()}
     of_group = Counter(c * geometry.groups // geometry.out_channels for c in channels)
     copies = geometry.inputs[0] // geometry.groups * geometry.kernel[0] * geometry.kernel[1]
     return [length for length in of_group.values() for _ in range(copies)]
@@ -65,12 +69,12 @@ def recount(partitioned: PartitionedNetwork, chip: ChipSpec) -> list[dict[str, i
         (group.population, number): core
         for core, program in enumerate(partitioned.cores)
         for group in program.groups
-        for number in range(group.start, group.stop)
+        for number in group.members.tolist()
     }
     listeners: dict[tuple[str, int], set[int]] = defaultdict(set)
     used = [Counter[str]() for _ in partitioned.cores]
     for core, program in enumerate(partitioned.cores):
-        used[core]["compartments"] = sum(g.stop - g.start for g in program.groups)
+        used[core]["compartments"] = sum(g.size for g in program.groups)
         used[core]["compartment_groups"] = len(program.groups)
         for tile in program.tiles:
             spec = partitioned.projections[tile.projection]
@@ -121,7 +125,7 @@ def test_any_cut_keeps_every_synapse_and_the_books(
 ) -> None:
     network = quantised(spatial_network(seed=seed))
     chip = tiny_chip(compartments=30, compartment_groups=groups, **limits)
-    partition = Partition(neurons_per_core=neurons_per_core)
+    partition = first_fit(neurons_per_core=neurons_per_core)
     try:
         partitioned = partition.run(network, chip)
     except CapacityError:
@@ -133,7 +137,7 @@ def test_any_cut_keeps_every_synapse_and_the_books(
 def test_a_convolution_is_cut_anywhere(neurons_per_core: int) -> None:
     """Within rows, between channels, across groups."""
     network = quantised(spatial_network())
-    partitioned = Partition(neurons_per_core=neurons_per_core).run(network, LOIHI2)
+    partitioned = first_fit(neurons_per_core=neurons_per_core).run(network, LOIHI2)
     assert_books_are_right(network, partitioned, LOIHI2)
     tiles = [t for core in partitioned.cores for t in core.tiles if t.projection == 0]
     assert len(tiles) == -(-CONV.size // neurons_per_core)
@@ -141,12 +145,10 @@ def test_a_convolution_is_cut_anywhere(neurons_per_core: int) -> None:
 
 def test_a_core_listens_only_to_what_its_part_of_the_image_needs() -> None:
     network = quantised(spatial_network())
-    partitioned = Partition(neurons_per_core=4).run(network, LOIHI2)
+    partitioned = first_fit(neurons_per_core=4).run(network, LOIHI2)
     (tile,) = partitioned.cores[0].tiles
     weights = full(network.projections[0].synapses)[:4]
-    columns = {
-        c for start, stop in tile.sources(partitioned.projections[0]) for c in range(start, stop)
-    }
+    columns = set(tile.sources(partitioned.projections[0]).tolist())
     np.testing.assert_array_equal(
         sorted(columns), np.flatnonzero(present(tile.synapses).any(axis=0))
     )
@@ -158,12 +160,12 @@ def test_a_kernel_too_large_for_any_core_is_named() -> None:
     network = quantised(spatial_network())
     chip = tiny_chip(synapse_words=5)
     with refused(CapacityError, "ADL-CAP-02", where="features[0]", message="6 synapse words"):
-        Partition().run(network, chip)
+        first_fit().run(network, chip)
 
 
 def test_lost_synapses_of_any_form_are_seen() -> None:
     network = quantised(spatial_network())
-    partitioned = Partition(neurons_per_core=16).run(network, LOIHI2)
+    partitioned = first_fit(neurons_per_core=16).run(network, LOIHI2)
     assert not list(partition_faults(partitioned))
     for number, spec in enumerate(partitioned.projections):
         cores = tuple(
@@ -205,7 +207,7 @@ def test_the_cut_does_not_change_what_is_computed(tmp_path: Path) -> None:
     whole = run_integer_network(network, payloads)
     assert whole.spikes["layer4"].any()
     for neurons_per_core in (2, 6, 100):
-        artifact = compiled(network, LOIHI2, Partition(neurons_per_core=neurons_per_core))
+        artifact = compiled(network, LOIHI2, first_fit(neurons_per_core=neurons_per_core))
         assert_books_are_right(network, artifact.partitioned, LOIHI2)
         again = run_integer_network(artifact.network, payloads)
         for name, spikes in whole.spikes.items():
@@ -215,7 +217,7 @@ def test_the_cut_does_not_change_what_is_computed(tmp_path: Path) -> None:
 def test_expected_synaptic_operations_follow_the_synapses() -> None:
     """With every compartment as active as the next, operations count synapses."""
     network = quantised(changed(spatial_network(), "in", payload_max=1))
-    artifact = compiled(network, LOIHI2, Partition(neurons_per_core=10))
+    artifact = compiled(network, LOIHI2, first_fit(neurons_per_core=10))
     traffic = TrafficProfile.assumed(network)
     counts = traffic.expected_counts(
         artifact.partitioned, artifact.placement, artifact.routing, artifact.chip.mesh
@@ -226,6 +228,6 @@ def test_expected_synaptic_operations_follow_the_synapses() -> None:
 
 def test_errors_of_the_partition_exit_with_code_3() -> None:
     with pytest.raises(AdlrnsError) as caught:
-        Partition().run(quantised(spatial_network()), tiny_chip(input_axons=3))
+        first_fit().run(quantised(spatial_network()), tiny_chip(input_axons=3))
     assert caught.value.exit_code == 3
     assert caught.value.code == "ADL-CAP-03"

@@ -24,8 +24,8 @@ from mapping.ir.placed import Placement
 from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.routed import Routing
 from mapping.ir.traffic import Calibration, TrafficProfile
+from mapping.partitioners import PARTITIONERS, Assignment, PartitionProblem
 from mapping.passes.lower_ranks import LoweredRanks
-from mapping.passes.partition import PARTITIONERS
 from mapping.pipeline import CompileOptions, CompileResult, compile_network
 from mapping.targets.load import load_target
 
@@ -35,6 +35,7 @@ PASSES = {
     "fuse_factors": Network,
     "realise_factors": Network,
     "quantize": QuantizedNetwork,
+    "split_fan_in": tuple,
     "partition": PartitionedNetwork,
     "place": Placement,
     "route": Routing,
@@ -115,7 +116,9 @@ def test_calibration_adds_a_stage() -> None:
         calibration=Calibration(payloads=random_payloads(small_network())),
         observer=lambda name, _: seen.append(name),
     )
-    assert seen == [*PASSES, "measure_traffic", "price_budgets"]
+    names = list(PASSES)
+    names.insert(names.index("split_fan_in"), "measure_traffic")
+    assert seen == [*names, "price_budgets"]
     assert [s["name"] for s in report_of(result)["stages"]] == seen
 
 
@@ -240,7 +243,7 @@ def test_layers_are_those_of_the_model() -> None:
         ("enc", "low_rank", 64, 64, 8, "factored", 8),
         ("dec", "dense", 64, 10, 10, "full", 8),
     ]
-    assert [layer["cores"] for layer in layers] == [5, 2]
+    assert [layer["cores"] for layer in layers] == [5, 1]
     for layer in layers:
         assert 0 < layer["relative_error"] < 0.05
 
@@ -273,9 +276,9 @@ def test_a_factor_pair_spelt_out_by_hand_compiles() -> None:
 def test_options_reach_their_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
 
-    def spy(network: QuantizedNetwork, chip: object, cap: int) -> object:
-        asked.append(cap)
-        return PARTITIONERS.get("first-fit")(network, chip, cap)  # type: ignore[arg-type]
+    def spy(problem: PartitionProblem) -> Assignment:
+        asked.append(problem.neurons_per_core)
+        return PARTITIONERS.get("first-fit")(problem)
 
     monkeypatch.setitem(PARTITIONERS._known, "spy", spy)
     artifact = compiled(rank=4, weight_bits=5, neurons_per_core=9, partitioner="spy").artifact

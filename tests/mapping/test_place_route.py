@@ -230,7 +230,7 @@ def spelt_out_flows(partitioned: PartitionedNetwork) -> set[tuple[int, int]]:
         (group.population, number): core
         for core, program in enumerate(partitioned.cores)
         for group in program.groups
-        for number in range(group.start, group.stop)
+        for number in group.members.tolist()
     }
     return {
         (home.get((spec.source, column), HOST), core)

@@ -26,7 +26,8 @@ from mapping.ir.partitioned import CoreProgram
 from mapping.ir.placed import Placement
 from mapping.ir.quantized import IntegerLif, IntegerRelay
 from mapping.ir.synapses import DenseSynapses
-from mapping.passes.partition import PARTITIONERS, Partition
+from mapping.partitioners import PARTITIONERS, Assignment, PartitionProblem
+from mapping.passes.partition import Partition
 from mapping.passes.quantize import Quantize
 from mapping.passes.realise_factors import realise_factors
 from mapping.pipeline import CompileOptions, compile_network
@@ -510,8 +511,9 @@ def test_a_careless_partitioner_is_caught_with_every_violation(
 ) -> None:
     """Design rules read the program, not the books of the pass that made it."""
 
-    def careless(network: object, chip: object, per_core: int) -> tuple[CoreProgram, ...]:
-        return PARTITIONERS.get("first-fit")(network, tiny_chip(), 4096)  # type: ignore[arg-type]
+    def careless(problem: PartitionProblem) -> Assignment:
+        spacious = replace(problem, chip=tiny_chip(), neurons_per_core=4096)
+        return PARTITIONERS.get("first-fit")(spacious)
 
     monkeypatch.setitem(PARTITIONERS._known, "careless", careless)
     chip = tiny_chip(compartments=4, input_axons=12)

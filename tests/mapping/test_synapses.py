@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import pairwise, product
+from itertools import product
 
 import numpy as np
 import pytest
@@ -39,6 +39,12 @@ def cut(data: st.DataObject, length: int, *, empty: bool = False) -> tuple[int, 
     return start, data.draw(st.integers(start + (not empty), length))
 
 
+def chosen(data: st.DataObject, size: int, *, least: int = 1) -> np.ndarray:
+    """Some of ``size`` rows, rising."""
+    rows = data.draw(st.sets(st.integers(0, size - 1), min_size=least))
+    return np.array(sorted(rows), np.int64)
+
+
 @given(example=examples())
 def test_the_matrix(example: Example) -> None:
     synapses = example.synapses
@@ -50,18 +56,16 @@ def test_the_matrix(example: Example) -> None:
 
 @given(example=examples(), data=st.data())
 def test_rows_of_rows(example: Example, data: st.DataObject) -> None:
-    start, stop = cut(data, len(example.weights))
-    part = example.synapses.rows(start, stop)
-    weights, present = example.weights[start:stop], example.present[start:stop]
+    own = chosen(data, len(example.weights))
+    part = example.synapses.rows(own)
+    weights, present = example.weights[own], example.present[own]
     assert part.form == example.synapses.form
     np.testing.assert_array_equal(full(part), weights)
     np.testing.assert_array_equal(part.per_axon(), present.sum(axis=0))
-    first, last = cut(data, stop - start)
-    np.testing.assert_array_equal(full(part.rows(first, last)), weights[first:last])
-    np.testing.assert_array_equal(part.reads(first, last), present[first:last].any(axis=0))
-    np.testing.assert_array_equal(
-        part.rows(first, last).per_axon(), present[first:last].sum(axis=0)
-    )
+    rows = chosen(data, own.size)
+    np.testing.assert_array_equal(full(part.rows(rows)), weights[rows])
+    np.testing.assert_array_equal(part.reads(rows), present[rows].any(axis=0))
+    np.testing.assert_array_equal(part.rows(rows).per_axon(), present[rows].sum(axis=0))
 
 
 @given(example=LISTED, data=st.data())
@@ -83,9 +87,9 @@ def test_a_convolution_reads_its_whole_source(example: Example) -> None:
 
 @given(example=LISTED, data=st.data())
 def test_one_list_per_axon(example: Example, data: st.DataObject) -> None:
-    start, stop = cut(data, len(example.weights), empty=True)
-    lengths = example.present[start:stop].sum(axis=0)
-    assert example.synapses.lists(start, stop) == Counter(lengths[lengths > 0].tolist())
+    rows = chosen(data, len(example.weights), least=0)
+    lengths = example.present[rows].sum(axis=0)
+    assert example.synapses.lists(rows) == Counter(lengths[lengths > 0].tolist())
 
 
 @given(example=conv_examples(), data=st.data())
@@ -93,17 +97,16 @@ def test_one_list_per_input_channel_and_place_in_the_kernel(
     example: Example, data: st.DataObject
 ) -> None:
     conv = example.synapses.conv  # type: ignore[union-attr]
-    start, stop = cut(data, len(example.weights))
-    touched = {row // conv.plane for row in range(start, stop)}
+    own = chosen(data, len(example.weights))
+    touched = {row // conv.plane for row in own.tolist()}
     lists = Counter[int]()
     for channel, _, _ in product(range(conv.inputs[0]), *map(range, conv.kernel)):
         group = channel * conv.groups // conv.inputs[0]
         length = sum(out * conv.groups // conv.out_channels == group for out in touched)
         lists += Counter([length] if length else [])
-    assert example.synapses.lists(start, stop) == lists
-    first, last = cut(data, stop - start)
-    part = example.synapses.rows(start, stop)
-    assert part.lists(first, last) == example.synapses.lists(start + first, start + last)
+    assert example.synapses.lists(own) == lists
+    rows = chosen(data, own.size)
+    assert example.synapses.rows(own).lists(rows) == example.synapses.lists(own[rows])
 
 
 def random_range(data: st.DataObject, columns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +121,7 @@ def test_bounds_of_the_sum(example: Example, data: st.DataObject) -> None:
     low, high = random_range(data, example.weights.shape[1])
     ends = example.weights[start:stop] * low, example.weights[start:stop] * high
     wanted = np.minimum(*ends).sum(axis=1), np.maximum(*ends).sum(axis=1)
-    below, above = example.synapses.rows(start, stop).sum_range(low, high)
+    below, above = example.synapses.rows(np.arange(start, stop)).sum_range(low, high)
     if isinstance(example.synapses, ConvSynapses):
         assert (below <= wanted[0]).all()
         assert (above >= wanted[1]).all()
@@ -131,9 +134,7 @@ def test_bounds_of_the_sum(example: Example, data: st.DataObject) -> None:
 def test_bounds_of_an_unpadded_convolution_are_exact(conv: ConvShape, data: st.DataObject) -> None:
     """With payloads that have one range per channel, as all populations have."""
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
-    synapses = ConvSynapses(
-        values=rng.integers(-9, 9, conv.weight_shape), conv=conv, start=0, stop=conv.size
-    )
+    synapses = ConvSynapses.whole(rng.integers(-9, 9, conv.weight_shape), conv)
     per_channel = conv.inputs[1] * conv.inputs[2]
     low, high = (np.repeat(side, per_channel) for side in random_range(data, conv.inputs[0]))
     weights = full(synapses)
@@ -153,7 +154,7 @@ def test_amounts_per_value(example: Example, data: st.DataObject) -> None:
 @given(example=conv_examples(), data=st.data())
 def test_amounts_per_shared_value_are_the_largest(example: Example, data: st.DataObject) -> None:
     start, stop = cut(data, len(example.weights))
-    part = example.synapses.rows(start, stop)
+    part = example.synapses.rows(np.arange(start, stop))
     assert isinstance(part, ConvSynapses)
     channels = part.conv.inputs[0]
     _, amounts = random_range(data, example.weights.shape[1])
@@ -165,12 +166,13 @@ def test_amounts_per_shared_value_are_the_largest(example: Example, data: st.Dat
 
 @given(example=examples(), data=st.data())
 def test_slices_stack_to_the_whole(example: Example, data: st.DataObject) -> None:
-    rows = len(example.weights)
-    first, last = cut(data, rows)
-    bounds = sorted({first, last, *data.draw(st.lists(st.integers(first, last), max_size=3))})
-    parts = [(start, example.synapses.rows(start, stop)) for start, stop in pairwise(bounds)]
-    whole = stacked(data.draw(st.permutations(parts)), last - first)
-    wanted = example.synapses.rows(first, last)
+    first, last = cut(data, len(example.weights))
+    owner = np.array(
+        data.draw(st.lists(st.integers(0, 2), min_size=last - first, max_size=last - first))
+    )
+    wanted = example.synapses.rows(np.arange(first, last))
+    slices = [np.flatnonzero(owner == number) for number in sorted(set(owner.tolist()))]
+    whole = stacked([(rows, wanted.rows(rows)) for rows in slices], last - first)
     assert whole.form == wanted.form
     np.testing.assert_array_equal(whole.values, wanted.values)
     np.testing.assert_array_equal(full(whole), example.weights[first:last])
@@ -180,7 +182,7 @@ def test_slices_stack_to_the_whole(example: Example, data: st.DataObject) -> Non
 def test_slices_with_a_gap_do_not_stack() -> None:
     whole = DenseSynapses(values=np.ones((4, 2)))
     with pytest.raises(AssertionError, match="gaps"):
-        stacked([(0, whole.rows(0, 1)), (2, whole.rows(2, 4))], 4)
+        stacked([(rows, whole.rows(rows)) for rows in (np.arange(1), np.arange(2, 4))], 4)
 
 
 @given(example=LISTED, data=st.data())
@@ -195,7 +197,7 @@ def test_padding_with_rows_that_receive_nothing(example: Example, data: st.DataO
 
 def test_a_convolution_needs_no_padding_rows() -> None:
     conv = ConvShape(inputs=(1, 2, 2), out_channels=1, kernel=(1, 1))
-    synapses = ConvSynapses(values=np.ones(conv.weight_shape), conv=conv, start=0, stop=4)
+    synapses = ConvSynapses.whole(np.ones(conv.weight_shape), conv)
     assert padded(synapses, 0, 4) is synapses
     with pytest.raises(AssertionError):
         padded(synapses, 0, 5)
@@ -216,8 +218,8 @@ def test_values_are_frozen_and_replaceable(example: Example) -> None:
 def test_explicit_zeros_are_synapses() -> None:
     synapses = SparseSynapses(values=[0.0, 3.0], targets=[1, 1], starts=[0, 1, 2], height=2)
     assert synapses.count == 2
-    assert synapses.reads(1, 2).all()
-    assert not synapses.reads(0, 1).any()
+    assert synapses.reads(np.arange(1, 2)).all()
+    assert not synapses.reads(np.arange(0, 1)).any()
 
 
 def test_frozen_arrays_are_not_copied_again() -> None:
@@ -230,8 +232,9 @@ def test_frozen_arrays_are_not_copied_again() -> None:
 
 @settings(max_examples=50)
 @given(conv=conv_shapes(), data=st.data())
-def test_channels_of_a_range_of_outputs(conv: ConvShape, data: st.DataObject) -> None:
-    start, stop = cut(data, conv.size)
-    channels = {row // conv.plane for row in range(start, stop)}
-    assert conv.channels(start, stop) == (min(channels), max(channels) + 1)
+def test_channels_of_some_outputs(conv: ConvShape, data: st.DataObject) -> None:
+    rows = chosen(data, conv.size)
+    channels = {row // conv.plane for row in rows.tolist()}
+    whole = ConvSynapses.whole(np.zeros(conv.weight_shape), conv)
+    assert whole.rows(rows).channels == (min(channels), max(channels) + 1)
     assert conv.size == np.prod(conv.outputs)

@@ -58,7 +58,7 @@ def count_by_hand(artifact: Artifact, sent: dict[str, np.ndarray]) -> dict[str, 
     home, listeners, synapses = {}, defaultdict(set), defaultdict(int)
     for core, program in enumerate(partitioned.cores):
         for group in program.groups:
-            for number in range(group.start, group.stop):
+            for number in group.members.tolist():
                 home[group.population, number] = core
         for tile in program.tiles:
             spec = partitioned.projections[tile.projection]
@@ -124,13 +124,13 @@ def test_expected_counts_at_measured_rates_are_the_mean_of_what_happened(
             getattr(expected, name), values[None, None], rtol=1e-9, atol=1e-12, err_msg=name
         )
     updates = [
-        sum(ran.updated[g.population][..., g.start : g.stop].mean((0, 1)).sum() for g in c.groups)
+        sum(ran.updated[g.population][..., g.members].mean((0, 1)).sum() for g in c.groups)
         for c in artifact.partitioned.cores
     ]
     np.testing.assert_allclose(expected.compartment_update[0, 0], updates)
     assert (expected.compartment_update < expected.compartment_access).any()
     assert by_hand["spike"].sum() > 0
-    packets = profile.flow_packets(artifact.partitioned, artifact.routing)
+    packets = profile.flow_packets(artifact.partitioned, artifact.routing.pairs())
     assert packets.sum() == pytest.approx(by_hand["axon_in"].sum())
 
 

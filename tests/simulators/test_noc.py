@@ -137,7 +137,7 @@ class Reference:
                         packet.ready += clock
                         packets.append(packet)
         for core, core_program in enumerate(self.artifact.partitioned.cores):
-            on_it = [(g.population, i) for g in core_program.groups for i in range(g.start, g.stop)]
+            on_it = [(g.population, i) for g in core_program.groups for i in g.members.tolist()]
             sent = [self.trace.spikes[name][sample, step, i] != 0 for name, i in on_it]
             silent = len(sent) - sum(sent)
             awake = charged(counts, self.chip)["compartment_access"][sample, step, core] > 0

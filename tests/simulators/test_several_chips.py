@@ -36,7 +36,9 @@ TWO = tiny_chip(width=2, height=2, cores_per_tile=2, chips=(2, 1))
 def compiled(chips: tuple[int, int], **mesh: int) -> CompileResult:
     """The network on a grid of chips of 2 × 2 tiles."""
     chip = tiny_chip(width=2, height=2, cores_per_tile=2, chips=chips, **mesh)
-    return compile_network(NETWORK, chip, CompileOptions(neurons_per_core=3))
+    return compile_network(
+        NETWORK, chip, CompileOptions(neurons_per_core=3, partitioner="first-fit")
+    )
 
 
 def moved_to_two_chips(artifact: Artifact) -> Artifact:

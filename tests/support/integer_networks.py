@@ -29,6 +29,7 @@ from mapping.ir.synapses import (
     SparseSynapses,
     Synapses,
 )
+from mapping.partitioners import PARTITIONERS
 from mapping.passes.partition import Partition
 from mapping.passes.place import Place
 from mapping.passes.route import Route
@@ -106,7 +107,10 @@ def cases(draw: st.DrawFn, *, steps: int = 8) -> Case:
         output="out",
     )
     chip = _chip(draw)
-    partition = Partition(neurons_per_core=draw(st.integers(1, 3)))
+    partition = Partition(
+        partitioner=draw(st.sampled_from(PARTITIONERS.names())),
+        neurons_per_core=draw(st.integers(1, 3)),
+    )
     samples = draw(st.integers(1, 3))
     if graded and draw(st.booleans()):
         edges = np.array([*EDGES, *(-e for e in EDGES)])
@@ -457,7 +461,7 @@ def _convolved(
         delays=_delays(draw, rng, source.size),
     )
     values = _mantissas(rng, bits, conv.weight_shape)
-    synapses = ConvSynapses(values=values, conv=conv, start=0, stop=conv.size)
+    synapses = ConvSynapses.whole(values, conv)
     return maps, IntegerProjection(spec=spec, synapses=synapses)
 
 

@@ -38,7 +38,7 @@ def _recount(case: Case, trace: ExecutionTrace) -> dict[str, np.ndarray]:
         (group.population, index): core
         for core, program in enumerate(partitioned.cores)
         for group in program.groups
-        for index in range(group.start, group.stop)
+        for index in group.members.tolist()
     }
     listeners: dict[tuple[str, int], set[tuple[int, str, int]]] = {}
     for core, program in enumerate(partitioned.cores):

@@ -45,7 +45,7 @@ def synapse_cases() -> dict[str, Case]:
         ),
         "pooling": _one_layer(
             rng,
-            ConvSynapses(values=np.full((3, 1, 2, 2), 9), conv=POOLING, start=0, stop=18),
+            ConvSynapses.whole(np.full((3, 1, 2, 2), 9), POOLING),
             exponent=4,
         ),
         "sparse": _one_layer(rng, _sparse(rng, (9, 20)), per_core=4),
@@ -211,6 +211,4 @@ def _sparse(rng: np.random.Generator, shape: tuple[int, int], bits: int = 8) -> 
 
 
 def _convolution(rng: np.random.Generator, conv: ConvShape) -> ConvSynapses:
-    return ConvSynapses(
-        values=_mantissas(rng, conv.weight_shape), conv=conv, start=0, stop=conv.size
-    )
+    return ConvSynapses.whole(_mantissas(rng, conv.weight_shape), conv)

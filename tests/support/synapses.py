@@ -69,7 +69,7 @@ def conv_examples(draw: st.DrawFn) -> Example:
     conv = draw(conv_shapes())
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     values = rng.integers(-9, 9, conv.weight_shape)
-    synapses = ConvSynapses(values=values, conv=conv, start=0, stop=conv.size)
+    synapses = ConvSynapses.whole(values, conv)
     present = conv_matrix(conv, np.ones(conv.weight_shape)) > 0
     return Example(synapses, conv_matrix(conv, values), present)
 

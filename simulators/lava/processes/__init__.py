@@ -105,16 +105,16 @@ class Valve(AbstractProcess):
 
 
 class Scatter(AbstractProcess):
-    """Wiring: put the spikes of a slice of compartments in their place among all ``width``.
+    """Wiring: put the spikes of some compartments in their places among all ``width``.
 
     Args:
         size: number of incoming compartments.
-        first: the first of them to pass; width: number of outgoing ones.
-        offset: place of the first passed one; count: how many pass.
+        passed: which of them pass, rising.
+        width: number of outgoing compartments; places: where each passed one goes.
     """
 
-    def __init__(self, *, size: int, first: int, width: int, offset: int, count: int) -> None:
-        super().__init__(first=first, width=width, offset=offset, count=count)
+    def __init__(self, *, size: int, passed: np.ndarray, width: int, places: np.ndarray) -> None:
+        super().__init__(passed=passed, width=width, places=places)
         self.s_in = InPort(shape=(size,))
         self.s_out = OutPort(shape=(width,))
 
@@ -278,9 +278,8 @@ class PyScatter(PyLoihiProcessModel):
 
     def run_spk(self) -> None:
         """One step."""
-        first, offset, count = (self.proc_params[k] for k in ("first", "offset", "count"))
         spread = np.zeros(self.proc_params["width"], np.int32)
-        spread[offset : offset + count] = self.s_in.recv()[first : first + count]
+        spread[self.proc_params["places"]] = self.s_in.recv()[self.proc_params["passed"]]
         self.s_out.send(spread)
 
 

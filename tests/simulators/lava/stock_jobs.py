@@ -45,7 +45,7 @@ def masked_payloads(artifact: Artifact, payloads: np.ndarray, price: float) -> d
     (gates,) = network.segments["enc/gate"]
     own, stock = {}, {}
     for block, (start, stop) in enumerate(pairwise(relay.block_bounds)):
-        (segment,) = (s for s in network.segments["enc/relay"] if s.group.start == start)
+        (segment,) = (s for s in network.segments["enc/relay"] if s.group.members[0] == start)
         own[block] = _recorded(segment.process.s_out, stop - start, steps)
         if relay.gates_needed[block] == 0:
             continue
@@ -53,7 +53,7 @@ def masked_payloads(artifact: Artifact, payloads: np.ndarray, price: float) -> d
         for gate in range(relay.gates_needed[block]):
             last = gate == relay.gates_needed[block] - 1
             events = _dense(
-                np.repeat(np.eye(1, gates.group.stop, gate), stop - start, axis=0) * 2**7,
+                np.repeat(np.eye(1, gates.group.size, gate), stop - start, axis=0) * 2**7,
                 weight_exp=-7,
                 num_weight_bits=2,
                 num_message_bits=24,
@@ -66,7 +66,7 @@ def masked_payloads(artifact: Artifact, payloads: np.ndarray, price: float) -> d
             product.connect(mask.a_in1)
             product = mask.s_out
         stock[block] = _recorded(product, stop - start, steps)
-    told = _recorded(gates.process.s_out, gates.group.stop, steps)
+    told = _recorded(gates.process.s_out, gates.group.size, steps)
     with LavaRuntime(network.source) as runtime:
         runtime.run(steps)
         return {

@@ -46,7 +46,7 @@ def test_processes_of_others_hear_every_population(fuse: bool) -> None:
 
 def test_a_population_that_does_not_exist_is_a_configuration_error() -> None:
     with pytest.raises(
-        ConfigError, match=r"ADL-SIM-06 · population 'outt': .* in, lif, out, relay"
+        ConfigError, match=r"ADL-SIM-06 · population 'outt': .* in, lif, relay, out"
     ):
         outputs(synapse_cases()["loop"], "outt", fuse=True)
 

@@ -1,0 +1,54 @@
+"""Let every other partitioner try, and take the best result."""
+
+from __future__ import annotations
+
+from mapping.cost import core_time_s
+from mapping.errors import CapacityError, MissingDependencyError
+from mapping.ir.partitioned import PartitionedNetwork, packet_flows
+from mapping.partitioners.hypergraph import irregular
+from mapping.partitioners.problem import PARTITIONERS, Assignment, PartitionProblem
+
+
+@PARTITIONERS.register("best")
+def best(problem: PartitionProblem) -> Assignment:
+    """What the partitioner finds that serves the goal best.
+
+    The goals: ``energy``, the least dynamic energy, which differs by packets alone; ``latency``,
+    the least time on the busiest core by the cost model; ``cores``, the fewest cores. Of equals
+    it is the one with the fewest packets, then the fewest cores. What does not fit the chip comes
+    last, and partitioners whose libraries are missing are left out, as is the one that would do
+    as another does.
+
+    Raises:
+        CapacityError: of the first partitioner, if all fail.
+    """
+    found: list[tuple[tuple[float, ...], Assignment]] = []
+    failed: list[CapacityError] = []
+    for name in PARTITIONERS:
+        if name == "best" or (name == "hypergraph" and not irregular(problem)):
+            continue
+        try:
+            assignment = PARTITIONERS.get(name)(problem)
+        except CapacityError as error:
+            failed.append(error)
+        except MissingDependencyError:
+            continue
+        else:
+            if all(assignment != known for _, known in found):
+                found.append((_rank(problem, problem.partitioned(assignment)), assignment))
+    if not found:
+        raise failed[0]
+    return min(found, key=lambda entry: entry[0])[1]
+
+
+def _rank(problem: PartitionProblem, partitioned: PartitionedNetwork) -> tuple[float, ...]:
+    """Lower is better."""
+    cores = len(partitioned.cores)
+    packets = problem.traffic.remote_packets(partitioned)
+    goal = packets
+    if problem.goal == "latency":
+        counts = problem.traffic.core_counts(partitioned, packet_flows(partitioned))
+        goal = float(core_time_s(counts, problem.chip).max())
+    elif problem.goal == "cores":
+        goal = cores
+    return cores > problem.chip.cores, goal, packets, cores
