@@ -70,8 +70,8 @@ class ChooseRanks:
 
     The float network, which is faster, says which layer is next; the integer network decides
     whether that is still accurate enough. A layer that it refuses keeps the rank that it had.
-    Ranks tried are powers of two and the means of neighbours, and only those at which the pair is
-    modelled to take less than the matrix.
+    Ranks tried lie on a ladder of four per octave; only those count at which the pair is modelled
+    to take less than the matrix.
 
     Attributes:
         max_accuracy_drop: accuracy that may be lost on the labelled data [percentage points].
@@ -110,15 +110,17 @@ class ChooseRanks:
                 remedy="give percentage points, e.g. 1.0",
                 code="ADL-CFG-10",
             )
+        layers = candidates(network)
         costs = {
-            name: LayerCost.of(layer, network, chip, factors.activity[layer.source], bits)
-            for name, layer in candidates(network).items()
-            for bits in (self.weight_bits,)
+            name: LayerCost.of(
+                layer, network, chip, factors.activity[layer.source], self.weight_bits
+            )
+            for name, layer in layers.items()
         }
         options = {
             name: _options(cost)
             for name, cost in costs.items()
-            if not pair_obstacle(network, candidates(network)[name], chip)
+            if not pair_obstacle(network, layers[name], chip)
         }
         search = _Search(
             network=network,
@@ -218,7 +220,8 @@ class _Search:
 def _options(cost: LayerCost) -> list[int]:
     """Falling ranks at which a pair is smaller than the matrix and modelled to take less."""
     smaller, full_j = min(cost.outputs, cost.inputs), cost.full_j()
-    ladder = {2**n + half for n in range(smaller.bit_length()) for half in (0, 2**n // 2)}
+    octaves = range(smaller.bit_length())
+    ladder = {2**n + quarter * 2**n // 4 for n in octaves for quarter in range(4)}
     return [
         rank
         for rank in sorted(ladder, reverse=True)

@@ -1,7 +1,8 @@
 """What a dense layer costs per step, as one matrix and as a factor pair: counts × table.
 
 Before anything is placed, a packet is charged as one within a tile, the least that it can take.
-What both forms have in common, the target's own compartments, is left out.
+What both forms have in common, the target's own compartments, is left out. A pair makes a sample a
+step longer, in which every compartment of the network is visited once more.
 """
 
 from __future__ import annotations
@@ -29,19 +30,21 @@ class SourceActivity:
         busy: share of steps in which any of them spikes, and so a relay behind it does.
         moment: ``(size, size)`` second moment of what is sent, in float units; None if nothing
             was measured or nothing was ever sent.
+        steps: of a sample; 0 if nothing was measured.
         status: ``"measured"`` on calibration data or ``"assumed"``.
     """
 
     rates: FloatArray
     busy: float
     moment: FloatArray | None
+    steps: int
     status: Literal["measured", "assumed"]
 
     @classmethod
     def assumed(cls, size: int) -> SourceActivity:
         """:data:`mapping.ir.traffic.ASSUMED_ACTIVITY`, and relays that send in every step."""
         rates = np.full(size, ASSUMED_ACTIVITY)
-        return cls(rates=rates, busy=1.0, moment=None, status="assumed")
+        return cls(rates=rates, busy=1.0, moment=None, steps=0, status="assumed")
 
     @classmethod
     def measured(cls, sent: FloatArray) -> SourceActivity:
@@ -52,6 +55,7 @@ class SourceActivity:
             rates=spikes.mean(axis=0),
             busy=float(spikes.any(axis=1).mean()),
             moment=second_moment(flat) if spikes.any() else None,
+            steps=sent.shape[1],
             status="measured",
         )
 
@@ -79,6 +83,7 @@ class LayerCost:
         from_host: whether the host sends what the layer reads.
         weight_bits: of its synapses.
         activity: of what the layer reads.
+        visited: compartments of the network, each visited once more in the step that a pair adds.
     """
 
     chip: ChipSpec
@@ -87,6 +92,7 @@ class LayerCost:
     from_host: bool
     weight_bits: int
     activity: SourceActivity
+    visited: int
 
     @classmethod
     def of(
@@ -101,6 +107,7 @@ class LayerCost:
             from_host=isinstance(network.population(layer.source), Input),
             weight_bits=bits,
             activity=activity,
+            visited=sum(p.size for p in network.populations if not isinstance(p, Input)),
         )
 
     def full_j(self) -> float:
@@ -115,15 +122,17 @@ class LayerCost:
         """As V, ``rank`` relays and U [J per step].
 
         Every spike is read by each relay, and every relay that sends by each of the outputs; all
-        relays send in a step with any spike.
+        relays send in a step with any spike. The longer sample is shared out over its steps.
         """
+        steps = self.activity.steps
+        longer = self.visited / steps if steps else 0.0
         spikes, graded = float(self.activity.rates.sum()), self.activity.busy * rank
         to_relays = self._packets(spikes, rank, self.inputs, from_host=self.from_host)
         to_target = self._packets(graded, self.outputs, rank, from_host=False)
         return self._energy_j(
             synaptic_op=spikes * rank + graded * self.outputs,
-            compartment_access=float(rank),
-            compartment_update=graded,
+            compartment_access=rank + longer,
+            compartment_update=graded + longer,
             spike=graded,
             **{action: to_relays[action] + to_target[action] for action in to_relays},
         )

@@ -23,9 +23,10 @@ def cost(
     rate: float = 0.1,
     busy: float = 1.0,
     from_host: bool = False,
+    steps: int = 0,
 ) -> LayerCost:
     activity = SourceActivity(
-        rates=np.full(inputs, rate), busy=busy, moment=None, status="measured"
+        rates=np.full(inputs, rate), busy=busy, moment=None, steps=steps, status="measured"
     )
     return LayerCost(
         chip=LOIHI2,
@@ -34,6 +35,7 @@ def cost(
         from_host=from_host,
         weight_bits=8,
         activity=activity,
+        visited=300,
     )
 
 
@@ -57,6 +59,14 @@ def test_the_energy_of_a_pair_counts_both_factors_and_the_relays() -> None:
     )
     wanted = ops * table.synaptic_op.value + relays + (5 + 0.5 * 4) * packet
     assert one.factored_j(4) == pytest.approx(wanted)
+
+
+def test_a_pair_pays_for_the_step_that_it_adds_to_a_sample() -> None:
+    table = LOIHI2.energy_j
+    visit = table.compartment_access.value + table.compartment_update.value
+    short, unknown = cost(steps=6), cost()
+    assert short.factored_j(4) - unknown.factored_j(4) == pytest.approx(300 / 6 * visit)
+    assert short.full_j() == unknown.full_j()
 
 
 def test_the_break_even_in_synaptic_operations_is_the_published_one() -> None:
