@@ -17,7 +17,7 @@ from mapping.budget import priced_energies
 from mapping.errors import ConfigError, DesignRuleError
 from mapping.ir.checkpoint import fingerprint
 from mapping.ir.diagnostic import Diagnostic
-from mapping.ir.network import Network
+from mapping.ir.network import FloatArray, Network
 from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.traffic import Calibration, TrafficProfile, check_labels, check_payloads
 from mapping.ir.verify import verify_partition, verify_placement, verify_routing
@@ -31,6 +31,7 @@ from mapping.passes.realise_factors import realise_factors
 from mapping.passes.route import Route
 from mapping.report import Report, compile_report
 from mapping.rules import check_rules
+from mapping.semantics.float_net import typical_payloads
 from mapping.targets.load import target_data
 from mapping.targets.spec import ChipSpec
 
@@ -170,8 +171,12 @@ def _quantized(
         weight_bits=options.weight_bits, layer_weight_bits=options.layer_weight_bits
     )
 
+    def typical(realised: Network) -> dict[str, FloatArray] | None:
+        return typical_payloads(realised, calibration.payloads) if calibration else None
+
     def integers(candidate: Network) -> QuantizedNetwork:
-        return quantize.run(realise_factors(FuseFactors().run(candidate, chip)), chip)
+        realised = realise_factors(FuseFactors().run(candidate, chip))
+        return quantize.run(realised, chip, typical(realised))
 
     lower = LowerRanks(
         rank=options.rank,
@@ -183,7 +188,7 @@ def _quantized(
     )
     fused = stages.run("fuse_factors", FuseFactors().run, lowered.network, chip)
     factored = stages.run("realise_factors", realise_factors, fused)
-    return stages.run("quantize", quantize.run, factored, chip), lowered
+    return stages.run("quantize", quantize.run, factored, chip, typical(factored)), lowered
 
 
 def _refuse_float_options(options: CompileOptions) -> None:

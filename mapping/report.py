@@ -40,7 +40,11 @@ def compile_report(
     return {
         "schema": REPORT_SCHEMA,
         "target": artifact.chip.name,
-        "network": _network(artifact, lowered) | {"conventions": dict(conventions)},
+        "network": _network(artifact, lowered)
+        | {
+            "conventions": dict(conventions),
+            "rounding_weighed_by": _rounding(lowered, traffic),
+        },
         "low_rank": _low_rank(lowered) if lowered and lowered.choices else None,
         "cores": _cores(artifact),
         "noc": _noc(artifact, traffic),
@@ -57,6 +61,13 @@ def _low_rank(lowered: LoweredRanks) -> Report:
         "layers": [asdict(choice) for choice in lowered.choices.values()],
         "search": asdict(lowered.search) if lowered.search else None,
     }
+
+
+def _rounding(lowered: LoweredRanks | None, traffic: TrafficProfile) -> str:
+    """By which payloads the quantiser weighed rounding errors."""
+    if lowered is None:
+        return "none: the model holds integers"
+    return "typical on the calibration" if traffic.status == "measured" else "worst case"
 
 
 def _network(artifact: Artifact, lowered: LoweredRanks | None) -> Report:

@@ -83,6 +83,11 @@ def print_summary(report: dict[str, Any]) -> None:
             f"{with_prefix(max(energies), 'J')} of dynamic energy per inference on the calibration "
             "data;\nset it with `simulate --budget`"
         )
+    elif any(len(layer["levels"]) > 1 for layer in network["layers"]):
+        say(
+            "Gates: no energies are known, since there are no calibration data, so `simulate "
+            "--budget` will refuse; compile with --calibration to have them"
+        )
     for diagnostic in report["diagnostics"]:
         say(diagnostic_line(diagnostic))
 

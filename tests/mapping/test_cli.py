@@ -12,6 +12,7 @@ import typer
 from safetensors.numpy import load_file, save_file
 from support.chips import as_toml, limit, tiny_chip
 from support.networks import (
+    changed,
     digits_like_network,
     random_payloads,
     recurrent_network,
@@ -23,6 +24,7 @@ from mapping.artifact.read import load_artifact, load_report
 from mapping.artifact.write import write_artifact
 from mapping.cli import build_app, run
 from mapping.ir.checkpoint import DESCRIPTION_FILE, TENSOR_FILE, save_network
+from mapping.ir.network import RankGate
 from mapping.nir import write_nir
 from mapping.passes.place import PLACERS
 from mapping.pipeline import CompileOptions, compile_network
@@ -672,3 +674,17 @@ def test_figures_are_spelt_for_people_in_the_summary(cli: Any) -> None:
     assert f"{nanojoule:.3g} nJ (" in " ".join(outcome.out.split())
     assert "assumed constants, assumed activity" in " ".join(outcome.out.split())
     assert os.listdir("out").count("report.json") == 1  # noqa: PTH208
+
+
+def test_a_gated_model_without_calibration_is_told_that_it_has_no_budgets(cli: Any) -> None:
+    gate = RankGate(weight=np.ones((1, 2)), bias=np.zeros(1), cost=np.ones(1))
+    network = changed(small_network(), "enc", gate=gate)
+    save_network(network, Path("gated"))
+    without = cli("compile", "gated", "-o", "out")
+    assert without.code == 0
+    assert "no calibration data" in " ".join(without.out.split())
+    np.savez("x.npz", spikes=random_payloads(network))
+    measured = cli("compile", "gated", "-o", "other", "--calibration", "x.npz")
+    assert "the dial goes from" in " ".join(measured.out.split())
+    assert "no calibration data" not in measured.out
+    assert "no calibration data" not in cli("compile", "model", "-o", "plain").out
