@@ -1,4 +1,4 @@
-"""Replace dense layers of a network by factor pairs, or by the product of their factors."""
+"""Replace dense layers of a network by factor pairs, where that takes less energy."""
 
 from __future__ import annotations
 
@@ -103,11 +103,13 @@ def candidates(network: Network) -> dict[str, Dense]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Factorise:
-    """Give dense layers a rank, in the cheaper form that keeps the timing.
+    """Give dense layers a rank, in a form that keeps the timing.
 
     A factor pair takes a step more than a matrix, so everything behind it runs a step later, and
-    ways beside it get an axonal delay. A layer that cannot be a pair, or is cheaper without,
-    becomes the product of its factors; one whose rank was chosen for its cost stays as it is.
+    ways beside it get an axonal delay. A layer that would take more energy as a pair stays full.
+    One that cannot be a pair becomes the product of its factors, which takes no less than the full
+    matrix, but shows what the rank does to the accuracy; ranks by layer, which are for what they
+    save, leave it full.
 
     Attributes:
         rank: the rank of all layers as an int, as a fraction of ``min(in, out)`` as a float in
@@ -201,11 +203,12 @@ class Factorise:
     ) -> LayerChoice:
         outputs, inputs = layer.weight.shape
         rank, full_j = self._rank_of(layer), cost.full_j()
+        obstacle = pair_obstacle(network, layer, cost.chip, paired)
         kept = LayerChoice(
             layer=layer.name,
             realisation="full",
             rank=min(outputs, inputs),
-            why="no cheaper rank was found within the accuracy allowed",
+            why=obstacle or "no cheaper rank was found within the accuracy allowed",
             full_j=full_j,
         )
         if rank is None:
@@ -219,19 +222,18 @@ class Factorise:
                 f"{inputs * outputs}",
             )
         factored_j = cost.factored_j(rank)
-        energies = f"{factored_j:.3g} J a step factored, {full_j:.3g} J fused"
-        obstacle = pair_obstacle(network, layer, cost.chip, paired)
-        if not obstacle and factored_j >= full_j:
-            obstacle = energies
-        if obstacle and isinstance(self.rank, Mapping):
-            return replace(kept, why=obstacle)
-        return replace(
+        kept = replace(
             kept,
-            realisation="fused" if obstacle else "factored",
-            rank=rank,
-            why=obstacle or energies,
+            why=f"{factored_j:.3g} J a step as a pair of rank {rank}, {full_j:.3g} J as one matrix",
             factored_j=factored_j,
         )
+        if obstacle:
+            if isinstance(self.rank, Mapping):
+                return replace(kept, why=obstacle)
+            return replace(kept, realisation="fused", rank=rank, why=obstacle)
+        if factored_j >= full_j:
+            return kept
+        return replace(kept, realisation="factored", rank=rank)
 
 
 def pair_obstacle(

@@ -148,17 +148,16 @@ def test_a_layer_with_delays_keeps_them() -> None:
 def test_the_cheaper_form_is_chosen_and_the_energies_are_told() -> None:
     network = low_rank_chain(3)
     quiet = factorised(network, 8, factors=factors_of(network))
-    assert set(choices(quiet).values()) == {("fused", 8), ("full", 12)}
+    assert choices(quiet) == {"w1": ("full", 20), "w2": ("full", 16), "w3": ("full", 12)}
     loud = factorised(network, 3)
-    for made in (quiet, loud):
-        for name, choice in made.choices.items():
-            if choice.realisation == "full":
-                continue
+    assert set(choices(loud).values()) == {("factored", 3)}
+    for made, cheaper in ((quiet, False), (loud, True)):
+        for name in ("w1", "w2"):
+            choice = made.choices[name]
             assert choice.full_j is not None
             assert choice.factored_j is not None
-            cheaper = choice.factored_j < choice.full_j
-            assert choice.realisation == ("factored" if cheaper else "fused"), name
-            assert f"{choice.full_j:.3g} J" in choice.why
+            assert (choice.factored_j < choice.full_j) == cheaper
+            assert f"{choice.full_j:.3g} J as one matrix" in choice.why
 
 
 @pytest.mark.parametrize(
@@ -197,7 +196,10 @@ def test_ranks_by_layer_leave_the_others_and_what_is_dearer_full() -> None:
         "w3": ("full", 12),
     }
     loop = dense_network((24, 20, 16), recurrent=True)
-    assert choices(factorised(loop, {"r1": 3}))["r1"] == ("full", 20)
+    for ranks in ({"r1": 3}, {"w1": 3}):
+        kept = factorised(loop, ranks).choices["r1"]
+        assert (kept.realisation, kept.rank) == ("full", 20)
+        assert "recurrent loop" in kept.why
 
 
 def test_a_model_with_trained_pairs_keeps_its_other_layers() -> None:

@@ -172,9 +172,9 @@ def test_labels_count_for_the_origin_only_where_they_are_read() -> None:
 
 def test_a_given_rank_says_what_was_measured_or_assumed() -> None:
     network, calibration = task()
-    for data, status, whitening in (
-        (calibration, "measured", "measured second moment"),
-        (None, "assumed", "none"),
+    for data, status, whitening, form in (
+        (calibration, "measured", "measured second moment", ("factored", 4)),
+        (None, "assumed", "none", ("full", 40)),
     ):
         result = compile_network(network, LOIHI2, CompileOptions(rank=4), calibration=data)
         report: Any = result.report
@@ -182,7 +182,7 @@ def test_a_given_rank_says_what_was_measured_or_assumed() -> None:
         assert report["low_rank"]["search"] is None
         rows = {row["layer"]: row for row in report["low_rank"]["layers"]}
         assert rows["enc"]["whitening"] == whitening
-        assert layers(result)["enc"]["rank"] == 4
+        assert (layers(result)["enc"]["realisation"], layers(result)["enc"]["rank"]) == form
         assert layers(result)["enc"]["why"] == rows["enc"]["why"] != ""
         assert layers(result)["dec"]["why"] == "rank 4 is not below min(in, out) = 4"
 
