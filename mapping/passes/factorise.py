@@ -24,7 +24,7 @@ from mapping.ir.network import (
 )
 from mapping.ir.network_rules import LONGEST_DELAY
 from mapping.ir.timing import lateness
-from mapping.lowrank import whitened_svd
+from mapping.lowrank import plain_svd, whitened_svd
 from mapping.passes.layer_cost import LayerCost, SourceActivity
 from mapping.targets.spec import ChipSpec
 
@@ -82,11 +82,11 @@ class Factors:
     def of(self, layer: Dense, rank: int) -> tuple[FloatArray, FloatArray]:
         """``(U, V)`` of ``layer``, shapes (out, rank) and (in, rank)."""
         if layer.name not in self._known:
-            moment = self.activity[layer.source].moment
-            plain = np.eye(layer.weight.shape[1])
-            full = min(layer.weight.shape)
-            self._known[layer.name] = whitened_svd(
-                layer.weight, plain if moment is None else moment, full
+            moment, full = self.activity[layer.source].moment, min(layer.weight.shape)
+            self._known[layer.name] = (
+                plain_svd(layer.weight, full)
+                if moment is None
+                else whitened_svd(layer.weight, moment, full)
             )
         u, v = self._known[layer.name]
         return u[:, :rank], v[:, :rank]

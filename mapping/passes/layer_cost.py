@@ -21,6 +21,10 @@ from mapping.semantics.float_net import run_float_network
 from mapping.targets.spec import ChipSpec
 
 
+WHITENED = 4096
+"""Largest population whose second moment is kept: 134 MB, and seconds to decompose."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SourceActivity:
     """What a population sends per step.
@@ -29,7 +33,8 @@ class SourceActivity:
         rates: ``(size,)`` spikes per compartment and step.
         busy: share of steps in which any of them spikes, and so a relay behind it does.
         moment: ``(size, size)`` second moment of what is sent, in float units; None if nothing
-            was measured or nothing was ever sent.
+            was measured, nothing was ever sent, or the population is larger than
+            :data:`WHITENED`.
         steps: of a sample; 0 if nothing was measured.
         status: ``"measured"`` on calibration data or ``"assumed"``.
     """
@@ -54,7 +59,7 @@ class SourceActivity:
         return cls(
             rates=spikes.mean(axis=0),
             busy=float(spikes.any(axis=1).mean()),
-            moment=second_moment(flat) if spikes.any() else None,
+            moment=second_moment(flat) if spikes.any() and flat.shape[1] <= WHITENED else None,
             steps=sent.shape[1],
             status="measured",
         )

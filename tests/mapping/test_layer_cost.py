@@ -9,7 +9,7 @@ from support.networks import dense_network, random_payloads
 
 from mapping.ir.network import Dense
 from mapping.ir.traffic import ASSUMED_ACTIVITY, Calibration
-from mapping.passes.layer_cost import LayerCost, SourceActivity, source_activity
+from mapping.passes.layer_cost import WHITENED, LayerCost, SourceActivity, source_activity
 from mapping.semantics.float_net import run_float_network
 from mapping.targets.load import load_target
 
@@ -127,3 +127,11 @@ def test_a_layer_is_measured_by_its_own_shape() -> None:
     assert isinstance(layer, Dense)
     found = LayerCost.of(layer, network, tiny_chip(), SourceActivity.assumed(5), 4)
     assert (found.outputs, found.inputs, found.from_host, found.weight_bits) == (3, 5, False, 4)
+
+
+def test_a_population_too_large_to_decompose_is_not_whitened() -> None:
+    sent = np.ones((1, 2, WHITENED + 1))
+    activity = SourceActivity.measured(sent)
+    assert activity.moment is None
+    assert activity.busy == 1.0
+    assert SourceActivity.measured(np.ones((1, 2, 3))).moment is not None
