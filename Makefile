@@ -39,6 +39,7 @@ check: lint test
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bench_chip.py --json out/bench_chip.json
 	$(BIN)/python benchmarks/bench_partition.py --json out/bench_partition.json
+	$(BIN)/python benchmarks/bench_compile.py --json out/bench_compile.json
 	$(BIN)/python benchmarks/bench_digits.py --json out/bench_digits.json
 
 clean:

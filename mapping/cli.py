@@ -23,17 +23,24 @@ from mapping.errors import (
     EXIT_INTERNAL,
     AdlrnsError,
     ConfigError,
-    DesignRuleError,
 )
+from mapping.explain import catalogue, explain
+from mapping.fit import judge
 from mapping.ir.checkpoint import load_network
 from mapping.ir.network import Network
 from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.traffic import Calibration, check_labels, check_payloads
 from mapping.model import load_model
 from mapping.nir import write_nir
-from mapping.pipeline import CompileOptions, compile_network
+from mapping.pipeline import CompileOptions, compile_network, cut_network
 from mapping.rules import check_rules
-from mapping.summary import diagnostic_line, print_cores, print_summary
+from mapping.summary import (
+    diagnostic_line,
+    print_cores,
+    print_explanation,
+    print_summary,
+    print_verdicts,
+)
 from mapping.targets.load import load_target, target_data, target_names
 from mapping.units import with_prefix
 
@@ -51,48 +58,60 @@ targets_app = typer.Typer(help="List, show and check chip targets.", no_args_is_
 app.add_typer(targets_app, name="targets")
 
 
+ModelPath = Annotated[
+    Path, typer.Argument(help="ADLRNS checkpoint folder, NIR file or lava-dl .net file.")
+]
+Step = Annotated[
+    float | None,
+    typer.Option(help="NIR: step [s]; else as our exporter recorded it, else 1e-4."),
+]
+Reset = Annotated[
+    str | None, typer.Option(help="NIR: zero (default) or subtract, which no chip has.")
+]
+Integration = Annotated[str | None, typer.Option(help="NIR: euler (default) or exp.")]
+CubaOrder = Annotated[
+    str | None,
+    typer.Option(help="NIR: a CubaLIF voltage sees the new (default) or previous current."),
+]
+RankText = Annotated[
+    str | None,
+    typer.Option(
+        help="Rank (integer) or fraction of min(in, out), e.g. 8 or 0.25; auto finds the "
+        "cheapest on labelled calibration data."
+    ),
+]
+AccuracyDrop = Annotated[
+    float | None,
+    typer.Option(help="Points of accuracy that --rank auto may lose; 1.0 by default."),
+]
+WeightBits = Annotated[
+    str | None,
+    typer.Option(help="Bits per weight, of all or by layer, e.g. 6 or 6,fc1=4,conv*=8."),
+]
+NeuronsPerCore = Annotated[int | None, typer.Option(help="Cap on neurons per core.")]
+PartitionerName = Annotated[
+    str, typer.Option(help="How to cut into cores; best tries all that are registered.")
+]
+
+
 @app.command("compile")
 def compile_command(
-    model: Annotated[
-        Path, typer.Argument(help="ADLRNS checkpoint folder, NIR file or lava-dl .net file.")
-    ],
+    model: ModelPath,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     target: Annotated[str, typer.Option(help="Target name or TOML file.")] = "loihi2",
     calibration: Annotated[
         Path | None,
         typer.Option(help="Input .npz from which spike rates are measured; else 10 % is assumed."),
     ] = None,
-    dt: Annotated[
-        float | None,
-        typer.Option(help="NIR: step [s]; else as our exporter recorded it, else 1e-4."),
-    ] = None,
-    reset: Annotated[
-        str | None, typer.Option(help="NIR: zero (default) or subtract, which no chip has.")
-    ] = None,
-    integration: Annotated[str | None, typer.Option(help="NIR: euler (default) or exp.")] = None,
-    cuba_order: Annotated[
-        str | None,
-        typer.Option(help="NIR: a CubaLIF voltage sees the new (default) or previous current."),
-    ] = None,
-    rank: Annotated[
-        str | None,
-        typer.Option(
-            help="Rank (integer) or fraction of min(in, out), e.g. 8 or 0.25; auto finds the "
-            "cheapest on labelled calibration data."
-        ),
-    ] = None,
-    max_accuracy_drop: Annotated[
-        float | None,
-        typer.Option(help="Points of accuracy that --rank auto may lose; 1.0 by default."),
-    ] = None,
-    weight_bits: Annotated[
-        str | None,
-        typer.Option(help="Bits per weight, of all or by layer, e.g. 6 or 6,fc1=4,conv*=8."),
-    ] = None,
-    neurons_per_core: Annotated[int | None, typer.Option(help="Cap on neurons per core.")] = None,
-    partitioner: Annotated[
-        str, typer.Option(help="How to cut into cores; best tries all that are registered.")
-    ] = "best",
+    dt: Step = None,
+    reset: Reset = None,
+    integration: Integration = None,
+    cuba_order: CubaOrder = None,
+    rank: RankText = None,
+    max_accuracy_drop: AccuracyDrop = None,
+    weight_bits: WeightBits = None,
+    neurons_per_core: NeuronsPerCore = None,
+    partitioner: PartitionerName = "best",
     optimise: Annotated[
         str, typer.Option(help="What best asks for: energy, latency or cores.")
     ] = "energy",
@@ -134,6 +153,53 @@ def compile_command(
         say(f"Written to {output}")
 
 
+@app.command("fit")
+def fit_command(
+    model: ModelPath,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="Target name or TOML file; may be repeated. Default: all built-in ones."),
+    ] = None,
+    dt: Step = None,
+    reset: Reset = None,
+    integration: Integration = None,
+    cuba_order: CubaOrder = None,
+    rank: RankText = None,
+    weight_bits: WeightBits = None,
+    neurons_per_core: NeuronsPerCore = None,
+    partitioner: PartitionerName = "best",
+    as_json: JsonFlag = False,
+) -> None:
+    """Say how full MODEL makes each chip, whether it fits, and what would make it fit."""
+    source = load_model(model, dt_s=dt, reset=reset, integration=integration, cuba_order=cuba_order)
+    if rank == "auto":
+        raise ConfigError(
+            "fit measures no accuracy, by which auto would choose the ranks",
+            where="--rank",
+            remedy="give a rank here, or compile with --rank auto",
+            code="ADL-CFG-09",
+        )
+    common_bits, layer_bits = _parse_weight_bits(weight_bits)
+    options = CompileOptions(
+        rank=_parse_rank(rank),
+        weight_bits=common_bits,
+        layer_weight_bits=layer_bits,
+        neurons_per_core=neurons_per_core,
+        partitioner=partitioner,
+    )
+    chips = [load_target(name) for name in target or target_names()]
+    with progress(hidden=as_json) as shown:
+        shown.add_task("fit", total=None)
+        verdicts = [judge(source.network, chip, options, cut_network) for chip in chips]
+    if as_json:
+        print_json({"model": source.network.name, "targets": [v.as_dict() for v in verdicts]})
+    else:
+        print_verdicts(source.network.name, verdicts)
+    errors = [verdict.error for verdict in verdicts if verdict.error]
+    if len(errors) == len(verdicts):
+        raise typer.Exit(max(error.exit_code for error in errors))
+
+
 @app.command("export")
 def export_command(
     model: Annotated[Path, typer.Argument(help="ADLRNS checkpoint folder.")],
@@ -162,6 +228,27 @@ def check_command(artifact: ArtifactPath, as_json: JsonFlag = False) -> None:
         raise typer.Exit(EXIT_DOES_NOT_FIT)
     if not as_json:
         out.print(f"All design rules hold ({len(diagnostics)} remarks).")
+
+
+@app.command("explain")
+def explain_command(
+    code: Annotated[
+        str | None, typer.Argument(help="Code of an error or design rule; all if left out.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say what an error code means, why the limit exists and how to fix it."""
+    if code is None:
+        texts = catalogue()
+    else:
+        texts = {code.upper(): explain(code)}
+    if as_json:
+        print_json([{"code": name} | asdict(text) for name, text in texts.items()])
+    elif code is None:
+        for name, text in texts.items():
+            say(f"{name}  {text.title}")
+    else:
+        print_explanation(*texts.popitem())
 
 
 @app.command("inspect")
@@ -319,11 +406,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _report_error(error: AdlrnsError, *, as_json: bool, debug: bool) -> int:
-    found = (
-        [asdict(d) for d in error.diagnostics]
-        if isinstance(error, DesignRuleError)
-        else [error.as_dict()]
-    )
+    found = error.as_dicts()
     if as_json:
         print_json({"diagnostics": found})
     for diagnostic in found:

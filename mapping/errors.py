@@ -7,10 +7,11 @@ Every error a user can cause says *where* it happened, *what* is wrong and what 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from mapping.ir.diagnostic import Diagnostic
+    from mapping.ir.diagnostic import Diagnostic, Fix
 
 EXIT_INTERNAL = 1
 EXIT_BAD_INPUT = 2
@@ -39,8 +40,8 @@ class AdlrnsError(Exception):
     def __str__(self) -> str:
         return f"{self.code} · {self.where}: {self.message}. Remedy: {self.remedy}."
 
-    def as_dict(self) -> dict[str, str]:
-        """The four fields under the keys that the JSON contract uses for diagnostics."""
+    def as_dict(self) -> dict[str, object]:
+        """Its fields under the keys that the JSON contract uses for diagnostics."""
         return {
             "code": self.code,
             "severity": "error",
@@ -48,6 +49,10 @@ class AdlrnsError(Exception):
             "message": self.message,
             "remedy": self.remedy,
         }
+
+    def as_dicts(self) -> list[dict[str, object]]:
+        """Everything that it reports, see :meth:`as_dict`."""
+        return [self.as_dict()]
 
 
 class ConfigError(AdlrnsError, ValueError):
@@ -69,9 +74,19 @@ class QuantizationError(AdlrnsError):
 
 
 class CapacityError(AdlrnsError):
-    """The network needs more of a resource than the chip has."""
+    """The network needs more of a resource than the chip has; ``fixes`` holds what would help."""
 
     exit_code = EXIT_DOES_NOT_FIT
+    fixes: tuple[Fix, ...] = ()
+
+    def propose(self, fixes: tuple[Fix, ...]) -> None:
+        """Take ``fixes``, the cheapest first, for the remedy; without any it stays."""
+        self.fixes = fixes
+        self.remedy = _any_of(fixes) or self.remedy
+
+    def as_dict(self) -> dict[str, object]:
+        """Its fields, ``fixes`` included, as the JSON contract calls them."""
+        return super().as_dict() | {"fixes": [asdict(fix) for fix in self.fixes]}
 
 
 class PlacementError(AdlrnsError):
@@ -112,3 +127,28 @@ class DesignRuleError(AdlrnsError):
             first.message + more, where=first.where, remedy=first.remedy, code=first.code
         )
         self.diagnostics = tuple(diagnostics)
+        self.fixes: tuple[Fix, ...] = ()
+
+    @property
+    def capacity_codes(self) -> list[str]:
+        """Codes of the broken rules that are about capacity."""
+        return [d.code for d in self.diagnostics if d.about_capacity]
+
+    def propose(self, fixes: tuple[Fix, ...]) -> None:
+        """Take ``fixes``, the cheapest first, for the remedy of what is about capacity."""
+        self.fixes = fixes
+        remedy = _any_of(fixes)
+        if remedy:
+            self.diagnostics = tuple(
+                replace(d, remedy=remedy) if d.about_capacity else d for d in self.diagnostics
+            )
+            self.remedy = self.diagnostics[0].remedy
+
+    def as_dicts(self) -> list[dict[str, object]]:
+        """Every violation, with ``fixes`` where it is about capacity."""
+        fixes = {"fixes": [asdict(fix) for fix in self.fixes]}
+        return [asdict(d) | (fixes if d.about_capacity else {}) for d in self.diagnostics]
+
+
+def _any_of(fixes: tuple[Fix, ...]) -> str:
+    return "; or ".join(map(str, fixes))

@@ -76,7 +76,7 @@ def whitened_svd(
     _check_rank(rank, w.shape, where="whitened_svd.rank")
     root = _cholesky(moment)
     left, right = _leading(w @ root, rank)
-    return left, np.linalg.solve(root.T, right)
+    return left, np.asarray(np.linalg.solve(root.T, right), np.float64)
 
 
 def plain_svd(weight: ArrayLike, rank: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

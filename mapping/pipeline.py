@@ -14,10 +14,12 @@ import numpy as np
 
 from mapping.artifact.schema import Artifact, Origin
 from mapping.budget import priced_energies
-from mapping.errors import ConfigError, DesignRuleError
+from mapping.errors import CapacityError, ConfigError, DesignRuleError
+from mapping.fit import find_fixes
 from mapping.ir.checkpoint import fingerprint
 from mapping.ir.diagnostic import Diagnostic
 from mapping.ir.network import FloatArray, Network
+from mapping.ir.partitioned import PartitionedNetwork
 from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.traffic import Calibration, TrafficProfile, check_labels, check_payloads
 from mapping.ir.verify import verify_partition, verify_placement, verify_routing
@@ -109,8 +111,44 @@ def compile_network(
         AdlrnsError: from the passes; each documents its own.
         ConfigError: the calibration data do not suit the network (ADL-INP-01 … 04), or an option
             is for float networks only (ADL-CFG-07).
+        CapacityError: it does not fit; the remedy is the cheapest change that was found to fit.
         DesignRuleError: the compiled program breaks design rules.
     """
+    start = time.perf_counter()
+    try:
+        return _compile(network, chip, options, calibration, conventions or {}, observer)
+    except (CapacityError, DesignRuleError) as error:
+        took_s = time.perf_counter() - start
+        error.propose(find_fixes(error, network, chip, options, cut_network, compile_s=took_s))
+        raise
+
+
+def cut_network(
+    network: Network | QuantizedNetwork, chip: ChipSpec, options: CompileOptions
+) -> PartitionedNetwork:
+    """Core programs of ``network``, not placed, and as many as it takes.
+
+    Instead of a rank that is yet to be found (``"auto"``) the network is taken as it is.
+
+    Raises:
+        AdlrnsError: from the passes up to the partition.
+    """
+    partition = _partition(options)
+    rank = None if options.rank == "auto" else options.rank
+    options = replace(options, rank=rank, max_accuracy_drop=None)
+    integers, _ = _integers(network, chip, options, None, _Stages(None))
+    split, traffic = partition.prepare(integers, chip, TrafficProfile.assumed(integers))
+    return partition.cut(split, chip, traffic)
+
+
+def _compile(
+    network: Network | QuantizedNetwork,
+    chip: ChipSpec,
+    options: CompileOptions,
+    calibration: Calibration | None,
+    conventions: Mapping[str, str | float],
+    observer: Observer | None,
+) -> CompileResult:
     if calibration is not None:
         check_payloads(calibration.payloads, network.input, where="calibration")
         if calibration.labels is not None:
@@ -118,22 +156,12 @@ def compile_network(
             samples = len(calibration.payloads)
             check_labels(calibration.labels, samples, classes, where="calibration")
     stages = _Stages(observer)
-    lowered: LoweredRanks | None = None
-    if isinstance(network, QuantizedNetwork):
-        _refuse_float_options(options)
-        quantized = network
-    else:
-        quantized, lowered = _quantized(network, chip, options, calibration, stages)
+    quantized, lowered = _integers(network, chip, options, calibration, stages)
     if calibration is None:
         traffic = TrafficProfile.assumed(quantized)
     else:
         traffic = stages.run("measure_traffic", TrafficProfile.measured, quantized, calibration)
-    partition = Partition(
-        partitioner=options.partitioner,
-        neurons_per_core=options.neurons_per_core,
-        optimise=options.optimise,
-        seed=options.seed,
-    )
+    partition = _partition(options)
     quantized, traffic = stages.run("split_fan_in", partition.prepare, quantized, chip, traffic)
     partitioned = stages.run("partition", partition.run, quantized, chip, traffic)
     verify_partition(quantized, partitioned)
@@ -147,7 +175,7 @@ def compile_network(
         partitioned=partitioned,
         placement=placement,
         routing=routing,
-        origin=_origin(network, chip, options, calibration, conventions or {}, stages),
+        origin=_origin(network, chip, options, calibration, conventions, stages),
     )
     diagnostics = stages.run("check_rules", check_rules, artifact)
     broken = [d for d in diagnostics if d.severity == "error"]
@@ -156,17 +184,29 @@ def compile_network(
     if calibration is not None:
         budgets = stages.run("price_budgets", priced_energies, artifact, calibration)
         artifact = replace(artifact, budgets=budgets)
-    report = compile_report(artifact, traffic, diagnostics, stages.log, conventions or {}, lowered)
+    report = compile_report(artifact, traffic, diagnostics, stages.log, conventions, lowered)
     return CompileResult(artifact=artifact, report=report, diagnostics=diagnostics)
 
 
-def _quantized(
-    network: Network,
+def _partition(options: CompileOptions) -> Partition:
+    return Partition(
+        partitioner=options.partitioner,
+        neurons_per_core=options.neurons_per_core,
+        optimise=options.optimise,
+        seed=options.seed,
+    )
+
+
+def _integers(
+    network: Network | QuantizedNetwork,
     chip: ChipSpec,
     options: CompileOptions,
     calibration: Calibration | None,
     stages: _Stages,
-) -> tuple[QuantizedNetwork, LoweredRanks]:
+) -> tuple[QuantizedNetwork, LoweredRanks | None]:
+    if isinstance(network, QuantizedNetwork):
+        _refuse_float_options(options)
+        return network, None
     quantize = Quantize(
         weight_bits=options.weight_bits, layer_weight_bits=options.layer_weight_bits
     )

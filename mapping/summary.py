@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE
@@ -9,8 +10,19 @@ from rich.table import Table
 from rich.text import Text
 
 from mapping.console import out, say
+from mapping.explain import Explanation
+from mapping.fit import Verdict
 from mapping.targets.spec import MeshSpec
 from mapping.units import with_prefix
+
+_HEADINGS = {
+    "compartments": "neurons",
+    "compartment_groups": "groups",
+    "synapse_words": "memory",
+    "input_axons": "in",
+    "output_axons": "out",
+}
+"""Short headings for the resources of a core."""
 
 
 def print_summary(report: dict[str, Any]) -> None:
@@ -138,6 +150,32 @@ def print_cores(report: dict[str, Any], mesh: MeshSpec) -> None:
     out.print(table)
 
 
-def diagnostic_line(diagnostic: dict[str, str]) -> str:
+def print_verdicts(name: str, verdicts: Sequence[Verdict]) -> None:
+    """One row per target: how full its fullest core is of each resource, and whether that fits."""
+    table = Table(box=SIMPLE, collapse_padding=True, pad_edge=False)
+    for heading in ("target", "fits", "cores", *_HEADINGS.values()):
+        table.add_column(heading, no_wrap=True)
+    for verdict in verdicts:
+        taken = verdict.occupancy
+        row = ["no" if verdict.error else "yes"]
+        if taken:
+            row.append(f"{taken.cores_used} of {taken.cores_available}")
+            row += [f"{taken.busiest[resource]:.0%}" for resource in _HEADINGS]
+        table.add_row(Text(verdict.target), *row)
+    say(f"{name}: cores, and the share of each resource that the fullest core takes")
+    out.print(table)
+    for verdict in verdicts:
+        if verdict.error:
+            say(f"{verdict.target}: {verdict.error}")
+
+
+def print_explanation(code: str, text: Explanation) -> None:
+    """One code in words."""
+    say(f"{code} · {text.title}\n\n{text.means}\n")
+    for heading in ("why", "fix", "example"):
+        say(f"{heading.capitalize()}: {getattr(text, heading)}")
+
+
+def diagnostic_line(diagnostic: Mapping[str, object]) -> str:
     """One line for a finding of the design rules."""
     return "{code} · {where}: {message}. Remedy: {remedy}.".format(**diagnostic)

@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mapping.ir.network import Input
 from mapping.ir.partitioned import CompartmentGroup, PartitionedNetwork, reassemble
+from mapping.ir.payloads import payload_ranges
 from mapping.ir.placed import CoreSlot, Placement
 from mapping.ir.quantized import ProjectionSpec, QuantizedNetwork, WeightFidelity
+from mapping.ir.ranges import Reach
 from mapping.ir.routed import Routing
 from mapping.ir.synapses import Form
 from mapping.targets.spec import ChipSpec
@@ -91,6 +93,11 @@ class Artifact:
     def network(self) -> QuantizedNetwork:
         """The integer network, put together again from the core programs."""
         return reassemble(self.partitioned)
+
+    @cached_property
+    def payload_ranges(self) -> dict[str, Reach]:
+        """Worst-case payloads of every population."""
+        return payload_ranges(self.network)
 
 
 class _Record(BaseModel):

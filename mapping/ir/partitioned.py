@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -268,9 +269,26 @@ class PartitionedNetwork:
         )
 
     def _tile_words(self, tile: SynapseTile, core: CoreSpec) -> int:
-        bits = self.projections[tile.projection].weight_bits
-        lists = tile.synapses.lists(np.arange(tile.synapses.shape[0]))
-        return sum(n * core.words_per_axon(length, bits) for length, n in lists.items())
+        rows = tile.synapses.shape[0]
+        lists = tile.synapses.lists(np.arange(rows))
+        return list_words(lists, self.projections[tile.projection], rows, core)
+
+
+def list_words(lists: Counter[int], spec: ProjectionSpec, rows: int, core: CoreSpec) -> int:
+    """Memory words of the synapse lists of a projection on one core.
+
+    Args:
+        lists: how many there are of which length.
+        spec: their projection.
+        rows: compartments of the core that it ends on, among which an index chooses.
+        core: the chip's cores.
+    """
+    targets = 0 if spec.form == "dense" else rows
+    bits, delay = spec.weight_bits, spec.longest_delay
+    return sum(
+        number * core.words_per_axon(length, bits, targets=targets, delay=delay)
+        for length, number in lists.items()
+    )
 
 
 def packet_flows(partitioned: PartitionedNetwork) -> list[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,14 @@ class PayloadRange:
     def constant(cls, low: float, high: float, size: int) -> PayloadRange:
         """The same bounds for ``size`` compartments."""
         return cls(low=np.full(size, low), high=np.full(size, high))
+
+    @classmethod
+    def joined(cls, parts: Sequence[PayloadRange]) -> PayloadRange:
+        """The ranges of ``parts``, one after the other."""
+        return cls(
+            low=np.concatenate([part.low for part in parts]),
+            high=np.concatenate([part.high for part in parts]),
+        )
 
     @property
     def magnitude(self) -> FloatArray:

@@ -544,15 +544,3 @@ def stacked(parts: Sequence[tuple[Rows, Synapses]], rows: int) -> Synapses:
         first, last = part.channels
         outputs[numbers], whole[first:last] = part.outputs, part.values
     return ConvSynapses.whole(whole, head.conv).rows(outputs)
-
-
-def padded(synapses: Synapses, start: int, rows: int) -> Synapses:
-    """``synapses`` as the rows from ``start`` on among ``rows``, the others without any."""
-    if synapses.shape[0] == rows:
-        return synapses
-    if isinstance(synapses, DenseSynapses):
-        values = np.zeros((rows, synapses.shape[1]), synapses.values.dtype)
-        values[start : start + synapses.shape[0]] = synapses.values
-        return DenseSynapses(values=values)
-    assert isinstance(synapses, SparseSynapses), "a convolution fills its target"
-    return replace(synapses, targets=synapses.targets + np.int32(start), height=rows)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mapping.errors import CapacityError
 from mapping.ir.network import FloatArray
-from mapping.ir.partitioned import HOST, CompartmentGroup, Members
+from mapping.ir.partitioned import HOST, CompartmentGroup, Members, list_words
 from mapping.ir.quantized import Int32Array, ProjectionSpec
 from mapping.ir.synapses import ConvShape
 from mapping.partitioners.problem import Assignment, PartitionProblem, within
@@ -255,7 +255,7 @@ class Ledger:
         spec, core = self._specs[number], self.problem.chip.core
         synapses = self.problem.network.projections[number].synapses
         lists = synapses.lists(rows - spec.target_start)
-        return sum(n * core.words_per_axon(length, spec.weight_bits) for length, n in lists.items())
+        return list_words(lists, spec, rows.size, core)
 
     def refuse(self, trial: Trial) -> CapacityError:
         """The error for a compartment that does not even fit a core of its own."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Literal
 
 import networkx as nx
@@ -51,14 +52,23 @@ class PartitionProblem:
     def in_order(self) -> list[IntegerPopulation]:
         """The populations on cores in order of the data flow; loops are cut where they lead back.
 
-        Of those that the flow leaves in any order, the one that stands first in the network comes
-        first, whatever its name.
+        Where the flow leaves the order open, what a population is and receives decides, never its
+        name or its place in the network.
         """
-        place = {p.name: number for number, p in enumerate(self.network.populations)}
+        content = {p.name: self._content(p) for p in self.network.populations}
         acyclic = feed_forward_part(self.network.graph(), self.network.input.name)
-        ordered = nx.lexicographical_topological_sort(acyclic, key=place.__getitem__)
+        ordered = nx.lexicographical_topological_sort(acyclic, key=content.__getitem__)
         found = [self.network.population(name) for name in ordered]
         return [population for population in found if not isinstance(population, Input)]
+
+    def _content(self, population: IntegerPopulation) -> bytes:
+        """Digest of a population's size and of the synapses that end on it."""
+        received = sorted(
+            blake2b(p.mantissas.tobytes(), person=p.spec.form.encode()).digest()
+            for p in self.network.projections
+            if p.spec.target == population.name
+        )
+        return blake2b(b"".join([str(population.shape).encode(), *received])).digest()
 
     def units(self, population: IntegerPopulation) -> list[tuple[int, int, str]]:
         """Ranges of compartments that are placed one after the other, relays by rank block.

@@ -20,7 +20,6 @@ from mapping.lowrank import second_moment
 from mapping.semantics.float_net import run_float_network
 from mapping.targets.spec import ChipSpec
 
-
 WHITENED = 4096
 """Largest population whose second moment is kept: 134 MB, and seconds to decompose."""
 

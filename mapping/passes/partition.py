@@ -35,7 +35,7 @@ class Partition:
     def run(
         self, network: QuantizedNetwork, chip: ChipSpec, traffic: TrafficProfile | None = None
     ) -> PartitionedNetwork:
-        """Core programs within every core resource of ``chip``.
+        """Core programs within every resource of ``chip``.
 
         Args:
             network: what is cut.
@@ -43,10 +43,23 @@ class Partition:
             traffic: expected packets; assumed if not given.
 
         Raises:
+            CapacityError: the chip has too few cores (ADL-CAP-06).
+            AdlrnsError: as :meth:`cut`.
+        """
+        partitioned = self.cut(network, chip, traffic)
+        check_core_count(partitioned, chip)
+        return partitioned
+
+    def cut(
+        self, network: QuantizedNetwork, chip: ChipSpec, traffic: TrafficProfile | None = None
+    ) -> PartitionedNetwork:
+        """Core programs within every resource of a core, as many as it takes.
+
+        Raises:
             ConfigError: the partitioner or the goal is unknown (ADL-CFG-01) or
                 ``neurons_per_core`` is outside 1..the chip's limit (ADL-CFG-05).
-            CapacityError: a single compartment needs more than a core has (ADL-CAP-02 … 05), no
-                cut keeps all limits (ADL-CAP-08), or the chip has too few cores (ADL-CAP-06).
+            CapacityError: a single compartment needs more than a core has (ADL-CAP-02 … 05), or
+                no cut keeps all limits (ADL-CAP-08).
             MissingDependencyError: ADL-DEP-02, the partitioner needs a library that is missing.
         """
         problem = PartitionProblem(
@@ -57,9 +70,7 @@ class Partition:
             goal=self._goal(),
             seed=self.seed,
         )
-        partitioned = problem.partitioned(PARTITIONERS.get(self.partitioner)(problem))
-        _check_core_count(partitioned, chip)
-        return partitioned
+        return problem.partitioned(PARTITIONERS.get(self.partitioner)(problem))
 
     def prepare(
         self, network: QuantizedNetwork, chip: ChipSpec, traffic: TrafficProfile
@@ -96,7 +107,12 @@ class Partition:
         return cap
 
 
-def _check_core_count(partitioned: PartitionedNetwork, chip: ChipSpec) -> None:
+def check_core_count(partitioned: PartitionedNetwork, chip: ChipSpec) -> None:
+    """Refuse more core programs than ``chip`` has cores.
+
+    Raises:
+        CapacityError: ADL-CAP-06, naming the populations that most of them go to.
+    """
     if len(partitioned.cores) > chip.cores:
         shares = {
             name: np.unique(homes).size

@@ -11,6 +11,8 @@ from scipy.sparse import csr_array, eye_array, hstack
 
 from mapping.errors import CapacityError
 from mapping.ir.network import FloatArray
+from mapping.ir.partitioned import Members
+from mapping.ir.payloads import payload_ranges
 from mapping.ir.quantized import (
     IntegerGate,
     IntegerLif,
@@ -26,14 +28,10 @@ from mapping.ir.traffic import TrafficProfile
 from mapping.partitioners import Goal, PartitionProblem
 from mapping.partitioners.first_fit import largest
 from mapping.partitioners.ledger import Ledger
-from mapping.rules.numeric import payload_ranges
 from mapping.targets.spec import ChipSpec
 
 WORTHWHILE = 0.8
 """A split that nothing forces must leave at most this share of a layer's packets."""
-
-LONGEST_DELAY = 63
-"""Axonal delay that a chip can balance a way by, in steps beyond one."""
 
 _SUM_BITS = 8
 
@@ -94,15 +92,22 @@ class SplitFanIn:
                 late = _later(network, spec)
                 network, traffic = _with_parts(late, traffic, spec.name, split.parts)
             elif forced:
+                one = ledger.trial(ledger.empty(), spec.target, _first(spec))
+                need = next(n for n in ledger.needs(one) if n.used > n.limit)
                 raise CapacityError(
-                    f"its fan-in of {spec.columns:,} does not fit a core of {chip.name}, and it "
-                    f"cannot be split: {obstacle}",
+                    f"its fan-in of {spec.columns:,} needs {need.used:,} {need.resource}, a core "
+                    f"of {chip.name} has {need.limit:,}, and it cannot be split: {obstacle}",
                     where=spec.name,
                     remedy="lower the fan-in or the rank of the layer, use fewer weight bits, or "
                     "choose a bigger target",
                     code="ADL-CAP-09",
                 )
         return network, traffic
+
+
+def _first(spec: ProjectionSpec) -> Members:
+    """The first compartment that ``spec`` ends on."""
+    return np.array([spec.target_start], np.int32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +132,7 @@ class _Split:
         rows = min(spec.rows, problem.neurons_per_core)
         columns = 0
         while not columns:
-            words = core.words_per_axon(rows, spec.weight_bits)
+            words = core.words_per_axon(rows, spec.weight_bits, delay=spec.longest_delay)
             columns = min(core.input_axons.value, core.synapse_words.value // words, spec.columns)
             if not columns:
                 rows //= 2
@@ -179,7 +184,7 @@ def _obstacles(
         aside = other.spec.name != spec.name and other.spec.source not in behind
         if aside and other.spec.target in behind:
             delay = other.spec.longest_delay + 1
-            if delay > LONGEST_DELAY:
+            if delay > numeric.longest_delay.value:
                 yield f"{other.spec.name} beside it would need a delay of {delay} steps"
     reach = ranges[spec.source].part(spec.source_start, spec.source_stop).packet
     low, high = projection.synapses.sum_range(reach.low, reach.high)

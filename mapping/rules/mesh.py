@@ -13,7 +13,14 @@ from mapping.rules.base import Finding, rule
 
 @rule("ADL-MSH-01")
 def own_slot(artifact: Artifact) -> Iterator[Finding]:
-    """Every core program has a physical core of its own."""
+    """Every core program has a physical core of its own.
+
+    Why: a core runs one program.
+
+    Fix: place the program again; a placer of your own must return each slot once.
+
+    Example: a manifest that was edited by hand, so that two programs name core 0 of tile (0, 0).
+    """
     for slot, programs in Counter(artifact.placement.slots).items():
         if programs > 1:
             yield (
@@ -23,9 +30,16 @@ def own_slot(artifact: Artifact) -> Iterator[Finding]:
             )
 
 
-@rule("ADL-MSH-02")
+@rule("ADL-MSH-02", limits=("mesh.chips", "mesh.usable_cores"))
 def on_mesh(artifact: Artifact) -> Iterator[Finding]:
-    """Every physical core exists on the mesh."""
+    """Every physical core exists on the mesh.
+
+    Why: a chip has a fixed number of tiles and of cores on a tile.
+
+    Fix: place the program again for this very target.
+
+    Example: core 4 of a tile, where tiles have the cores 0 to 3.
+    """
     mesh = artifact.chip.mesh
     for number, slot in enumerate(artifact.placement.slots):
         if not slot.on_mesh(mesh) or not 0 <= slot.core < mesh.cores_per_tile:
@@ -39,7 +53,15 @@ def on_mesh(artifact: Artifact) -> Iterator[Finding]:
 
 @rule("ADL-MSH-03")
 def dimension_order(artifact: Artifact) -> Iterator[Finding]:
-    """Every flow between cores on the mesh has one route, first along x, then along y."""
+    """Every flow between cores on the mesh has one route, first along x, then along y.
+
+    Why: the routers of the mesh forward a packet along x until its column is reached, then along y
+    (dimension order, which cannot deadlock).
+
+    Fix: route again after every change of places.
+
+    Example: a program whose cores were moved in the manifest, while the old routes stayed.
+    """
     routing, mesh = artifact.routing, artifact.chip.mesh
     have = routing.pairs()
     wanted = packet_flows(artifact.partitioned)

@@ -7,28 +7,30 @@ from collections.abc import Iterator
 import numpy as np
 
 from mapping.artifact.schema import Artifact
-from mapping.ir.quantized import (
-    NEVER,
-    IntegerGate,
-    IntegerLif,
-    IntegerPopulation,
-    IntegerProjection,
-    IntegerRelay,
-    QuantizedNetwork,
-)
-from mapping.ir.ranges import PayloadRange, Reach, Received, delivered_range, held_range
-from mapping.ir.synapses import Synapses, padded
+from mapping.ir.payloads import received, sent_to, weights_of
+from mapping.ir.quantized import NEVER, IntegerGate, IntegerLif, IntegerRelay
+from mapping.ir.ranges import delivered_range, held_range
 from mapping.rules.base import Finding, rule
 from mapping.semantics.fixedpoint import DECAY_UNIT
 
 _TOO_LARGE = "lower the weights, the rank or the payload range and compile again"
 _COARSE = 32
-_UNBOUNDED = 2.0**62
 
 
-@rule("ADL-NUM-01")
+@rule(
+    "ADL-NUM-01",
+    limits=("numeric.weight_bits", "numeric.weight_exponent_min", "numeric.weight_exponent_max"),
+)
 def weight_grid(artifact: Artifact) -> Iterator[Finding]:
-    """Mantissas and exponents lie in the chip's formats."""
+    """Mantissas and exponents lie in the chip's formats.
+
+    Why: a weight is a signed mantissa of few bits, shifted by an exponent that all synapses of its
+    projection share.
+
+    Fix: quantise again with fewer weight bits, or rescale the layer's weights.
+
+    Example: a mantissa of 20 in a projection of 5 weight bits, which hold -16..15.
+    """
     numeric = artifact.chip.numeric
     low, high = numeric.weight_exponent_min.value, numeric.weight_exponent_max.value
     for projection in artifact.network.projections:
@@ -50,14 +52,23 @@ def weight_grid(artifact: Artifact) -> Iterator[Finding]:
             )
 
 
-@rule("ADL-NUM-02")
+@rule("ADL-NUM-02", limits=("numeric.accumulator_bits",))
 def accumulator(artifact: Artifact) -> Iterator[Finding]:
-    """No synaptic sum overflows the accumulator."""
+    """No synaptic sum overflows the accumulator.
+
+    Why: all that arrives in a step is added up in one register before it is used, and what leaves
+    its range is lost or wraps. The rule takes the worst input that the network declares.
+
+    Fix: lower the weights, the fan-in, the rank or the payload range, and compile again.
+
+    Example: 784 inputs of the largest weight and exponent 7 reach 25.7 million, loihi1 accumulates
+    up to 2.1 million.
+    """
     limit = 2 ** (artifact.chip.numeric.accumulator_bits.value - 1) - 1
-    ranges = payload_ranges(artifact.network)
+    ranges = artifact.payload_ranges
     for projection in artifact.network.projections:
-        payloads = _columns(ranges, projection).packet
-        low, high = _weights(projection).sum_range(payloads.low, payloads.high)
+        payloads = sent_to(ranges, projection).packet
+        low, high = weights_of(projection).sum_range(payloads.low, payloads.high)
         shifted = 2.0 ** max(projection.spec.exponent, 0)
         peak = max(-low.min(), high.max()) * shifted
         if peak > limit:
@@ -68,28 +79,40 @@ def accumulator(artifact: Artifact) -> Iterator[Finding]:
             )
 
 
-@rule("ADL-NUM-03")
+@rule("ADL-NUM-03", limits=("numeric.payload_bits",))
 def payload(artifact: Artifact) -> Iterator[Finding]:
-    """No graded spike exceeds the payload field."""
+    """No graded spike exceeds the payload field.
+
+    Why: a packet has a field of fixed width for the value that it carries.
+
+    Fix: lower the weights into the relays, the rank or the payload range, and compile again.
+
+    Example: a relay whose sum can reach 20 million, where a packet of loihi2 holds 16.7 million.
+    """
     limit = 2 ** (artifact.chip.numeric.payload_bits.value - 1) - 1
-    for name, values in payload_ranges(artifact.network).items():
+    for name, values in artifact.payload_ranges.items():
         peak = float(values.packet.magnitude.max())
         if peak > limit:
             yield name, f"payloads can reach {peak:.4g}, the packet holds ±{limit}", _TOO_LARGE
 
 
-@rule("ADL-NUM-04", severity="warning")
+@rule("ADL-NUM-04", severity="warning", limits=("numeric.activation_bits",))
 def activation(artifact: Artifact) -> Iterator[Finding]:
-    """No dendritic input exceeds its field, and the synaptic current never wraps."""
+    """No dendritic input exceeds its field, and the synaptic current never wraps.
+
+    Why: the current of a compartment is a register of few bits, which wraps in Lava's arithmetic.
+    It is a warning, since networks that were trained as integers were never bounded for the worst
+    input.
+
+    Fix: lower the weights, the fan-in or the payload range, or raise ``current_decay``.
+
+    Example: an imported lava-dl network whose inputs would all have to spike at once to overflow.
+    """
     limit = 2 ** (artifact.chip.numeric.activation_bits.value - 1) - 1
-    ranges = payload_ranges(artifact.network)
     for population in artifact.network.populations:
         if not isinstance(population, IntegerLif):
             continue
-        parts = _rows(artifact.network, ranges, population)
-        packets = delivered_range(((w, e, r.packet) for w, e, r in parts), population.size)
-        current = held_range(parts, population.size, decay_parts=population.du + 1)
-        peak, held = float(packets.magnitude.max()), float(current.magnitude.max())
+        peak, held = _peak_inputs(artifact, population)
         if held > limit:
             yield (
                 population.name,
@@ -99,9 +122,24 @@ def activation(artifact: Artifact) -> Iterator[Finding]:
             )
 
 
-@rule("ADL-NUM-05")
+@rule(
+    "ADL-NUM-05",
+    limits=(
+        "numeric.threshold_bits",
+        "numeric.bias_mantissa_bits",
+        "numeric.bias_exponent_max",
+        "numeric.payload_bits",
+    ),
+)
 def compartment_parameters(artifact: Artifact) -> Iterator[Finding]:
-    """Thresholds, biases and decays fit their fields."""
+    """Thresholds, biases and decays fit their fields.
+
+    Why: each is an integer of few bits among the parameters of a compartment; decays have 12 bits.
+
+    Fix: lower the weights, the bias or the payload range, so that the layer's scale falls.
+
+    Example: a bias of 5,000 in a mantissa of 12 bits and sign.
+    """
     numeric = artifact.chip.numeric
     mantissa = 2 ** (numeric.bias_mantissa_bits.value - 1)
     for population in artifact.network.populations:
@@ -131,8 +169,15 @@ def compartment_parameters(artifact: Artifact) -> Iterator[Finding]:
 
 @rule("ADL-NUM-06", severity="warning")
 def resolution(artifact: Artifact) -> Iterator[Finding]:
-    """Rounding shows where a threshold, or all that an integrator gets in a step, is < 32 units."""
-    ranges = payload_ranges(artifact.network)
+    """Rounding shows where a threshold, or all that an integrator gets in a step, is < 32 units.
+
+    Why: a scale that leaves room for the worst input may leave few units for a normal one. Below 32
+    units one unit is more than 3 %.
+
+    Fix: lower ``current_decay``, ``voltage_decay`` or the largest weights, and verify the accuracy.
+
+    Example: a threshold of 5 units, since a hundred times as much can arrive in one step.
+    """
     for population in artifact.network.populations:
         if not isinstance(population, IntegerLif):
             continue
@@ -143,9 +188,7 @@ def resolution(artifact: Artifact) -> Iterator[Finding]:
                 "is very much larger",
                 "lower current_decay or the largest weights and verify the accuracy",
             )
-        parts = _rows(artifact.network, ranges, population)
-        packets = delivered_range(((w, e, r.packet) for w, e, r in parts), population.size)
-        peak = float(packets.magnitude.max())
+        peak, _ = _peak_inputs(artifact, population)
         if not population.spikes and 0 < peak < _COARSE:
             yield (
                 population.name,
@@ -154,68 +197,57 @@ def resolution(artifact: Artifact) -> Iterator[Finding]:
             )
 
 
-def payload_ranges(network: QuantizedNetwork) -> dict[str, Reach]:
-    """Worst-case payloads of every population."""
-    ranges: dict[str, Reach] = {network.input.name: Reach.of_input(network.input)}
-    relays = [p for p in network.populations if isinstance(p, IntegerRelay)]
-    for population in network.populations:
-        if isinstance(population, IntegerLif):
-            ranges[population.name] = Reach.of_lif(population.size)
-        elif isinstance(population, IntegerGate):
-            ranges[population.name] = Reach.of_gate(population.size)
-    while relays:
-        ready = [
-            r
-            for r in relays
-            if all(p.spec.source in ranges for p in network.projections if p.spec.target == r.name)
-        ]
-        for relay in ready:
-            ranges[relay.name] = _relayed(network, ranges, relay) or _endless(relay.size)
-        if not ready:
-            ranges |= {relay.name: _endless(relay.size) for relay in relays}
-            break
-        relays = [r for r in relays if r not in ready]
-    return ranges
+@rule("ADL-NUM-07", limits=("capabilities.graded_spikes",))
+def graded(artifact: Artifact) -> Iterator[Finding]:
+    """No spike carries a value on a chip whose spikes are binary.
+
+    Why: packets of Loihi 1 have no payload (Davies et al. 2018); a spike is there or not.
+
+    Fix: code the input by spikes, fuse factor pairs with ``--rank``, or compile for loihi2.
+
+    Example: an input of grey values 0..255 on loihi1.
+    """
+    if artifact.chip.capabilities.graded_spikes.value:
+        return
+    sending = {spec.source for spec in artifact.partitioned.projections}
+    for name, values in artifact.payload_ranges.items():
+        if name in sending and values.packet.graded:
+            low, high = values.packet.low.min(), values.packet.high.max()
+            yield (
+                name,
+                f"sends payloads of {low:.4g}..{high:.4g}, spikes of {artifact.chip.name} carry "
+                "none",
+                "code the input by spikes, fuse the layer's factors or compile for loihi2",
+            )
 
 
-def _endless(size: int) -> Reach:
-    everything = PayloadRange.constant(-_UNBOUNDED, _UNBOUNDED, size)
-    return Reach(packet=everything, signal=everything)
+@rule("ADL-NUM-08", limits=("numeric.longest_delay",))
+def delays(artifact: Artifact) -> Iterator[Finding]:
+    """Axonal delays lie between 0 and ``numeric.longest_delay`` steps beyond one.
+
+    Why: a spike that waits occupies a slot of a buffer of fixed length.
+
+    Fix: train with shorter delays, or add a population that holds spikes back.
+
+    Example: a delay of 100 steps, where six bits hold 63.
+    """
+    limit = artifact.chip.numeric.longest_delay.value
+    for spec in artifact.partitioned.projections:
+        low, high = min(spec.delays, default=0), spec.longest_delay
+        if low < 0 or high > limit:
+            yield (
+                spec.name,
+                f"has delays of {low} to {high} steps, {artifact.chip.name} has 0 to {limit}",
+                "train with delays in that range and compile again",
+            )
 
 
-def _relayed(
-    network: QuantizedNetwork, ranges: dict[str, Reach], relay: IntegerRelay
-) -> Reach | None:
-    return Reach.of_relay(
-        Received.of(_rows(network, ranges, relay), relay.size),
-        relay.bias,
-        relay.threshold,
-        sigma=relay.sigma,
-        rectified=relay.rectified,
-        delta=relay.delta,
-        gated=any(relay.gates_needed),
-    )
-
-
-def _rows(
-    network: QuantizedNetwork, ranges: dict[str, Reach], population: IntegerPopulation
-) -> list[tuple[Synapses, int, Reach]]:
-    """Weights, exponent and source range of each signal projection, over all rows of the target."""
-    parts = []
-    for projection in network.projections:
-        spec = projection.spec
-        if spec.target == population.name and spec.port == "signal":
-            weights = padded(_weights(projection), spec.target_start, population.size)
-            parts.append((weights, spec.exponent, _columns(ranges, projection)))
-    return parts
-
-
-def _weights(projection: IntegerProjection) -> Synapses:
-    """Weights on Lava's grid."""
-    synapses = projection.synapses
-    return synapses.with_values(synapses.values * 2.0**projection.spec.weight_shift)
-
-
-def _columns(ranges: dict[str, Reach], projection: IntegerProjection) -> Reach:
-    spec = projection.spec
-    return ranges[spec.source].part(spec.source_start, spec.source_stop)
+def _peak_inputs(artifact: Artifact, lif: IntegerLif) -> tuple[float, float]:
+    """What a compartment can get in a step at most, and hold once its current has piled it up."""
+    peak = held = 0.0
+    for rows, parts in received(artifact.network, artifact.payload_ranges, lif):
+        packets = delivered_range(((w, e, r.packet) for w, e, r in parts), rows)
+        current = held_range(parts, rows, decay_parts=lif.du + 1)
+        peak = max(peak, float(packets.magnitude.max()))
+        held = max(held, float(current.magnitude.max()))
+    return peak, held

@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from mapping.errors import TargetError
+from mapping.ir.network_rules import LONGEST_DELAY
 from mapping.targets.spec import ChipSpec, Limit
 
 _ADAPTER = TypeAdapter(ChipSpec)
@@ -96,6 +97,7 @@ _BOUNDS = {
     "numeric.threshold_bits": (1, 17),
     "numeric.bias_mantissa_bits": (2, 24),
     "numeric.bias_exponent_max": (0, 7),
+    "numeric.longest_delay": (0, LONGEST_DELAY),
 }
 """What the chip model can express; every other limit is at least 1."""
 
@@ -107,8 +109,8 @@ def _conditions(chip: ChipSpec) -> Iterator[tuple[str, bool, str]]:
             low, high = _BOUNDS.get(entry, (1, 2**31))
             yield entry, low <= constant.value <= high, f"choose {low} to {high}"
     widest = chip.numeric.weight_bits.value
-    stored = max(chip.core.weight_widths.value) >= widest
-    yield "core.weight_widths", stored, f"list a width of {widest} or more"
+    stored = min(chip.core.weight_widths.value) > 0 and max(chip.core.weight_widths.value) >= widest
+    yield "core.weight_widths", stored, f"list widths of 1 to {widest} or more"
 
 
 def target_data(chip: ChipSpec) -> dict[str, object]:

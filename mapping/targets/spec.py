@@ -9,6 +9,7 @@ from pydantic import Field
 
 Status = Literal["silicon", "spice", "fit", "brief", "inferred", "assumed"]
 PositiveInt = Annotated[int, Field(ge=1)]
+Width = Annotated[int, Field(ge=0)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -44,9 +45,13 @@ class Flag:
 class Widths:
     """The bit widths that a field of the chip may have."""
 
-    value: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    value: Annotated[tuple[Width, ...], Field(min_length=1)]
     status: Status
     source: str
+
+    def fitting(self, bits: int) -> int:
+        """The least width of ``bits`` or more, or the widest where there is none."""
+        return min((w for w in self.value if w >= bits), default=max(self.value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +68,9 @@ class CoreSpec:
     """Capacities of one core.
 
     Synapse memory holds one list per input axon, cut into blocks of at most ``block_synapses``
-    with a header of ``block_header_bits`` each; a block starts on a word of its own.
+    with a header of ``block_header_bits`` each; a block starts on a word of its own. A synapse of
+    8 weight bits takes ``synapse_bits``, and an index or a delay where it needs one, in one of
+    ``index_widths`` or ``delay_widths``; a width of 0 says that ``synapse_bits`` has room for it.
     """
 
     compartments: Limit
@@ -74,18 +81,28 @@ class CoreSpec:
     word_bits: Limit
     synapse_bits: Limit
     weight_widths: Widths
+    index_widths: Widths
+    delay_widths: Widths
     block_synapses: Limit
     block_header_bits: Limit
 
-    def words_per_axon(self, synapses: int, weight_bits: int) -> int:
-        """Memory words that one input axon's list of ``synapses`` takes.
+    def words_per_axon(
+        self, synapses: int, weight_bits: int, *, targets: int = 0, delay: int = 0
+    ) -> int:
+        """Memory words that one input axon's list takes.
 
-        ``synapse_bits`` is what a synapse of 8 weight bits takes; fewer weight bits save their
-        difference, as far as the chip stores weights of that width.
+        Args:
+            synapses: length of the list.
+            weight_bits: bits per weight; the chip stores them in the next width that it has.
+            targets: compartments among which a synapse names its own by an index, 0 for dense
+                lists, which need none.
+            delay: longest delay of a synapse in the projection, in steps beyond one.
         """
-        wide_enough = (width for width in self.weight_widths.value if width >= weight_bits)
-        stored = min(wide_enough, default=weight_bits)
-        bits = self.synapse_bits.value - 8 + stored
+        bits = self.synapse_bits.value - 8 + self.weight_widths.fitting(weight_bits)
+        if targets:
+            bits += self.index_widths.fitting((targets - 1).bit_length())
+        if delay:
+            bits += self.delay_widths.fitting(delay.bit_length())
         full, rest = divmod(synapses, self.block_synapses.value)
         words = full * self._block_words(self.block_synapses.value * bits)
         return words + (self._block_words(rest * bits) if rest else 0)
@@ -150,7 +167,7 @@ class MeshSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NumericSpec:
-    """The number formats of compartments and synapses."""
+    """The number formats of compartments and synapses; delays count steps beyond one."""
 
     weight_bits: Limit
     weight_exponent_min: Limit
@@ -162,17 +179,15 @@ class NumericSpec:
     threshold_bits: Limit
     bias_mantissa_bits: Limit
     bias_exponent_max: Limit
+    longest_delay: Limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """Features that a chip has or lacks, and ``sparse_lists``: whether :class:`CoreSpec` holds for
-    sparse and shared synapse lists and for delays, too, or for dense lists alone.
-    """
+    """Features that a chip has or lacks."""
 
     graded_spikes: Flag
     skip_idle_cores: Flag
-    sparse_lists: Flag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from support.networks import (
 from mapping.artifact.read import load_artifact, load_report
 from mapping.artifact.write import write_artifact
 from mapping.cli import build_app, run
+from mapping.explain import catalogue, explain
 from mapping.ir.checkpoint import DESCRIPTION_FILE, TENSOR_FILE, save_network
 from mapping.ir.network import RankGate
 from mapping.nir import write_nir
@@ -322,8 +323,8 @@ def test_json_holds_the_diagnostics_of_a_refusal(cli: Any) -> None:
 
 
 TOO_SMALL: dict[str, tuple[dict[str, int], str, str]] = {
-    "synapse memory": ({"synapse_words": 5}, "ADL-CAP-02", "enc/relay[0]"),
-    "input axons": ({"input_axons": 5}, "ADL-CAP-03", "enc/relay[0]"),
+    "synapse memory": ({"synapse_words": 5}, "ADL-CAP-09", "needs 12 synapse words"),
+    "input axons": ({"input_axons": 5}, "ADL-CAP-09", "needs 12 input axons"),
     "output axons": ({"compartments": 4, "output_axons": 4}, "ADL-CAP-04", "output axons"),
     "cores": ({"compartments": 2, "usable_cores": 3}, "ADL-CAP-06", "needs 8 cores, tiny has 3"),
 }
@@ -337,7 +338,13 @@ def test_a_model_that_does_not_fit_exits_with_three(cli: Any, case: str) -> None
     assert_refused(plain, 3, error, word)
     as_json = cli("compile", "model", "-o", "out", "--target", "mine.toml", "--json")
     assert as_json.code == 3
-    assert [row["code"] for row in as_json.json["diagnostics"]] == [error]
+    (row,) = as_json.json["diagnostics"]
+    assert row["code"] == error
+    for fix in row["fixes"]:
+        option, value = f"--{fix['option'].replace('_', '-')}", str(fix["value"])
+        assert f"{option} {value} fits: {fix['cores_used']} of " in row["remedy"]
+        assert fix["utilisation"] <= 1
+    assert row["fixes"][0]["option"] == "target"
     assert left() == {"model", "mine.toml"}
 
 
@@ -480,6 +487,71 @@ def test_check_lets_a_warning_pass(cli: Any) -> None:
     assert outcome.err.startswith("ADL-NUM-06")
     assert cli("check", "out", "--json").json["diagnostics"][0]["severity"] == "warning"
     assert "ADL-NUM-06" in cli("inspect", "out").out
+
+
+def test_explain_says_all_of_a_code(cli: Any) -> None:
+    outcome = cli("explain", "adl-cap-02")
+    text = explain("ADL-CAP-02")
+    assert outcome.code == 0
+    assert outcome.out.startswith(f"ADL-CAP-02 · {text.title}\n\n{text.means}\n")
+    for heading, words in (("Why", text.why), ("Fix", text.fix), ("Example", text.example)):
+        assert f"\n{heading}: {words}\n" in outcome.out
+    (row,) = cli("explain", "ADL-CAP-02", "--json").json
+    assert row == {"code": "ADL-CAP-02"} | asdict(text)
+
+
+def test_explain_without_a_code_lists_all(cli: Any) -> None:
+    lines = cli("explain").out.splitlines()
+    assert lines == [f"{code}  {text.title}" for code, text in catalogue().items()]
+    rows = cli("explain", "--json").json
+    assert [row["code"] for row in rows] == list(catalogue())
+
+
+def test_an_unknown_code_is_refused_with_the_nearest(cli: Any) -> None:
+    outcome = cli("explain", "ADL-CAP-22")
+    assert outcome.code == 2
+    assert outcome.err.startswith("ADL-XPL-01 · explain: there is no error or design rule")
+    assert "did you mean ADL-CAP-02?" in outcome.message
+    (row,) = cli("explain", "ADL-CAP-22", "--json").json["diagnostics"]
+    assert row["code"] == "ADL-XPL-01"
+
+
+def test_fit_says_how_full_every_chip_is(cli: Any) -> None:
+    outcome = cli("fit", "model")
+    assert outcome.code == 0
+    for name in target_names():
+        assert name in outcome.out
+    assert "1 of 120" in outcome.out
+    assert "loihi1: ADL-MDL-01" in outcome.out
+    rows = {row["target"]: row for row in cli("fit", "model", "--json").json["targets"]}
+    assert set(rows) == set(target_names())
+    assert rows["loihi2"]["fits"]
+    assert rows["loihi2"]["cores_used"] == 1
+    assert rows["loihi2"]["cores_available"] == 120
+    assert 0 < rows["loihi2"]["busiest"]["synapse_words"] < 1
+    assert rows["loihi2"]["diagnostics"] == []
+    assert not rows["loihi1"]["fits"]
+    assert [d["code"] for d in rows["loihi1"]["diagnostics"]] == ["ADL-MDL-01"]
+
+
+def test_fit_takes_the_options_of_the_compiler(cli: Any) -> None:
+    more = ("--neurons-per-core", "2", "--rank", "2", "--weight-bits", "6")
+    (row,) = cli("fit", "model", "--target", "loihi2", *more, "--json").json["targets"]
+    assert row["cores_used"] == 7
+    words = row["busiest"]["synapse_words"]
+    (wider,) = cli("fit", "model", "--target", "loihi2", *more[:4], "--json").json["targets"]
+    assert words <= wider["busiest"]["synapse_words"]
+
+
+def test_fit_exits_with_three_if_no_target_does(cli: Any) -> None:
+    Path("mine.toml").write_text(as_toml(tiny_chip(synapse_words=11)))
+    outcome = cli("fit", "model", "--target", "mine.toml")
+    assert outcome.code == 3
+    assert "tiny: ADL-CAP-09 · enc/V.0:" in outcome.out
+    (row,) = cli("fit", "model", "--target", "mine.toml", "--json").json["targets"]
+    assert "fixes" in row["diagnostics"][0]
+    assert cli("fit", "model", "--target", "mine.toml", "--target", "loihi2").code == 0
+    assert cli("fit", "model", "--partitioner", "none").code == 2
 
 
 def test_inspect_shows_the_report(cli: Any) -> None:

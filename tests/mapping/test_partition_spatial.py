@@ -81,8 +81,12 @@ def recount(partitioned: PartitionedNetwork, chip: ChipSpec) -> list[dict[str, i
             for column in np.flatnonzero(present(tile.synapses).any(axis=0)).tolist():
                 listeners[spec.source, spec.source_start + column].add(core)
             for length in synapse_lists(tile):
-                words = chip.core.words_per_axon(length, spec.weight_bits)
-                used[core]["synapse_words"] += words
+                used[core]["synapse_words"] += chip.core.words_per_axon(
+                    length,
+                    spec.weight_bits,
+                    targets=0 if spec.form == "dense" else tile.synapses.shape[0],
+                    delay=spec.longest_delay,
+                )
     for compartment, cores in listeners.items():
         for core in cores:
             used[core]["input_axons"] += 1
@@ -131,6 +135,18 @@ def test_any_cut_keeps_every_synapse_and_the_books(
     except CapacityError:
         assume(False)
     assert_books_are_right(network, partitioned, chip)
+
+
+@pytest.mark.parametrize("neurons_per_core", [7, 40, 1024])
+def test_indices_and_delays_are_stored_with_the_synapses_of_loihi1(neurons_per_core: int) -> None:
+    chip = load_target("loihi1")
+    network = Quantize().run(spatial_network(), chip)
+    partitioned = Partition(neurons_per_core=neurons_per_core).run(network, chip)
+    assert_books_are_right(network, partitioned, chip)
+    dense_alone = replace(chip.core, index_widths=LOIHI2.core.index_widths)
+    without = partitioned.usage(replace(chip, core=dense_alone))
+    words = [sum(u.synapse_words for u in usage) for usage in (partitioned.usage(chip), without)]
+    assert words[0] > words[1]
 
 
 @pytest.mark.parametrize("neurons_per_core", [1, 5, 11, 12, 13, 48])

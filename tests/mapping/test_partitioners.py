@@ -16,7 +16,7 @@ from support.spatial import CONV, spatial_network
 
 from mapping.cost import core_time_s
 from mapping.errors import CapacityError, ConfigError, MissingDependencyError
-from mapping.ir.network import Network
+from mapping.ir.network import Dense, Input, Lif, Network
 from mapping.ir.partitioned import HOST, PartitionedNetwork, packet_flows
 from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.traffic import TrafficProfile
@@ -269,3 +269,43 @@ def test_annealing_finds_an_obvious_cut() -> None:
         seed=0,
     )
     assert cost(edges, [1] * len(edges), found) == 0
+
+
+@pytest.mark.parametrize("name", PARTITIONERS.names())
+def test_neither_names_nor_their_order_change_the_cost(name: str) -> None:
+    """Two branches of different width, told in another order under other names."""
+    rng = np.random.default_rng(0)
+
+    def network(order: tuple[int, int], names: tuple[str, str]) -> QuantizedNetwork:
+        sizes = {0: 7, 1: 5}
+        weights = {n: rng.normal(0, 1, (size, 6)) for n, size in sizes.items()}
+        reads = {n: rng.normal(0, 1, (3, size)) for n, size in sizes.items()}
+        lif = {"current_decay": 0.25, "voltage_decay": 0.9, "threshold": 1.0}
+        populations = [Lif(name=names[n], shape=(sizes[n],), **lif) for n in order]
+        ends = [("in", names[n], weights[n]) for n in order]
+        ends += [(names[n], "out", reads[n]) for n in order]
+        return quantised(
+            Network(
+                name="branches",
+                dt_s=1e-3,
+                populations=(
+                    Input(name="in", shape=(6,)),
+                    *populations,
+                    Lif(name="out", shape=(3,), **lif),
+                ),
+                projections=tuple(
+                    Dense(name=f"{source} to {target}", source=source, target=target, weight=weight)
+                    for source, target, weight in ends
+                ),
+                output="out",
+            )
+        )
+
+    costs = set()
+    for order, names in (((0, 1), ("a", "b")), ((1, 0), ("a", "b")), ((0, 1), ("z", "b"))):
+        rng = np.random.default_rng(0)
+        problem = problem_of(network(order, names), cap=4)
+        problem = replace(problem, traffic=TrafficProfile.assumed(problem.network))
+        cut = problem.partitioned(PARTITIONERS.get(name)(problem))
+        costs.add((len(cut.cores), round(remote_packets(problem, cut), 9)))
+    assert len(costs) == 1

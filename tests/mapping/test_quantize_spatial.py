@@ -175,7 +175,9 @@ def test_compiled_programs_keep_every_number_rule(seed: int, payload_max: int) -
 
 
 def test_the_report_names_the_forms() -> None:
-    result = compile_network(spatial_network(), CHIP, CompileOptions(neurons_per_core=16))
+    result = compile_network(
+        spatial_network(), CHIP, CompileOptions(neurons_per_core=16, partitioner="first-fit")
+    )
     network: Any = result.report["network"]
     rows = {row["name"]: row for row in network["layers"]}
     kinds = {name: (row["kind"], row["realisation"]) for name, row in rows.items()}

@@ -15,12 +15,13 @@ from support.networks import dense_network, random_payloads
 
 from mapping.errors import CapacityError
 from mapping.ir.network import Dense, Input, Lif, LowRank, Network
+from mapping.ir.network_rules import LONGEST_DELAY
 from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.traffic import TrafficProfile
 from mapping.partitioners import Goal
 from mapping.passes.quantize import Quantize
 from mapping.passes.realise_factors import realise_factors
-from mapping.passes.split_fan_in import LONGEST_DELAY, WORTHWHILE, SplitFanIn
+from mapping.passes.split_fan_in import WORTHWHILE, SplitFanIn
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.rules import check_rules
 from mapping.semantics.int_net import run_integer_network

@@ -26,7 +26,6 @@ from mapping.ir.synapses import (
     SparseSynapses,
     Synapses,
     frozen_array,
-    padded,
     stacked,
 )
 
@@ -183,24 +182,6 @@ def test_slices_with_a_gap_do_not_stack() -> None:
     whole = DenseSynapses(values=np.ones((4, 2)))
     with pytest.raises(AssertionError, match="gaps"):
         stacked([(rows, whole.rows(rows)) for rows in (np.arange(1), np.arange(2, 4))], 4)
-
-
-@given(example=LISTED, data=st.data())
-def test_padding_with_rows_that_receive_nothing(example: Example, data: st.DataObject) -> None:
-    rows = len(example.weights)
-    before, after = data.draw(st.integers(0, 3)), data.draw(st.integers(0, 3))
-    wide = padded(example.synapses, before, before + rows + after)
-    wanted = np.pad(example.weights, ((before, after), (0, 0)))
-    np.testing.assert_array_equal(full(wide), wanted)
-    assert wide.shape == wanted.shape
-
-
-def test_a_convolution_needs_no_padding_rows() -> None:
-    conv = ConvShape(inputs=(1, 2, 2), out_channels=1, kernel=(1, 1))
-    synapses = ConvSynapses.whole(np.ones(conv.weight_shape), conv)
-    assert padded(synapses, 0, 4) is synapses
-    with pytest.raises(AssertionError):
-        padded(synapses, 0, 5)
 
 
 @given(example=examples())

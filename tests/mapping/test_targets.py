@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import copy
+import csv
 import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import loihi1_memory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -459,6 +461,45 @@ def test_the_number_rules_check_the_narrower_fields_of_loihi1() -> None:
     assert check_rules(narrow) == ()
 
 
+def test_an_index_and_a_delay_take_a_width_that_loihi1_has() -> None:
+    """64 synapses of 8 bits and a header of 10 bits: 522 bits, and what comes on top."""
+
+    def words(**more: int) -> int:
+        return LOIHI1.core.words_per_axon(64, 8, **more)
+
+    assert words() == 9
+    assert words(targets=1) == words()
+    assert words(targets=64) == -(-(522 + 64 * 6) // 64)
+    assert words(targets=65) == -(-(522 + 64 * 7) // 64)
+    assert words(targets=1024) == -(-(522 + 64 * 10) // 64)
+    assert words(delay=1) == 10
+    assert words(delay=62) == 15
+    assert words(targets=1024, delay=62) == -(-(522 + 64 * 16) // 64)
+    assert LOIHI2.core.words_per_axon(64, 8, targets=4096, delay=62) == (
+        LOIHI2.core.words_per_axon(64, 8)
+    )
+
+
+def test_loihi1_takes_the_bits_that_nengo_loihi_counts_on_a_thousand_layers() -> None:
+    with loihi1_memory.GOLDEN.open(newline="") as file:
+        layers = list(csv.DictReader(file))
+    assert len(layers) == 1000
+    for layer in layers:
+        assert loihi1_memory.our_bits(layer) == int(layer["bits"]), layer
+
+
+def test_the_recorded_layers_are_those_that_would_be_compared_again() -> None:
+    with loihi1_memory.GOLDEN.open(newline="") as file:
+        layers = list(csv.DictReader(file))
+    assert [{k: v for k, v in row.items() if k != "bits"} for row in layers] == (
+        loihi1_memory.random_layers()
+    )
+    sizes = [int(row[name]) for row in layers for name in ("columns", "rows")]
+    assert min(sizes) == 1
+    assert max(sizes) > 4000
+    assert {row["form"] for row in layers} == {"dense", "sparse"}
+
+
 @settings(max_examples=200)
 @given(
     synapses=st.integers(0, 5000),
@@ -466,22 +507,27 @@ def test_the_number_rules_check_the_narrower_fields_of_loihi1() -> None:
     synapse_bits=st.integers(8, 24),
     header=st.integers(0, 16),
     block=st.integers(1, 100),
+    targets=st.integers(0, 4096),
+    delay=st.integers(0, 63),
 )
 def test_words_per_axon_hold_all_synapses_and_waste_less_than_a_word_per_block(
-    synapses: int, bits: int, synapse_bits: int, header: int, block: int
+    synapses: int, bits: int, synapse_bits: int, header: int, block: int, targets: int, delay: int
 ) -> None:
     core = replace(
         LOIHI2.core,
         synapse_bits=limit(synapse_bits),
         block_header_bits=limit(header),
         block_synapses=limit(block),
+        index_widths=LOIHI1.core.index_widths,
+        delay_widths=LOIHI1.core.delay_widths,
     )
-    words = core.words_per_axon(synapses, bits)
+    words = core.words_per_axon(synapses, bits, targets=targets, delay=delay)
     blocks = -(-synapses // block)
-    needed = synapses * (synapse_bits - (8 - bits)) + header * blocks
+    index = 0 if targets < 2 else max(6, (targets - 1).bit_length())
+    needed = synapses * (synapse_bits - (8 - bits) + index + delay.bit_length()) + header * blocks
     assert 0 <= 64 * words - needed <= 63 * blocks
-    assert words <= core.words_per_axon(synapses + 1, bits)
-    assert words <= core.words_per_axon(synapses, 8)
+    assert words <= core.words_per_axon(synapses + 1, bits, targets=targets, delay=delay)
+    assert words <= core.words_per_axon(synapses, 8, targets=targets, delay=delay)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from support.chips import tiny_chip
 from support.errors import refused
 from support.gated import program, rate_gated_network, spikes
 from support.net_files import dense, write_net
-from support.networks import random_payloads, small_network
+from support.networks import dense_network, random_payloads, small_network
 from support.spatial import spatial_network
 
 from mapping.artifact.write import write_artifact
@@ -20,6 +20,7 @@ from mapping.errors import ConfigError
 from mapping.ir.checkpoint import save_network
 from mapping.ir.network import Li, Network
 from mapping.ir.quantized import QuantizedNetwork
+from mapping.ir.traffic import Calibration
 from mapping.model import load_compiled_model, load_model
 from mapping.nir import NirConventions, read_nir, write_nir
 from mapping.pipeline import CompileOptions, CompileResult, compile_network

@@ -341,6 +341,7 @@ def test_errors_of_the_family_arrive_unchanged():
         "where": "core 3",
         "message": "17 > 16 axons",
         "remedy": "split it",
+        "fixes": [],
     }
     assert any("in raise_capacity_error" in note for note in caught.value.__notes__)
 
