@@ -7,7 +7,7 @@ import traceback
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.box import SIMPLE
@@ -29,7 +29,7 @@ from mapping.fit import judge
 from mapping.ir.checkpoint import load_network
 from mapping.ir.network import Network
 from mapping.ir.quantized import QuantizedNetwork
-from mapping.ir.traffic import Calibration, check_payloads
+from mapping.ir.traffic import Calibration, check_labels, check_payloads
 from mapping.model import load_model
 from mapping.nir import write_nir
 from mapping.pipeline import CompileOptions, compile_network, cut_network
@@ -76,9 +76,20 @@ CubaOrder = Annotated[
     typer.Option(help="NIR: a CubaLIF voltage sees the new (default) or previous current."),
 ]
 RankText = Annotated[
-    str | None, typer.Option(help="Rank (integer) or fraction of min(in, out), e.g. 8 or 0.25.")
+    str | None,
+    typer.Option(
+        help="Rank (integer) or fraction of min(in, out), e.g. 8 or 0.25; auto finds the "
+        "cheapest on labelled calibration data."
+    ),
 ]
-WeightBits = Annotated[int | None, typer.Option(help="Bits per weight, of float models.")]
+AccuracyDrop = Annotated[
+    float | None,
+    typer.Option(help="Points of accuracy that --rank auto may lose; 1.0 by default."),
+]
+WeightBits = Annotated[
+    str | None,
+    typer.Option(help="Bits per weight, of all or by layer, e.g. 6 or 6,fc1=4,conv*=8."),
+]
 NeuronsPerCore = Annotated[int | None, typer.Option(help="Cap on neurons per core.")]
 PartitionerName = Annotated[
     str, typer.Option(help="How to cut into cores; best tries all that are registered.")
@@ -99,6 +110,7 @@ def compile_command(
     integration: Integration = None,
     cuba_order: CubaOrder = None,
     rank: RankText = None,
+    max_accuracy_drop: AccuracyDrop = None,
     weight_bits: WeightBits = None,
     neurons_per_core: NeuronsPerCore = None,
     partitioner: PartitionerName = "best",
@@ -116,9 +128,12 @@ def compile_command(
     """Compile MODEL for a chip and write the program with its report."""
     source = load_model(model, dt_s=dt, reset=reset, integration=integration, cuba_order=cuba_order)
     chip = load_target(target)
+    common_bits, layer_bits = _parse_weight_bits(weight_bits)
     options = CompileOptions(
         rank=_parse_rank(rank),
-        weight_bits=weight_bits,
+        max_accuracy_drop=max_accuracy_drop,
+        weight_bits=common_bits,
+        layer_weight_bits=layer_bits,
         neurons_per_core=neurons_per_core,
         partitioner=partitioner,
         optimise=optimise,
@@ -164,9 +179,18 @@ def fit_command(
 ) -> None:
     """Say how full MODEL makes each chip, whether it fits, and what would make it fit."""
     source = load_model(model, dt_s=dt, reset=reset, integration=integration, cuba_order=cuba_order)
+    if rank == "auto":
+        raise ConfigError(
+            "fit measures no accuracy, by which auto would choose the ranks",
+            where="--rank",
+            remedy="give a rank here, or compile with --rank auto",
+            code="ADL-CFG-09",
+        )
+    common_bits, layer_bits = _parse_weight_bits(weight_bits)
     options = CompileOptions(
         rank=_parse_rank(rank),
-        weight_bits=weight_bits,
+        weight_bits=common_bits,
+        layer_weight_bits=layer_bits,
         neurons_per_core=neurons_per_core,
         partitioner=partitioner,
     )
@@ -292,26 +316,52 @@ def targets_validate(
         say(f"{chip.name} is complete: {len(chip.constants())} figures.")
 
 
-def _parse_rank(text: str | None) -> int | float | None:
+def _parse_rank(text: str | None) -> int | float | Literal["auto"] | None:
     if text is None:
         return None
+    if text == "auto":
+        return "auto"
     try:
         value = float(text) if "." in text else int(text)
     except ValueError:
         value = -1
     if value <= 0 or (isinstance(value, float) and value > 1):
         raise ConfigError(
-            f"{text!r} is neither a positive integer nor a fraction up to 1.0",
+            f"{text!r} is neither a positive integer nor a fraction up to 1.0 nor auto",
             where="--rank",
-            remedy="write e.g. --rank 8 or --rank 0.25",
+            remedy="write e.g. --rank 8, --rank 0.25 or --rank auto",
             code="ADL-CFG-02",
         )
     return value
 
 
+def _parse_weight_bits(text: str | None) -> tuple[int | None, tuple[tuple[str, int], ...]]:
+    """The bits of all layers, if given, and those of some by their names."""
+    common: int | None = None
+    by_layer: list[tuple[str, int]] = []
+    for entry in [] if text is None else text.split(","):
+        name, _, bits = entry.rpartition("=")
+        if not bits.strip().isdecimal() or (name == "" and (common is not None or "=" in entry)):
+            raise ConfigError(
+                f"{entry!r} is neither a number of bits nor a layer with its bits",
+                where="--weight-bits",
+                remedy="write e.g. --weight-bits 6 or --weight-bits 6,fc1=4,fc2=8",
+                code="ADL-CFG-04",
+            )
+        if name:
+            by_layer.append((name.strip(), int(bits)))
+        else:
+            common = int(bits)
+    return common, tuple(by_layer)
+
+
 def _load_calibration(path: Path, network: Network | QuantizedNetwork) -> Calibration:
-    spikes, _ = read_spikes(path)
-    return Calibration(payloads=check_payloads(spikes, network.input, where=str(path)))
+    spikes, labels = read_spikes(path)
+    payloads = check_payloads(spikes, network.input, where=str(path))
+    if labels is not None:
+        classes = network.population(network.output).size
+        labels = check_labels(labels, len(payloads), classes, where=str(path))
+    return Calibration(payloads=payloads, labels=labels)
 
 
 def build_app(wanted: str | None) -> typer.Typer:

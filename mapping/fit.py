@@ -265,7 +265,8 @@ def _fewer_bits(search: _Search, codes: list[str]) -> Iterator[Fix]:
 
 def _lower_rank(search: _Search, codes: list[str]) -> Iterator[Fix]:
     if isinstance(search.network, Network):
-        now = _smallest_rank(search.network, search.options.rank)
+        asked = search.options.rank
+        now = _smallest_rank(search.network, None if asked == "auto" else asked)
         yield from search.largest("rank", range(1, now))
 
 

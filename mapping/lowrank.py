@@ -73,17 +73,48 @@ def whitened_svd(
             remedy=f"pass the ({w.shape[1]}, {w.shape[1]}) second moment of this layer's inputs",
             code="ADL-LRK-02",
         )
-    if not 1 <= rank <= min(w.shape):
+    _check_rank(rank, w.shape, where="whitened_svd.rank")
+    root = _cholesky(moment)
+    left, right = _leading(w @ root, rank)
+    return left, np.asarray(np.linalg.solve(root.T, right), np.float64)
+
+
+def plain_svd(weight: ArrayLike, rank: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The rank-r factors closest to the weights themselves, of inputs that nothing is known of.
+
+    Args:
+        weight: dense matrix W, shape (out, in).
+        rank: number of columns r, 1 to min(out, in).
+
+    Returns:
+        As :func:`whitened_svd`.
+
+    Raises:
+        ConfigError: ``ADL-LRK-01`` on NaN or infinity, ``ADL-LRK-02`` unless ``weight`` is a
+            matrix, ``ADL-LRK-03`` when the rank is out of range.
+    """
+    w = _finite_matrix(weight, where="plain_svd.weight")
+    _check_rank(rank, w.shape, where="plain_svd.rank")
+    return _leading(w, rank)
+
+
+def _leading(
+    matrix: NDArray[np.float64], rank: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The leading singular vectors, the square root of each value folded into both."""
+    left, singular, right = np.linalg.svd(matrix, full_matrices=False)
+    scale = np.sqrt(singular[:rank])
+    return left[:, :rank] * scale, right[:rank].T * scale
+
+
+def _check_rank(rank: int, shape: tuple[int, ...], *, where: str) -> None:
+    if not 1 <= rank <= min(shape):
         raise ConfigError(
-            f"rank {rank} is out of range for a weight of shape {w.shape}",
-            where="whitened_svd.rank",
-            remedy=f"choose a rank from 1 to {min(w.shape)}",
+            f"rank {rank} is out of range for a weight of shape {shape}",
+            where=where,
+            remedy=f"choose a rank from 1 to {min(shape)}",
             code="ADL-LRK-03",
         )
-    root = _cholesky(moment)
-    left, singular, right = np.linalg.svd(w @ root, full_matrices=False)
-    scale = np.sqrt(singular[:rank])
-    return left[:, :rank] * scale, np.linalg.solve(root.T, right[:rank].T) * scale
 
 
 def _finite_matrix(values: ArrayLike, *, where: str) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from mapping.ir.diagnostic import Diagnostic
 from mapping.ir.network import Input
 from mapping.ir.quantized import IntegerLif, ProjectionSpec, WeightFidelity
 from mapping.ir.traffic import TrafficProfile
+from mapping.passes.lower_ranks import LoweredRanks
 from mapping.placement.bound import lower_bound
 from mapping.placement.problem import PlacementProblem
 
@@ -25,6 +26,7 @@ def compile_report(
     diagnostics: Sequence[Diagnostic],
     stages: Sequence[tuple[str, float]],
     conventions: Mapping[str, str | float],
+    lowered: LoweredRanks | None = None,
 ) -> Report:
     """The content of ``report.json``.
 
@@ -34,11 +36,17 @@ def compile_report(
         diagnostics: what the design rules found.
         stages: passes with their durations [s].
         conventions: by which a model of another tool was read; empty for a checkpoint of ours.
+        lowered: what became of the layers when a rank was asked for.
     """
     return {
         "schema": REPORT_SCHEMA,
         "target": artifact.chip.name,
-        "network": _network(artifact) | {"conventions": dict(conventions)},
+        "network": _network(artifact, lowered)
+        | {
+            "conventions": dict(conventions),
+            "rounding_weighed_by": _rounding(lowered, traffic),
+        },
+        "low_rank": _low_rank(lowered) if lowered and lowered.choices else None,
         "cores": _cores(artifact),
         "noc": _noc(artifact, traffic),
         "estimate": _estimate(artifact, traffic),
@@ -48,7 +56,22 @@ def compile_report(
     }
 
 
-def _network(artifact: Artifact) -> Report:
+def _low_rank(lowered: LoweredRanks) -> Report:
+    return {
+        "activity": lowered.activity,
+        "layers": [asdict(choice) for choice in lowered.choices.values()],
+        "search": asdict(lowered.search) if lowered.search else None,
+    }
+
+
+def _rounding(lowered: LoweredRanks | None, traffic: TrafficProfile) -> str:
+    """By which payloads the quantiser weighed rounding errors."""
+    if lowered is None:
+        return "none: the model holds integers"
+    return "typical on the calibration" if traffic.status == "measured" else "worst case"
+
+
+def _network(artifact: Artifact, lowered: LoweredRanks | None) -> Report:
     network = artifact.network
     inner = [p for p in network.populations if not isinstance(p, Input)]
     return {
@@ -56,7 +79,7 @@ def _network(artifact: Artifact) -> Report:
         "neurons": sum(p.size for p in inner),
         "synapses": sum(p.synapses.count for p in network.projections),
         "latency_steps": network.latency_steps,
-        "layers": _layers(artifact),
+        "layers": _layers(artifact, lowered),
         "populations": [
             {
                 "name": p.name,
@@ -74,7 +97,8 @@ def _network(artifact: Artifact) -> Report:
     }
 
 
-def _layers(artifact: Artifact) -> list[Report]:
+def _layers(artifact: Artifact, lowered: LoweredRanks | None) -> list[Report]:
+    choices = lowered.choices if lowered else {}
     specs: dict[str, list[ProjectionSpec]] = {}
     for spec in artifact.partitioned.projections:
         specs.setdefault(spec.layer, []).append(spec)
@@ -107,6 +131,7 @@ def _layers(artifact: Artifact) -> list[Report]:
                 "rank": rank,
                 "levels": list(gated[layer].levels) if layer in gated else [rank],
                 "realisation": realisation,
+                "why": choices[layer].why if layer in choices else "",
                 "cores": len(_cores_of(artifact, parts)),
                 "weight_bits": first.weight_bits,
                 "relative_error": max(errors[s.name].relative_error for s in parts),

@@ -64,6 +64,11 @@ def print_summary(report: dict[str, Any]) -> None:
             f"{layer['zeroed']:.2%}",
         )
     out.print(layers)
+    for layer in network["layers"]:
+        if layer["why"]:
+            say(f"{layer['name']} is {layer['realisation']}: {layer['why']}")
+    if report["low_rank"] and report["low_rank"]["search"]:
+        _print_search(report["low_rank"]["search"])
     busiest = max(cores["per_core"], key=lambda core: core["utilisation"])
     out.print(
         f"Busiest core: {busiest['id']} at {busiest['utilisation']:.1%} of its "
@@ -90,8 +95,24 @@ def print_summary(report: dict[str, Any]) -> None:
             f"{with_prefix(max(energies), 'J')} of dynamic energy per inference on the calibration "
             "data;\nset it with `simulate --budget`"
         )
+    elif any(len(layer["levels"]) > 1 for layer in network["layers"]):
+        say(
+            "Gates: no energies are known, since there are no calibration data, so `simulate "
+            "--budget` will refuse; compile with --calibration to have them"
+        )
     for diagnostic in report["diagnostics"]:
         say(diagnostic_line(diagnostic))
+
+
+def _print_search(search: dict[str, Any]) -> None:
+    kept = [step for step in search["steps"] if step["kept"]]
+    say(
+        f"Ranks found in {len(search['steps'])} steps, {len(kept)} of them kept: accuracy on the "
+        f"calibration data {search['full_accuracy']:.2%} → {search['accuracy']:.2%} "
+        f"({search['max_accuracy_drop']:g} points allowed), modelled energy of the layers "
+        f"{with_prefix(search['full_energy_j'], 'J')} → {with_prefix(search['energy_j'], 'J')} "
+        "per step"
+    )
 
 
 def _with_interval(estimate: dict[str, Any], quantity: str, suffix: str, unit: str) -> str:

@@ -18,6 +18,7 @@ from mapping.cost import ActionCounts
 from mapping.errors import ArtifactError, ConfigError
 from mapping.ir.network import Input
 from mapping.ir.traffic import check_payloads
+from mapping.semantics.answer import highest_voltage, most_spikes
 
 IntArray = npt.NDArray[np.integer[Any]]
 SCHEMA = "adlrns-trace/1"
@@ -198,8 +199,8 @@ class ExecutionTrace:
         Of an output that only integrates, which spikes never: with the highest voltage, summed.
         """
         if self.reads_voltage:
-            return np.asarray(self.v[self.output].sum(axis=1).argmax(axis=1))
-        return np.asarray((self.spikes[self.output] != 0).sum(axis=1).argmax(axis=1))
+            return highest_voltage(self.v[self.output])
+        return most_spikes(self.spikes[self.output])
 
     def accuracy(self) -> float | None:
         """Share of correct predictions, or None without labels."""

@@ -48,3 +48,34 @@ def pipeline_latency(graph: nx.DiGraph[str], source: str, output: str) -> int:
         nx.descendants(acyclic, source) | {source}
     )
     return int(nx.dag_longest_path_length(acyclic.subgraph(between), weight="delay"))
+
+
+def lateness(populations: list[str], edges: list[tuple[str, str, int]]) -> dict[str, int] | None:
+    """How many steps later populations run once some ways between them take longer.
+
+    A population runs as late as the latest of its inputs makes it. The others then need a delay
+    of ``lateness[target] - lateness[source] - longer``, which is never negative.
+
+    Args:
+        populations: their names.
+        edges: ``(source, target, longer)`` of every way, control included; ``longer`` in steps.
+
+    Returns:
+        Steps by population; None if a way that takes longer leads back to where it comes from.
+    """
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_nodes_from(populations)
+    graph.add_edges_from((source, target) for source, target, _ in edges)
+    loops = nx.condensation(graph)
+    loop_of: dict[str, int] = loops.graph["mapping"]
+    late = dict.fromkeys(loops.nodes, 0)
+    if any(longer and loop_of[source] == loop_of[target] for source, target, longer in edges):
+        return None
+    leaving: dict[int, list[tuple[int, int]]] = {number: [] for number in loops.nodes}
+    for source, target, longer in edges:
+        leaving[loop_of[source]].append((loop_of[target], longer))
+    for number in nx.topological_sort(loops):
+        for target_number, longer in leaving[number]:
+            if target_number != number:
+                late[target_number] = max(late[target_number], late[number] + longer)
+    return {name: late[loop_of[name]] for name in populations}

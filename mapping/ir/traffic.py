@@ -93,15 +93,41 @@ def check_payloads(
     return payloads
 
 
+def check_labels(labels: npt.NDArray[Any], samples: int, classes: int, *, where: str) -> IntArray:
+    """``labels`` if they name a class of each of ``samples``.
+
+    Raises:
+        ConfigError: ADL-INP-04, they do not.
+    """
+    if labels.shape != (samples,) or labels.dtype.kind not in "iu":
+        problem = f"labels are {labels.dtype} of shape {labels.shape}, there are {samples} samples"
+    elif not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        problem = f"labels span {labels.min()}..{labels.max()}, the output has {classes} neurons"
+    else:
+        return labels
+    raise ConfigError(
+        problem,
+        where=where,
+        remedy="store one integer label per sample, from 0 on",
+        code="ADL-INP-04",
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibration:
     """Input that stands for what the deployed network will see.
 
     Attributes:
         payloads: ``(samples, steps, *input shape)`` integers.
+        labels: ``(samples,)`` class of each sample, if known.
     """
 
     payloads: IntArray
+    labels: IntArray | None = None
+
+    def with_silence(self, steps: int) -> IntArray:
+        """The payloads with so many silent steps at their end."""
+        return np.pad(self.payloads, [(0, 0), (0, steps), *[(0, 0)] * (self.payloads.ndim - 2)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -151,9 +177,7 @@ class TrafficProfile:
         cls, network: QuantizedNetwork, calibration: Calibration, *, price: float = 0.0
     ) -> TrafficProfile:
         """Means over a run of the integer network on ``calibration`` at ``price``."""
-        payloads = calibration.payloads
-        silence = np.zeros((len(payloads), network.latency_steps, *payloads.shape[2:]), np.int64)
-        payloads = np.concatenate([payloads, silence], axis=1)
+        payloads = calibration.with_silence(network.latency_steps)
         trace = run_integer_network(network, payloads, price=price)
         inputs = payloads.reshape(*payloads.shape[:2], -1) != 0
         rates = {name: (s != 0).mean(axis=(0, 1)) for name, s in trace.spikes.items()}

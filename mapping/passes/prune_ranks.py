@@ -30,20 +30,12 @@ class PruneRanks:
         """The network with pruned factors.
 
         Raises:
-            ConfigError: the rank is beyond a layer's (ADL-CFG-02) or there is nothing to prune
-                (ADL-CFG-03).
+            ConfigError: ADL-CFG-02, the rank is beyond a layer's.
             UnsupportedModelError: ADL-MDL-02, level biases cannot become a bias of the target.
         """
         if self.rank is None:
             return network
         pairs = [p for p in network.projections if isinstance(p, LowRank)]
-        if not pairs:
-            raise ConfigError(
-                f"a rank of {self.rank} was asked for, but no projection is low-rank",
-                where=f"network {network.name}",
-                remedy="drop the rank option or train the model with a low-rank layer",
-                code="ADL-CFG-03",
-            )
         populations = {p.name: p for p in network.populations}
         pruned = {pair.name: self._pruned(pair) for pair in pairs}
         for pair in pairs:

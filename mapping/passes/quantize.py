@@ -10,7 +10,10 @@ block of a projection then gets the exponent that uses its mantissa bits best.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from math import ceil, inf
 
 import networkx as nx
@@ -63,37 +66,72 @@ class Quantize:
 
     Attributes:
         weight_bits: bits per weight mantissa, or None for the most that the chip has.
+        layer_weight_bits: pairs of a layer, or a pattern with ``*`` that layers match, and the
+            bits of its weights; of several that match, the last one counts.
     """
 
     weight_bits: int | None = None
+    layer_weight_bits: tuple[tuple[str, int], ...] = ()
 
-    def run(self, network: Network, chip: ChipSpec) -> QuantizedNetwork:
+    def run(
+        self,
+        network: Network,
+        chip: ChipSpec,
+        typical: Mapping[str, FloatArray] | None = None,
+    ) -> QuantizedNetwork:
         """The integer image of ``network``, which must hold no :class:`LowRank`.
 
+        Args:
+            network: the float network.
+            chip: the target.
+            typical: by population, ``(size,)`` root mean square of what it sends on calibration
+                data, by which rounding errors are weighed; the worst case if None. No bound
+                depends on it.
+
         Raises:
-            ConfigError: ADL-CFG-04, ``weight_bits`` is outside the chip's range.
+            ConfigError: weight bits are outside the chip's range (ADL-CFG-04), or no layer has the
+                name that they are for (ADL-CFG-08).
             QuantizationError: a threshold rounds to zero (ADL-QNT-01), payloads exceed the
                 chip's (ADL-QNT-02) or relays sum values without end (ADL-QNT-04).
             UnsupportedModelError: ADL-QNT-03, relays feed each other in a loop.
         """
-        bits = chip.numeric.weight_bits.value if self.weight_bits is None else self.weight_bits
-        if not 2 <= bits <= chip.numeric.weight_bits.value:
-            raise ConfigError(
-                f"{bits} weight bits were asked for; {chip.name} has 2 to "
-                f"{chip.numeric.weight_bits.value}",
-                where="weight_bits",
-                remedy="choose a number in that range",
-                code="ADL-CFG-04",
-            )
         work = _Quantization(
             network=network,
             numeric=chip.numeric,
-            grid=WeightGrid(numeric=chip.numeric, weight_bits=bits),
+            grid=WeightGrid(numeric=chip.numeric),
+            weight_bits=self._bits_by_layer(network, chip),
+            typical=typical or {},
         )
         for population in _sources_first(network):
             work.add(population)
         work.emit_control()
         return work.result()
+
+    def _bits_by_layer(self, network: Network, chip: ChipSpec) -> dict[str, int]:
+        most = chip.numeric.weight_bits.value
+        common = most if self.weight_bits is None else self.weight_bits
+        for where, bits in (("weight_bits", common), *self.layer_weight_bits):
+            if not 2 <= bits <= most:
+                raise ConfigError(
+                    f"{bits} weight bits were asked for; {chip.name} has 2 to {most}",
+                    where=where,
+                    remedy="choose a number in that range",
+                    code="ADL-CFG-04",
+                )
+        layers = {p.layer: common for p in network.projections if not isinstance(p, LowRank)}
+        for pattern, bits in self.layer_weight_bits:
+            matching = [name for name in layers if name == pattern or fnmatchcase(name, pattern)]
+            if not matching:
+                near = get_close_matches(pattern, layers, n=1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise ConfigError(
+                    f"{bits} weight bits were asked for, but no layer is called so",
+                    where=pattern,
+                    remedy=f"{hint}choose among: {', '.join(layers)}",
+                    code="ADL-CFG-08",
+                )
+            layers |= dict.fromkeys(matching, bits)
+        return layers
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,6 +139,8 @@ class _Quantization:
     network: Network
     numeric: NumericSpec
     grid: WeightGrid
+    weight_bits: dict[str, int]
+    typical: Mapping[str, FloatArray]
     populations: dict[str, IntegerPopulation] = field(default_factory=dict)
     projections: dict[str, list[IntegerProjection]] = field(init=False)
     sources: dict[str, list[Source]] = field(default_factory=dict)
@@ -141,7 +181,13 @@ class _Quantization:
 
     def _add_source(self, population: Population, reach: Reach, unit: float) -> None:
         self.sources[population.name] = [
-            Source(start=0, stop=population.size, reach=reach, unit=unit)
+            Source(
+                start=0,
+                stop=population.size,
+                reach=reach,
+                unit=unit,
+                typical=self.typical.get(population.name),
+            )
         ]
 
     def _add_input(self, population: Input) -> None:
@@ -230,7 +276,16 @@ class _Quantization:
             bias[part] = np.rint(relay.bias[part] * scale)
             threshold[part] = np.minimum(np.floor(relay.threshold[part] * scale), limit)
             reach = self._relay_reach(relay, pieces, images, bias[part], threshold[part])
-            sources.append(Source(start=start, stop=stop, reach=reach, unit=1.0 / scale))
+            typical = self.typical.get(relay.name)
+            sources.append(
+                Source(
+                    start=start,
+                    stop=stop,
+                    reach=reach,
+                    unit=1.0 / scale,
+                    typical=None if typical is None else typical[part],
+                )
+            )
             self._emit(pieces, images, scale, start)
         self.sources[relay.name] = sources
         self.populations[relay.name] = IntegerRelay(
@@ -275,7 +330,7 @@ class _Quantization:
         threshold: FloatArray,
     ) -> Reach:
         parts = [
-            (image.on_grid(self.grid.unit), image.exponent, piece.source.reach)
+            (image.on_grid(), image.exponent, piece.source.reach)
             for piece, image in zip(pieces, images, strict=True)
         ]
         reach = Reach.of_relay(
@@ -341,11 +396,21 @@ class _Quantization:
                             stop=last,
                             reach=source.reach.part(first - source.start, last - source.start),
                             unit=source.unit,
+                            typical=(
+                                None
+                                if source.typical is None
+                                else source.typical[first - source.start : last - source.start]
+                            ),
                         ),
                         weight=projection.synapses.rows(np.arange(start, stop)).columns(
                             read.start, read.stop
                         ),
                         suffix=part + suffix,
+                        weight_bits=(
+                            self.weight_bits[projection.layer]
+                            if port == "signal"
+                            else _CONTROL_BITS
+                        ),
                         gates_needed=self._gates_needed(projection, start),
                     )
                 )
@@ -366,27 +431,24 @@ class _Quantization:
                 pieces = self._pieces(target.name, 0, target.size, port="control")
                 own = [piece for piece in pieces if piece.wiring is projection]
                 images = [
-                    Image(exponent=_CONTROL_BITS - 9, mantissas=piece.weight, error=0.0)
+                    Image(
+                        exponent=_CONTROL_BITS - 9,
+                        mantissas=piece.weight,
+                        error=0.0,
+                        unit=piece.unit,
+                    )
                     for piece in own
                 ]
                 for piece in own:
                     piece.source.unit = 1.0
-                self._emit(own, images, 1.0, 0, weight_bits=_CONTROL_BITS)
+                self._emit(own, images, 1.0, 0)
 
     def _origin(self, projection: Wiring) -> Population:
         return self.network.population(projection.source)
 
-    def _emit(
-        self,
-        pieces: list[Piece],
-        images: list[Image],
-        scale: float,
-        start: int,
-        *,
-        weight_bits: int | None = None,
-    ) -> None:
-        bits = self.grid.weight_bits if weight_bits is None else weight_bits
+    def _emit(self, pieces: list[Piece], images: list[Image], scale: float, start: int) -> None:
         for piece, image in zip(pieces, images, strict=True):
+            bits = piece.weight_bits
             wiring, mantissas = piece.wiring, image.mantissas.values.astype(np.int8)
             first = wiring.columns(self.network.population(wiring.source)).start
             delays = wiring.delays[piece.source.start - first : piece.source.stop - first]
@@ -414,7 +476,7 @@ class _Quantization:
             self.projections[wiring.name].append(
                 IntegerProjection(spec=spec, synapses=piece.weight.with_values(mantissas))
             )
-            unit = 2.0 ** (9 - bits + image.exponent) / (scale * piece.source.unit)
+            unit = image.unit * 2.0**image.exponent / (scale * piece.source.unit)
             self.fidelity[spec.name] = fidelity(
                 spec.name, piece.weight.values, image.mantissas.values, unit, bits
             )

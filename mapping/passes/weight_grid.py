@@ -14,6 +14,9 @@ from mapping.ir.synapses import ConvSynapses, Synapses
 from mapping.targets.spec import NumericSpec
 
 _SCALES_TRIED = 33
+SILENT_SHARE = 0.05
+"""Share of the largest payload by which a compartment counts that the calibration left silent:
+small beside any activity, but enough that its weights are not given up."""
 _WEIGHTS_TRIED = 2**14
 """Of a larger piece, so many weights of evenly spread rows stand for all when scales are compared;
 at the chosen scale all are rounded."""
@@ -21,22 +24,44 @@ at the chosen scale all are rounded."""
 
 @dataclass(slots=True, kw_only=True)
 class Source:
-    """One block of source compartments: what it sends, float value of a payload unit."""
+    """One block of source compartments: what it sends, float value of a payload unit.
+
+    Attributes:
+        typical: ``(size,)`` root mean square of what was sent on calibration data, in float units;
+            None if nothing was measured.
+    """
 
     start: int
     stop: int
     reach: Reach
     unit: float
+    typical: FloatArray | None = None
+
+    @property
+    def importance(self) -> FloatArray:
+        """``(size,)`` payload by which a weight's error counts: the typical one, or the largest.
+
+        What hardly ever sends still counts, by :data:`SILENT_SHARE` of its largest payload.
+        """
+        largest = self.reach.packet.magnitude
+        if self.typical is None:
+            return largest
+        return np.hypot(self.typical / self.unit, SILENT_SHARE * largest)
 
 
 @dataclass(slots=True, kw_only=True)
 class Piece:
-    """The weights from one source block to one target block, in float units per payload unit."""
+    """The weights from one source block to one target block, in float units per payload unit.
+
+    Attributes:
+        weight_bits: bits per mantissa.
+    """
 
     wiring: Wiring
     source: Source
     weight: Synapses
     suffix: str
+    weight_bits: int
     gates_needed: int = 0
 
     @property
@@ -44,18 +69,38 @@ class Piece:
         """Weights per payload unit, in float units of the target."""
         return self.weight.with_values(self.weight.values * self.source.unit)
 
+    @property
+    def largest(self) -> float:
+        """Largest magnitude of a weight per payload unit [float units]."""
+        return float(np.abs(self.per_unit.values).max(initial=0.0))
+
+    @property
+    def top(self) -> float:
+        """The largest weight on the grid."""
+        return (2.0 ** (self.weight_bits - 1) - 1) * self.unit
+
+    @property
+    def unit(self) -> float:
+        """A weight per mantissa unit."""
+        return 2.0 ** (9 - self.weight_bits)
+
 
 @dataclass(slots=True, kw_only=True)
 class Image:
-    """A piece on the grid, with its squared output error in float units."""
+    """A piece on the grid, with its squared output error in float units.
+
+    Attributes:
+        unit: of a weight per mantissa unit.
+    """
 
     exponent: int
     mantissas: Synapses
     error: float
+    unit: float
 
-    def on_grid(self, unit: float) -> Synapses:
-        """The weights, for ``unit`` of a weight per mantissa unit."""
-        return self.mantissas.with_values(self.mantissas.values * unit)
+    def on_grid(self) -> Synapses:
+        """The weights."""
+        return self.mantissas.with_values(self.mantissas.values * self.unit)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,30 +114,13 @@ class Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightGrid:
-    """The grid that weights of ``weight_bits`` bits lie on.
-
-    Attributes:
-        numeric: the chip's formats.
-        weight_bits: bits per mantissa.
-    """
+    """The grid that weights lie on, by the chip's formats."""
 
     numeric: NumericSpec
-    weight_bits: int
-
-    @property
-    def top(self) -> float:
-        """The largest weight on the grid."""
-        return (2.0 ** (self.weight_bits - 1) - 1) * 2.0 ** (9 - self.weight_bits)
-
-    @property
-    def unit(self) -> float:
-        """A weight per mantissa unit."""
-        return 2.0 ** (9 - self.weight_bits)
 
     def unshifted(self, pieces: list[Piece]) -> float:
-        """The scale at which the largest weight needs no shift."""
-        weight = max((largest_weight(p) for p in pieces), default=0.0)
-        return self.top / weight if weight else inf
+        """The scale at which the weights need no left shift."""
+        return min((piece.top / piece.largest for piece in pieces if piece.largest), default=inf)
 
     def fit(
         self,
@@ -117,9 +145,8 @@ class WeightGrid:
         peak = worst_input(pieces, ranges, size)
         if peak:
             ceiling = min(ceiling, largest_input / peak)
-            largest = max(largest_weight(p) for p in pieces)
-            top = self.top * 2.0**self.numeric.weight_exponent_max.value
-            ceiling = min(ceiling, top / largest)
+            shifted = 2.0**self.numeric.weight_exponent_max.value
+            ceiling = min(ceiling, self.unshifted(pieces) * shifted)
         elif ceiling == inf:
             ceiling = 1.0
         tried = [_sample(piece) for piece in pieces]
@@ -142,7 +169,7 @@ class WeightGrid:
     ) -> Fit:
         images = [self._round(piece, scale) for piece in pieces]
         parts = (
-            (image.on_grid(self.unit), image.exponent, payloads)
+            (image.on_grid(), image.exponent, payloads)
             for image, payloads in zip(images, ranges, strict=True)
         )
         peak = float(delivered_range(parts, size, rounded=rounded).magnitude.max())
@@ -153,25 +180,26 @@ class WeightGrid:
         wanted = piece.per_unit.values * scale
         largest = float(np.abs(wanted).max(initial=0.0))
         low, high = (self.numeric.weight_exponent_min.value, self.numeric.weight_exponent_max.value)
-        exact = ceil(log2(largest / self.top)) if largest else 0
+        exact = ceil(log2(largest / piece.top)) if largest else 0
         exact = min(max(exact, low), high)
         accumulator = 2 ** (self.numeric.accumulator_bits.value - 1) - 1
         reach = piece.source.reach.packet.magnitude
-        weight_of = piece.weight.per_value(reach)
+        weight_of = piece.weight.per_value(piece.source.importance)
         nothing = np.zeros_like(reach)
-        bound = 2 ** (self.weight_bits - 1)
+        bound = 2 ** (piece.weight_bits - 1)
         images: list[Image] = []
         for exponent in range(max(exact - 1, low), high + 1):
-            unit = self.unit * 2.0**exponent
+            unit = piece.unit * 2.0**exponent
             mantissas = np.clip(np.rint(wanted / unit), -bound, bound - 1)
             miss = (mantissas * unit - wanted) / scale * weight_of
             image = Image(
                 exponent=exponent,
                 mantissas=piece.weight.with_values(mantissas),
                 error=float((miss**2).sum()),
+                unit=piece.unit,
             )
             sums = piece.weight.with_values(np.abs(mantissas)).sum_range(nothing, reach)[1]
-            peak_sum = float(sums.max(initial=0.0)) * self.unit
+            peak_sum = float(sums.max(initial=0.0)) * piece.unit
             if peak_sum <= accumulator or exponent == high:
                 images.append(image)
             if images and exponent >= exact:
@@ -187,11 +215,6 @@ def _sample(piece: Piece) -> Piece:
         return piece
     chosen = np.arange(kept) * rows // kept
     return replace(piece, weight=piece.weight.rows(chosen))
-
-
-def largest_weight(piece: Piece) -> float:
-    """Largest magnitude of a weight per payload unit [float units]."""
-    return float(np.abs(piece.per_unit.values).max(initial=0.0))
 
 
 def worst_input(pieces: list[Piece], ranges: list[PayloadRange], size: int) -> float:
@@ -213,5 +236,5 @@ def fidelity(
         projection=name,
         relative_error=float(np.linalg.norm(mantissas * unit - weight)) / norm if norm else 0.0,
         clipped=float(beyond.mean()) if beyond.size else 0.0,
-        zeroed=float(((mantissas == 0) & (weight != 0)).mean()) if beyond.size else 0.0,
+        zeroed=float((mantissas[weight != 0] == 0).mean()) if weight.any() else 0.0,
     )

@@ -145,7 +145,9 @@ class _Axons:
 
     def __init__(self, projection: IntegerProjection, samples: int) -> None:
         spec = projection.spec
-        self.spec, self.weights = spec, projection.weights
+        weights = projection.weights
+        dense = isinstance(weights, np.ndarray)
+        self.spec, self.weights = spec, weights.astype(np.float64) if dense else weights
         self.delays = np.array(spec.delays or (0,) * spec.columns)
         self.waiting = deque(
             [np.zeros((samples, spec.columns), np.int64) for _ in range(spec.longest_delay + 1)]

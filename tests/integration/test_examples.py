@@ -146,3 +146,17 @@ def test_wrong_use_of_the_upper_commands(
     assert text in captured.err
     assert "Traceback" not in captured.err
     assert captured.out == ""
+
+
+def test_any_network_gets_a_rank_that_saves_energy(run_example: Callable[[str], str]) -> None:
+    printed = run_example("06_low_rank.py")
+    rows = re.findall(r"rank (\S+): ([\d.]+)% .*, ([\d.]+) nJ", printed)
+    assert [rank for rank, *_ in rows] == ["None", "8", "0.25", "auto"]
+    accuracy = {rank: float(share) for rank, share, _ in rows}
+    energy_nj = {rank: float(energy) for rank, _, energy in rows}
+    assert accuracy["None"] > 96
+    assert accuracy["auto"] > accuracy["None"] - 2.5
+    assert energy_nj["8"] < energy_nj["auto"] < energy_nj["None"]
+    report = load_report(run_example.folder / "full-auto")  # type: ignore[attr-defined]
+    search = report["low_rank"]["search"]
+    assert search["accuracy"] >= search["full_accuracy"] - 0.01

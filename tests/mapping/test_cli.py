@@ -12,6 +12,7 @@ import typer
 from safetensors.numpy import load_file, save_file
 from support.chips import as_toml, limit, tiny_chip
 from support.networks import (
+    changed,
     digits_like_network,
     random_payloads,
     recurrent_network,
@@ -24,6 +25,7 @@ from mapping.artifact.write import write_artifact
 from mapping.cli import build_app, run
 from mapping.explain import catalogue, explain
 from mapping.ir.checkpoint import DESCRIPTION_FILE, TENSOR_FILE, save_network
+from mapping.ir.network import RankGate
 from mapping.nir import write_nir
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.placement import PLACERS
@@ -150,7 +152,7 @@ def test_every_option_reaches_the_compiler(cli: Any) -> None:
     np.savez("x.npz", spikes=random_payloads(small_network()))
     outcome = cli(
         *("compile", "model", "--output", "out", "--target", "mine.toml"),
-        *("--calibration", "x.npz", "--rank", "2", "--weight-bits", "6"),
+        *("--calibration", "x.npz", "--rank", "2", "--weight-bits", "6,de*=4"),
         *("--neurons-per-core", "3", "--partitioner", "first-fit", "--placer", "raster"),
         *("--time-limit", "60", "--seed", "7", "--json"),
     )
@@ -159,7 +161,9 @@ def test_every_option_reaches_the_compiler(cli: Any) -> None:
     assert artifact.origin.seed == 7
     assert artifact.origin.options == {
         "rank": 2,
+        "max_accuracy_drop": None,
         "weight_bits": 6,
+        "layer_weight_bits": "de*=4",
         "neurons_per_core": 3,
         "partitioner": "first-fit",
         "optimise": "energy",
@@ -170,9 +174,17 @@ def test_every_option_reaches_the_compiler(cli: Any) -> None:
     assert artifact.origin.calibration_sha256
     assert artifact.chip.name == report["target"] == "tiny"
     assert report["network"]["layers"][0]["rank"] == 2
-    assert report["network"]["layers"][0]["weight_bits"] == 6
+    assert [layer["weight_bits"] for layer in report["network"]["layers"]] == [6, 4]
     assert report["noc"]["traffic"] == "measured"
     assert max(core["neurons"] for core in report["cores"]["per_core"]) == 3
+
+
+@pytest.mark.parametrize("text", ["", "x", "6,7", "=4", "enc=", "enc=4.5", "enc", "-3"])
+def test_weight_bits_that_are_no_list_are_refused(cli: Any, text: str) -> None:
+    outcome = cli("compile", "model", "-o", "out", f"--weight-bits={text}", "--json")
+    assert (outcome.code, outcome.json["diagnostics"][0]["code"]) == (2, "ADL-CFG-04")
+    assert outcome.json["diagnostics"][0]["where"] == "--weight-bits"
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize(("text", "rank"), [("4", 4), ("2", 2), ("0.25", 2), (".125", 1)])
@@ -737,3 +749,32 @@ def test_figures_are_spelt_for_people_in_the_summary(cli: Any) -> None:
     assert f"{nanojoule:.3g} nJ (" in " ".join(outcome.out.split())
     assert "assumed constants, assumed activity" in " ".join(outcome.out.split())
     assert os.listdir("out").count("report.json") == 1  # noqa: PTH208
+
+
+def test_a_gated_model_without_calibration_is_told_that_it_has_no_budgets(cli: Any) -> None:
+    gate = RankGate(weight=np.ones((1, 2)), bias=np.zeros(1), cost=np.ones(1))
+    network = changed(small_network(), "enc", gate=gate)
+    save_network(network, Path("gated"))
+    without = cli("compile", "gated", "-o", "out")
+    assert without.code == 0
+    assert "no calibration data" in " ".join(without.out.split())
+    np.savez("x.npz", spikes=random_payloads(network))
+    measured = cli("compile", "gated", "-o", "other", "--calibration", "x.npz")
+    assert "the dial goes from" in " ".join(measured.out.split())
+    assert "no calibration data" not in measured.out
+    assert "no calibration data" not in cli("compile", "model", "-o", "plain").out
+
+
+def test_fit_cannot_choose_ranks_and_says_so(cli: Any) -> None:
+    outcome = cli("fit", "model", "--rank", "auto", "--json")
+    assert outcome.code == 2
+    (row,) = outcome.json["diagnostics"]
+    assert (row["code"], row["where"]) == ("ADL-CFG-09", "--rank")
+    assert "compile with --rank auto" in row["remedy"]
+
+
+def test_fit_takes_weight_bits_by_layer(cli: Any) -> None:
+    outcome = cli("fit", "model", "--target", "loihi2", "--weight-bits", "6,nobody=4", "--json")
+    assert outcome.code == 2
+    assert "ADL-CFG-08" in outcome.out
+    assert cli("fit", "model", "--target", "loihi2", "--weight-bits", "6,enc=4").code == 0

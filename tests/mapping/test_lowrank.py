@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from support.errors import refused
 
 from mapping.errors import ConfigError
-from mapping.lowrank import RELATIVE_RIDGE, second_moment, whitened_svd
+from mapping.lowrank import RELATIVE_RIDGE, plain_svd, second_moment, whitened_svd
 
 Matrix = NDArray[np.float64]
 
@@ -131,3 +131,25 @@ def test_bad_input_is_refused(
 def test_bad_samples_are_refused(samples: Matrix, code: str, remedy: str) -> None:
     with refused(ConfigError, code, where="second_moment.samples", remedy=remedy):
         second_moment(samples)
+
+
+def test_the_plain_decomposition_is_the_whitened_one_of_white_inputs() -> None:
+    weight = np.random.default_rng(0).normal(size=(7, 5))
+    plain, white = plain_svd(weight, 3), whitened_svd(weight, np.eye(5), 3)
+    np.testing.assert_allclose(plain[0] @ plain[1].T, white[0] @ white[1].T, atol=1e-5)
+    full = plain_svd(weight, 5)
+    np.testing.assert_allclose(full[0] @ full[1].T, weight, atol=1e-12)
+    np.testing.assert_allclose(full[0][:, :3], plain[0])
+
+
+@pytest.mark.parametrize("rank", [0, 6])
+def test_a_plain_rank_out_of_range_is_refused(rank: int) -> None:
+    with refused(ConfigError, "ADL-LRK-03", where="plain_svd.rank", remedy="1 to 5"):
+        plain_svd(np.ones((7, 5)), rank)
+
+
+def test_a_plain_weight_that_is_no_finite_matrix_is_refused() -> None:
+    with refused(ConfigError, "ADL-LRK-01", where="plain_svd.weight"):
+        plain_svd(np.array([[np.nan]]), 1)
+    with refused(ConfigError, "ADL-LRK-02", where="plain_svd.weight"):
+        plain_svd(np.ones(3), 1)

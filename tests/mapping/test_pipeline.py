@@ -25,12 +25,13 @@ from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.routed import Routing
 from mapping.ir.traffic import Calibration, TrafficProfile
 from mapping.partitioners import PARTITIONERS, Assignment, PartitionProblem
+from mapping.passes.lower_ranks import LoweredRanks
 from mapping.pipeline import CompileOptions, CompileResult, compile_network
 from mapping.targets.load import load_target
 
 LOIHI2 = load_target("loihi2")
 PASSES = {
-    "prune_ranks": Network,
+    "lower_ranks": LoweredRanks,
     "fuse_factors": Network,
     "realise_factors": Network,
     "quantize": QuantizedNetwork,
@@ -130,7 +131,7 @@ def test_an_observer_sees_the_passes_before_a_failure() -> None:
             CompileOptions(),
             observer=lambda name, _: seen.append(name),
         )
-    assert seen == ["prune_ranks", "fuse_factors", "realise_factors", "quantize"]
+    assert seen == ["lower_ranks", "fuse_factors", "realise_factors", "quantize"]
 
 
 @pytest.mark.parametrize("path", CONTRACT)
@@ -330,3 +331,11 @@ def test_integers_without_a_record_of_rounding_are_exact() -> None:
     integers = replace(network.artifact.network, fidelity=())
     report = compile_network(integers, load_target("loihi2"), CompileOptions()).report
     assert {row["relative_error"] for row in report["network"]["layers"]} == {0.0}  # type: ignore[index]
+
+
+def test_the_report_says_by_what_rounding_was_weighed() -> None:
+    network = small_network()
+    calibration = Calibration(payloads=random_payloads(network))
+    for data, said in ((None, "worst case"), (calibration, "typical on the calibration")):
+        result = compile_network(network, LOIHI2, CompileOptions(), calibration=data)
+        assert report_of(result)["network"]["rounding_weighed_by"] == said

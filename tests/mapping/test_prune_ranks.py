@@ -64,9 +64,11 @@ def test_a_rank_that_a_layer_lacks_is_refused(rank: float) -> None:
         PruneRanks(rank=rank).run(digits_like_network())
 
 
-def test_a_rank_for_a_model_without_factors_is_refused() -> None:
-    with refused(ConfigError, "ADL-CFG-03", where="chain", remedy="low-rank"):
-        PruneRanks(rank=4).run(dense_network())
+def test_a_model_without_factors_stays_as_it_is() -> None:
+    network = dense_network()
+    pruned = PruneRanks(rank=4).run(network)
+    assert pruned.projections == network.projections
+    assert pruned.populations == network.populations
 
 
 def test_every_pair_must_have_the_rank() -> None:

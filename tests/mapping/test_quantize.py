@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support.chips import tiny_chip
 from support.errors import refused
 from support.networks import (
+    changed,
     dense_network,
     digits_like_network,
     random_payloads,
@@ -200,7 +201,7 @@ def test_weights_too_small_for_the_grid_are_told_as_zeroed() -> None:
     weight = np.array([[1.0, 1e-4, -1e-4, 0.0]])
     image = Quantize().run(chain(Input(name="in", shape=(4,)), weight, lif(1)), CHIP)
     assert image.projections[0].mantissas[0, 1:].tolist() == [0, 0, 0]
-    assert image.fidelity[0].zeroed == 0.5
+    assert image.fidelity[0].zeroed == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -559,3 +560,105 @@ def test_a_relay_without_input_is_silent() -> None:
     image = Quantize().run(silent, CHIP)
     assert not run_integer_network(image, random_payloads(silent)).spikes["z"].any()
     assert v.target == "z"
+
+
+def test_each_layer_gets_the_bits_asked_for_it() -> None:
+    network = dense_network((6, 5, 4, 3))
+    image = Quantize(weight_bits=6, layer_weight_bits=(("w*", 5), ("w2", 3), ("w3", 4))).run(
+        network, CHIP
+    )
+    assert [p.spec.weight_bits for p in image.projections] == [5, 3, 4]
+    for projection in image.projections:
+        bound = 2 ** (projection.spec.weight_bits - 1)
+        assert np.abs(projection.mantissas).max() <= bound
+    coarse, fine = (
+        next(f.relative_error for f in image.fidelity if f.projection == name)
+        for name in ("w2", "w3")
+    )
+    assert coarse > fine
+
+
+def test_layers_of_different_bits_share_a_target_exactly_scaled() -> None:
+    """Weights of both, read back by the target's one scale, stand for the float ones."""
+    network = recurrent_network()
+    image = Quantize(layer_weight_bits=(("r1", 4),)).run(network, CHIP)
+    scale = image.population("p1").scale  # type: ignore[union-attr]
+    for name, tolerance in (("w1", 0.02), ("r1", 0.2)):
+        wanted = next(p for p in network.projections if p.name == name)
+        got = next(p for p in image.projections if p.spec.name == name)
+        assert isinstance(wanted, Dense)
+        weights = got.weights * 2.0**got.spec.exponent / scale
+        error = np.linalg.norm(weights - wanted.weight) / np.linalg.norm(wanted.weight)
+        assert error < tolerance
+
+
+def test_control_weights_keep_their_own_bits() -> None:
+    network = digits_like_network()
+    assert {p.name for p in network.projections} == {"enc", "dec"}
+    image = Quantize(layer_weight_bits=(("enc", 4),)).run(realise_factors(network), CHIP)
+    assert {p.spec.weight_bits for p in image.projections if p.spec.layer == "enc"} == {4}
+    assert {p.spec.weight_bits for p in image.projections if p.spec.layer == "dec"} == {8}
+
+
+def test_weight_bits_for_a_layer_that_is_not_there_are_refused() -> None:
+    with refused(ConfigError, "ADL-CFG-08", where="end", remedy="did you mean 'enc'?"):
+        Quantize(layer_weight_bits=(("end", 4),)).run(realise_factors(small_network()), CHIP)
+    with refused(ConfigError, "ADL-CFG-08", where="x*", remedy="choose among: w1, w2"):
+        Quantize(layer_weight_bits=(("x*", 4),)).run(dense_network(), CHIP)
+    with refused(ConfigError, "ADL-CFG-04", where="w1", message="9 weight bits"):
+        Quantize(layer_weight_bits=(("w1", 9),)).run(dense_network(), CHIP)
+
+
+def test_zeroed_is_a_share_of_the_weights_that_are_not_zero() -> None:
+    weight = np.zeros((5, 6))
+    weight[:, 0], weight[0, 1] = 1e-4, 1.0
+    network = changed(dense_network(), "w1", weight=weight)
+    image = Quantize().run(network, CHIP)
+    assert next(f.zeroed for f in image.fidelity if f.projection == "w1") == pytest.approx(5 / 6)
+
+
+def test_typical_payloads_decide_which_weights_are_rounded_best() -> None:
+    """Two inputs share an exponent; the one that is nearly silent may clip for the other's sake."""
+    rng = np.random.default_rng(0)
+    weight = rng.normal(0, 0.1, (4, 12))
+    weight[:, 0] = 0.9
+    network = chain(Input(name="in", shape=(12,)), weight, lif(4))
+    typical = np.array([0.0, *[0.5] * 11])
+
+    def error(image: QuantizedNetwork) -> float:
+        """Root mean square of the error per step, in float units."""
+        (w,) = image.projections
+        unit = 2.0**w.spec.exponent / image.population("out").scale  # type: ignore[union-attr]
+        return float(np.linalg.norm((w.weights * unit - weight) * typical))
+
+    worst, measured = (
+        Quantize(weight_bits=4).run(network, CHIP, known) for known in (None, {"in": typical})
+    )
+    assert error(measured) < 0.8 * error(worst)
+
+
+@settings(max_examples=10)
+@given(network=networks, bits=all_bits, seed=st.integers(0, 2**32 - 1))
+def test_no_input_makes_anything_overflow_whatever_is_typical(
+    network: Network, bits: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    realised = realise_factors(network)
+    typical = {p.name: rng.random(p.size) ** 8 for p in realised.populations}
+    image = Quantize(weight_bits=bits).run(realised, CHIP, typical)
+    limit = 2 ** (CHIP.numeric.activation_bits.value - 1) - 1
+    for payloads in (random_payloads(network, seed=seed), hardest(network)):
+        trace = run_integer_network(image, payloads)
+        for current in trace.u.values():
+            assert np.abs(current).max() <= limit << 6
+        for population in image.populations:
+            if isinstance(population, IntegerRelay):
+                sent = np.abs(trace.spikes[population.name]).max()
+                assert sent <= 2 ** (CHIP.numeric.payload_bits.value - 1) - 1
+
+
+def hardest(network: Network) -> np.ndarray:
+    """Every input at its highest in every step, then at its lowest."""
+    source = network.input
+    ends = (source.payload_max, source.payload_min)
+    return np.stack([np.full((12, *source.shape), end) for end in ends])

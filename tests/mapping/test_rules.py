@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support.chips import limit, tiny_chip
 from support.integer_networks import compiled as assembled
 from support.networks import (
+    changed,
     dense_network,
     digits_like_network,
     recurrent_network,
@@ -207,6 +208,17 @@ def without_graded_spikes(artifact: Artifact) -> Artifact:
     return replace(artifact, chip=replace(artifact.chip, capabilities=can))
 
 
+def zeroed(share: float) -> Doctor:
+    """The last projection with a ``share`` of weights that rounding has made 0."""
+
+    def doctor(artifact: Artifact) -> Artifact:
+        *others, last = artifact.partitioned.fidelity
+        fidelity = (*others, replace(last, zeroed=share))
+        return replace(artifact, partitioned=replace(artifact.partitioned, fidelity=fidelity))
+
+    return doctor
+
+
 def wide_mantissa(_: Artifact) -> Artifact:
     """A program of 5-bit weights with one of 6 bits."""
     return numeric_limit(activation_bits=20)(mantissa(16)(compiled(weight_bits=5)))
@@ -368,6 +380,7 @@ BROKEN: list[tuple[str, str, Doctor, str, str, str]] = [
     ),
     ("ADL-NUM-08", "before its time", spec(delays=(-1,) * 8), "dec", "of -1 to -1", "delays"),
     ("ADL-NUM-06", "threshold", lif(threshold=31), "out", "only 31 units", "current_decay"),
+    ("ADL-NUM-09", "zeroed", zeroed(0.26), "dec", "26.0% of its non-zero", "more weight bits"),
 ]
 
 
@@ -387,7 +400,7 @@ def test_a_doctored_program_breaks_just_that_rule(
     assert message in first.message
     assert first.remedy
     assert remedy in first.remedy
-    warnings = ("ADL-NUM-04", "ADL-NUM-06")
+    warnings = ("ADL-NUM-04", "ADL-NUM-06", "ADL-NUM-09")
     assert first.severity == ("warning" if code in warnings else "error")
     assert str(first) == f"{code} · {first.where}: {first.message}. Remedy: {first.remedy}."
     errors = [d for d in found if d.severity == "error"]
@@ -519,6 +532,16 @@ def test_the_narrowest_field_that_a_rule_accepts_holds_whatever_comes(
     first = next(p for p in network.populations if not isinstance(p, Input))
     if isinstance(first, IntegerRelay):
         assert 2 * np.abs(delivered[first.name]).max() > packet / 2, "the bound is needlessly wide"
+
+
+def test_a_row_much_smaller_than_the_others_is_not_zeroed_without_a_word() -> None:
+    weight = np.random.default_rng(0).normal(0, 1.0, (5, 6)) * np.array([[1e3], *[[1.0]] * 4])
+    network = changed(dense_network(), "w1", weight=weight)
+    found = check_rules(compiled(network))
+    assert [(d.code, d.severity, d.where) for d in found if d.code == "ADL-NUM-09"] == [
+        ("ADL-NUM-09", "warning", "w1")
+    ]
+    assert not any(d.code == "ADL-NUM-09" for d in check_rules(compiled(weight_bits=4)))
 
 
 @pytest.mark.parametrize("value", [-128, 127])

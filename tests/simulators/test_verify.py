@@ -11,7 +11,7 @@ from support.chips import tiny_chip
 from support.errors import refused
 from support.gated import program, rate_gated_network, spikes
 from support.net_files import dense, write_net
-from support.networks import random_payloads, small_network
+from support.networks import dense_network, random_payloads, small_network
 from support.spatial import spatial_network
 
 from mapping.artifact.write import write_artifact
@@ -20,6 +20,7 @@ from mapping.errors import ConfigError
 from mapping.ir.checkpoint import save_network
 from mapping.ir.network import Li, Network
 from mapping.ir.quantized import QuantizedNetwork
+from mapping.ir.traffic import Calibration
 from mapping.model import load_compiled_model, load_model
 from mapping.nir import NirConventions, read_nir, write_nir
 from mapping.pipeline import CompileOptions, CompileResult, compile_network
@@ -230,3 +231,21 @@ def test_an_integrator_is_judged_by_its_voltage() -> None:
     assert oracle.same_answers == chip.same_answers == 1.0
     assert floating.same_answers > 0.5
     assert not floating.differing_spikes[network.output]
+
+
+def test_a_network_whose_ranks_the_compiler_found_is_compared_with_the_full_one() -> None:
+    network = dense_network((40, 30, 4))
+    rng = np.random.default_rng(0)
+    payloads = (rng.random((8, 12, 40)) < 0.5).astype(np.int64)
+    labels = np.zeros(8, np.int64)
+    result = compile_network(
+        network,
+        CHIP,
+        CompileOptions(rank="auto", max_accuracy_drop=100.0),
+        calibration=Calibration(payloads=payloads, labels=labels),
+    )
+    assert result.artifact.network.latency_steps > 2, "something became a pair"
+    stimulus = Stimulus(payloads=payloads, labels=labels)
+    floating, oracle, chip = verify(result.artifact, stimulus, ["chip"], model=network).stages
+    assert (oracle.first, chip.first) == (None, None)
+    assert floating.differing_spikes.keys() == {"p1", "out"}
