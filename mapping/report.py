@@ -10,6 +10,7 @@ import numpy as np
 from mapping.artifact.schema import REPORT_SCHEMA, Artifact
 from mapping.cost import bounds, totals
 from mapping.ir.diagnostic import Diagnostic
+from mapping.ir.multicast import multicast_loads
 from mapping.ir.network import Input
 from mapping.ir.quantized import IntegerLif, ProjectionSpec, WeightFidelity
 from mapping.ir.traffic import TrafficProfile
@@ -192,6 +193,7 @@ def _noc(artifact: Artifact, traffic: TrafficProfile) -> Report:
     cores = len(artifact.partitioned.cores)
     problem = PlacementProblem.on_chip(artifact.chip, cores, flows, packets)
     bound = lower_bound(problem.in_hops())
+    multicast = multicast_loads(artifact.partitioned, routing, traffic, mesh)
     return {
         "packets_per_step": float(packets.sum()),
         "hops_per_step": hops,
@@ -200,6 +202,10 @@ def _noc(artifact: Artifact, traffic: TrafficProfile) -> Report:
         "lower_bound": bound.value,
         "bound": bound.name,
         "gap": (hops - bound.value) / hops if hops else 0.0,
+        "multicast": {
+            "hops_per_step": float(multicast.sum()),
+            "max_link_load": float(multicast.max(initial=0.0)),
+        },
         "search_stopped": artifact.placement.search_stopped,
         "traffic": traffic.status,
     }

@@ -127,17 +127,6 @@ def faulty_flows(routing: Routing, mesh: MeshSpec) -> list[tuple[int, int]]:
     return list(zip(flows.tolist(), routing.links[found].tolist(), strict=True))
 
 
-def multicast_tree(routing: Routing) -> tuple[Int32Array, Int32Array]:
-    """``(entries,)`` senders and links: the union of the x-then-y routes of each sender.
-
-    Such routes of one sender form a tree, through which a packet for all receivers crosses each
-    link once. Sorted by sender, then link.
-    """
-    senders = np.repeat(routing.source, np.diff(routing.offsets))
-    pairs = np.unique(np.stack([senders, routing.links]), axis=1)
-    return pairs[0], pairs[1]
-
-
 def link_ends(link: int, mesh: MeshSpec) -> tuple[tuple[int, int], tuple[int, int]]:
     """Tiles (column, row), over all chips, that a link leads from and to."""
     tile, direction = divmod(link, 4)

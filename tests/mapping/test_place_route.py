@@ -12,12 +12,15 @@ from support.chips import tiny_chip
 from support.errors import refused
 from support.mesh_paths import xy_path
 from support.networks import dense_network, digits_like_network, recurrent_network
+from support.spatial import spatial_network
 
 from mapping.errors import ConfigError, PlacementError, RoutingError
+from mapping.ir.multicast import multicast_loads
 from mapping.ir.network import Network
 from mapping.ir.partitioned import HOST, PartitionedNetwork, packet_flows
 from mapping.ir.placed import CoreSlot, Placement, slot_at
-from mapping.ir.routed import DIRECTIONS, Routing, link_ends, multicast_tree, xy_links
+from mapping.ir.routed import DIRECTIONS, Routing, link_ends, xy_links
+from mapping.ir.traffic import TrafficProfile
 from mapping.ir.verify import verify_placement, verify_routing
 from mapping.passes.partition import Partition
 from mapping.passes.place import Place
@@ -411,21 +414,37 @@ def test_all_routes_at_once_are_the_routes_one_by_one(
     assert offsets.tolist() == np.cumsum([0, *map(len, paths)]).tolist()
 
 
-def test_a_multicast_tree_crosses_each_link_once() -> None:
-    """Receivers at the end of a line, on the way there, and behind a turn."""
-    chip = tiny_chip(width=4, height=2, cores_per_tile=1)
-    tiles = np.array([(0, 0), (3, 0), (2, 0), (2, 1), (1, 1)], np.int32)
-    source, target = np.array([0, 0, 0, 4], np.int32), np.array([1, 2, 3, 3], np.int32)
-    offsets, links = xy_links(tiles[source], tiles[target], chip.mesh)
-    routing = Routing(source=source, target=target, offsets=offsets, links=links)
-    senders, tree = multicast_tree(routing)
-    assert list(zip(senders.tolist(), tree.tolist(), strict=True)) == [
-        (0, 4 * 0 + 0),
-        (0, 4 * 1 + 0),
-        (0, 4 * 2 + 0),
-        (0, 4 * 2 + 2),
-        (4, 4 * 5 + 0),
-    ]
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("floats", "cap"), [(spatial_network(), 9), (dense_network((9, 8, 8), recurrent=True), 2)]
+)
+def test_a_multicast_tree_crosses_each_link_once(floats: Network, cap: int, seed: int) -> None:
+    chip = tiny_chip(width=4, height=4, cores_per_tile=1)
+    network = Quantize().run(floats, chip)
+    partitioned = Partition(partitioner="balanced", neurons_per_core=cap).run(network, chip)
+    placement = Place(seed=seed).run(partitioned, chip)
+    routing = Route().run(partitioned, placement, chip)
+    traffic = TrafficProfile.assumed(network)
+    rng = np.random.default_rng(seed)
+    traffic = replace(traffic, rates={n: rng.random(r.size) for n, r in traffic.rates.items()})
+    expected = np.zeros(4 * chip.tiles)
+    flow_of = {pair: flow for flow, pair in enumerate(routing.pairs())}
+    for source, destinations in partitioned.destinations.items():
+        for member, rate in enumerate(traffic.rates[source]):
+            sender = int(partitioned.homes[source][member])
+            links = {
+                link
+                for to in destinations
+                if member in to.members
+                for link in routing.path(flow_of[sender, to.core]).tolist()
+            }
+            expected[sorted(links)] += rate
+    loads = multicast_loads(partitioned, routing, traffic, chip.mesh)
+    np.testing.assert_allclose(loads, expected)
+    packets = traffic.flow_packets(partitioned, routing.pairs())
+    unicast = routing.link_loads(packets, chip.mesh)
+    assert (loads <= unicast + 1e-9).all()
+    assert (loads.sum() < 0.9 * unicast.sum()) == (floats.name == "chain")
 
 
 def test_the_busier_of_two_receivers_is_placed_nearer() -> None:
