@@ -38,7 +38,7 @@ _SEARCH_S = 5.0
 _TRIALS = 10
 """So many changes are tried in that time, if need be with one partitioner instead of all."""
 _ALL, _QUICK = "best", "first-fit"
-_BITS_HELP = {"ADL-CAP-02", "ADL-CAP-06", "ADL-CAP-07", "ADL-CAP-08", "ADL-CAP-09"}
+_BITS_HELP = {"ADL-CAP-02", "ADL-CAP-06", "ADL-CAP-07", "ADL-CAP-08"}
 _FEWEST_SHARE = 32
 """Cores are filled to a 32nd at least when more of them shall share the sending."""
 
@@ -243,7 +243,7 @@ def _other_cap(search: _Search, codes: list[str]) -> Iterator[Fix]:
 
 
 def _all_partitioners(search: _Search, codes: list[str]) -> Iterator[Fix]:
-    helps = {"ADL-CAP-04", "ADL-CAP-05", "ADL-CAP-06", "ADL-CAP-08"} & set(codes)
+    helps = {"ADL-CAP-04", "ADL-CAP-05", "ADL-CAP-06"} & set(codes)
     if helps and search.options.partitioner != _ALL:
         yield from search.first("partitioner", [_ALL])
 

@@ -43,6 +43,15 @@ def place(ledger: Ledger, populations: list[IntegerPopulation]) -> Ledger:
     return ledger
 
 
+def settle(ledger: Ledger, population: str, members: Members) -> None:
+    """Put ``members`` where they add the fewest packets, in as many parts as it takes."""
+    if members.size > 1 and not ledger.fits(ledger.trial(ledger.empty(), population, members)):
+        for part in np.array_split(members, 2):
+            settle(ledger, population, part)
+    else:
+        ledger.take(_cheapest(ledger, population, members, ""))
+
+
 def _pieces(ledger: Ledger, population: IntegerPopulation) -> Iterator[tuple[Members, str]]:
     """Equal pieces of ``population`` that each fit a core of their own, with their reservations."""
     for start, stop, reserved in ledger.problem.units(population):

@@ -18,26 +18,33 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array, csr_array
 
-from mapping.errors import CapacityError, MissingDependencyError
+from mapping.errors import MissingDependencyError
 from mapping.ir.partitioned import Members
 from mapping.ir.quantized import IntegerPopulation, IntegerProjection
 from mapping.ir.synapses import ConvSynapses
-from mapping.partitioners.balanced import place
+from mapping.partitioners.balanced import place, settle
 from mapping.partitioners.ledger import Ledger
 from mapping.partitioners.problem import PARTITIONERS, Assignment, PartitionProblem
 
 Labels = npt.NDArray[np.int64]
-SLACK = (1.0, 1.05, 1.1, 1.2, 1.4, 1.7, 2.0)
-"""Numbers of cores that are tried, over the fewest that hold all compartments."""
+SLACK = (1.05, 1.1, 1.2)
+"""Numbers of cores that are tried, over the fewest that hold all compartments: where all are full,
+nothing can move."""
 
 ENOUGH = 2
-"""So many of those that keep all limits are compared."""
+"""So many cuts that could stay as they are end the trials."""
 
-MOVES_PER_CELL, MOST_MOVES = 7_500, 15_000_000
+MOVES_PER_CELL, MOST_MOVES = 10_000, 15_000_000
 """Moves of an annealing that improves a cut."""
 
 RESTARTS = 3
 """Annealings of every cut, the best of which counts: on LeNet-5 they differ by a percent."""
+
+LARGE = 5_000
+"""Cells beyond which one number of cores is tried, and one annealing."""
+
+MOST_ENTRIES = 2**27
+"""Hyperedges times cores beyond which the annealing would need too much memory, and is left out."""
 
 FINEST = 1e-4
 """Share of the heaviest hyperedge below which weights are rounded up."""
@@ -50,34 +57,26 @@ def hypergraph(problem: PartitionProblem) -> Assignment:
     Generic partitioners do badly on factor pairs and other dense layers, which are cut like
     :func:`mapping.partitioners.balanced.balanced` does, and placed once the others are.
 
+    What does not fit its core, since the cut knows of compartments alone, goes where it adds the
+    fewest packets.
+
     Raises:
         MissingDependencyError: ADL-DEP-02, mtkahypar is not installed.
-        CapacityError: a single compartment needs more than a core has (ADL-CAP-02 … 05), or
-            no cut of the hypergraph keeps all limits (ADL-CAP-08).
+        CapacityError: a single compartment needs more than a core has (ADL-CAP-02 … 05).
     """
     spatial = irregular(problem)
     regular = [p for p in problem.in_order() if p not in spatial]
     best: Ledger | None = None
-    found = 0
+    kept = 0
     if spatial:
         graph = _graph(problem, spatial)
         for cores in graph.core_counts(problem.neurons_per_core):
-            ledger = _filled(problem, spatial, graph, cores)
-            if ledger is None:
-                continue
-            found += 1
+            ledger, as_cut = _filled(problem, spatial, graph, cores)
+            kept += as_cut
             if best is None or ledger.total_packets() < best.total_packets():
                 best = ledger
-            if found == ENOUGH:
+            if kept == ENOUGH or graph.sizes.size > LARGE:
                 break
-        if best is None:
-            raise CapacityError(
-                f"no cut into up to {SLACK[-1]:g} times the fewest cores keeps all limits of a "
-                f"core of {problem.chip.name}",
-                where=", ".join(p.name for p in spatial),
-                remedy="use the partitioner `balanced`, or fewer weight bits",
-                code="ADL-CAP-08",
-            )
     return place(best or Ledger(problem), regular).assignment()
 
 
@@ -226,21 +225,27 @@ def _filled(
     populations: list[IntegerPopulation],
     graph: _Hypergraph,
     cores: int,
-) -> Ledger | None:
-    """A cut into ``cores`` cores in a ledger; None if it breaks a limit."""
+) -> tuple[Ledger, bool]:
+    """A cut into about ``cores`` cores in a ledger, and whether all could stay where it was cut."""
     core_of = _cut(graph, cores, problem.neurons_per_core, problem.seed)
     ledger = Ledger(problem)
-    used = np.unique(core_of)
-    opened = {int(number): ledger.open() for number in used}
-    for population in populations:
-        homes = core_of[graph.cell_of[population.name]]
-        for number in np.unique(homes).tolist():
-            members: Members = np.flatnonzero(homes == number).astype(np.int32)
-            trial = ledger.trial(opened[number], population.name, members)
-            if not ledger.fits(trial):
-                return None
+    cut = [
+        (population.name, int(number), np.flatnonzero(homes == number).astype(np.int32))
+        for population in populations
+        for homes in [core_of[graph.cell_of[population.name]]]
+        for number in np.unique(homes)
+    ]
+    opened = {number: ledger.open() for number in sorted({number for _, number, _ in cut})}
+    left: list[tuple[str, Members]] = []
+    for name, number, members in sorted(cut, key=lambda entry: -entry[2].size):
+        trial = ledger.trial(opened[number], name, members)
+        if ledger.fits(trial):
             ledger.take(trial)
-    return ledger
+        else:
+            left.append((name, members))
+    for name, members in left:
+        settle(ledger, name, members)
+    return ledger, not left
 
 
 def _cut(graph: _Hypergraph, cores: int, neurons_per_core: int, seed: int) -> Labels:
@@ -260,6 +265,8 @@ def _cut(graph: _Hypergraph, cores: int, neurons_per_core: int, seed: int) -> La
     from mapping.partitioners.anneal import annealed
 
     start = np.asarray(built.partition(context).get_partition(), np.int64)
+    if len(graph.edges) * cores > MOST_ENTRIES:
+        return start
     found = (
         annealed(
             graph.edges,
@@ -271,7 +278,7 @@ def _cut(graph: _Hypergraph, cores: int, neurons_per_core: int, seed: int) -> La
             moves=min(MOVES_PER_CELL * graph.sizes.size, MOST_MOVES),
             seed=seed + restart,
         )
-        for restart in range(RESTARTS)
+        for restart in range(RESTARTS if graph.sizes.size <= LARGE else 1)
     )
     return min(found, key=graph.cost)
 

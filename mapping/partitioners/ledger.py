@@ -282,8 +282,8 @@ class Ledger:
         return tuple(CompartmentGroup.of(*entry) for entry in core.members.items())
 
     def assignment(self) -> Assignment:
-        """What is on each core."""
-        return tuple(self._groups(core) for core in self.cores)
+        """What is on each core that holds anything."""
+        return tuple(self._groups(core) for core in self.cores if core.members)
 
 
 def _way(spec: ProjectionSpec) -> Way:

@@ -58,8 +58,7 @@ class Partition:
         Raises:
             ConfigError: the partitioner or the goal is unknown (ADL-CFG-01) or
                 ``neurons_per_core`` is outside 1..the chip's limit (ADL-CFG-05).
-            CapacityError: a single compartment needs more than a core has (ADL-CAP-02 … 05), or
-                no cut keeps all limits (ADL-CAP-08).
+            CapacityError: a single compartment needs more than a core has (ADL-CAP-02 … 05).
             MissingDependencyError: ADL-DEP-02, the partitioner needs a library that is missing.
         """
         problem = PartitionProblem(
@@ -79,7 +78,7 @@ class Partition:
 
         Raises:
             ConfigError: as :meth:`run`.
-            CapacityError: ADL-CAP-09, see :class:`mapping.passes.split_fan_in.SplitFanIn`.
+            CapacityError: ADL-CAP-08, see :class:`mapping.passes.split_fan_in.SplitFanIn`.
         """
         split = SplitFanIn(goal=self._goal(), neurons_per_core=self._cap(chip))
         return split.run(network, chip, traffic)

@@ -64,7 +64,7 @@ class SplitFanIn:
         """The network with its wide layers split, and its expected traffic.
 
         Raises:
-            CapacityError: ADL-CAP-09, a layer does not fit a core and cannot be split.
+            CapacityError: ADL-CAP-08, a layer does not fit a core and cannot be split.
         """
         ledger = Ledger(
             PartitionProblem(
@@ -100,7 +100,7 @@ class SplitFanIn:
                     where=spec.name,
                     remedy="lower the fan-in or the rank of the layer, use fewer weight bits, or "
                     "choose a bigger target",
-                    code="ADL-CAP-09",
+                    code="ADL-CAP-08",
                 )
         return network, traffic
 

@@ -326,8 +326,8 @@ def test_json_holds_the_diagnostics_of_a_refusal(cli: Any) -> None:
 
 
 TOO_SMALL: dict[str, tuple[dict[str, int], str, str]] = {
-    "synapse memory": ({"synapse_words": 5}, "ADL-CAP-09", "needs 12 synapse words"),
-    "input axons": ({"input_axons": 5}, "ADL-CAP-09", "needs 12 input axons"),
+    "synapse memory": ({"synapse_words": 5}, "ADL-CAP-08", "needs 12 synapse words"),
+    "input axons": ({"input_axons": 5}, "ADL-CAP-08", "needs 12 input axons"),
     "output axons": ({"compartments": 4, "output_axons": 4}, "ADL-CAP-04", "output axons"),
     "cores": ({"compartments": 2, "usable_cores": 3}, "ADL-CAP-06", "needs 8 cores, tiny has 3"),
 }
@@ -550,7 +550,7 @@ def test_fit_exits_with_three_if_no_target_does(cli: Any) -> None:
     Path("mine.toml").write_text(as_toml(tiny_chip(synapse_words=11)))
     outcome = cli("fit", "model", "--target", "mine.toml")
     assert outcome.code == 3
-    assert "tiny: ADL-CAP-09 · enc/V.0:" in outcome.out
+    assert "tiny: ADL-CAP-08 · enc/V.0:" in outcome.out
     (row,) = cli("fit", "model", "--target", "mine.toml", "--json").json["targets"]
     assert "fixes" in row["diagnostics"][0]
     assert cli("fit", "model", "--target", "mine.toml", "--target", "loihi2").code == 0

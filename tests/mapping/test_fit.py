@@ -164,7 +164,7 @@ def test_what_nothing_helps_keeps_its_remedy() -> None:
     """No core of loihi2 listens to 20,000 inputs, and biases forbid to split the fan-in."""
     network = digits_like_network(shape=(20_000,), rank=4, levels=(2, 4), hidden=8, classes=3)
     error = refusal(network, LOIHI2, CompileOptions())
-    assert error.code == "ADL-CAP-09"
+    assert error.code == "ADL-CAP-08"
     assert error.fixes == ()
     assert error.remedy.startswith("lower the fan-in or the rank")
     assert error.as_dict()["fixes"] == []

@@ -209,11 +209,14 @@ def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         Partition(partitioner="hypergraph", neurons_per_core=12).run(NETWORKS["spatial"], LOIHI2)
 
 
-def test_a_hypergraph_that_keeps_no_limits_is_refused() -> None:
-    """Its cells fit each on its own, but no two of them share their input axons."""
-    chip = tiny_chip(input_axons=13)
-    with refused(CapacityError, "ADL-CAP-08", where="features", remedy="`balanced`"):
-        Partition(partitioner="hypergraph").run(NETWORKS["spatial"], chip)
+def test_what_does_not_fit_its_core_goes_elsewhere() -> None:
+    """The cut knows of compartments alone, but a core has few input axons and groups here."""
+    network = NETWORKS["spatial"]
+    chip = tiny_chip(input_axons=18, compartment_groups=1)
+    cut = Partition(partitioner="hypergraph").run(network, chip)
+    verify_partition(network, cut)
+    assert max(usage.input_axons for usage in cut.usage(chip)) <= 18
+    assert max(usage.compartment_groups for usage in cut.usage(chip)) == 1
 
 
 def cost(edges: list[list[int]], weights: list[int], core_of: np.ndarray) -> int:

@@ -177,7 +177,7 @@ def test_a_wide_factor_pair_saves_packets() -> None:
     ],
 )
 def test_what_cannot_be_split_says_why(network: Network, chip: ChipSpec, reason: str) -> None:
-    with refused(CapacityError, "ADL-CAP-09", message=reason, remedy="rank"):
+    with refused(CapacityError, "ADL-CAP-08", message=reason, remedy="rank"):
         split(quantised(network), chip)
 
 
@@ -186,5 +186,5 @@ def test_a_way_beside_it_may_need_too_long_a_delay() -> None:
     (only,) = network.projections
     late = replace(only, spec=replace(only.spec, name="late", delays=(LONGEST_DELAY,) * 40))
     both = replace(network, projections=(only, late))
-    with refused(CapacityError, "ADL-CAP-09", where="w", message="a delay of 64 steps"):
+    with refused(CapacityError, "ADL-CAP-08", where="w", message="a delay of 64 steps"):
         split(both, tiny_chip(input_axons=30))
