@@ -62,23 +62,25 @@ def deep(layers: int, width: int = 4096, rank: int = 64) -> Network:
     )
 
 
-CASES: dict[str, tuple[str, Callable[[], Network | QuantizedNetwork]]] = {
-    "LeNet-5": ("loihi2", lambda: lenet().network),
-    "3 layers of 2048, rank 64": ("loihi2", lambda: deep(3, width=2048)),
-    "8 layers of 4096, rank 64": ("kapoho-point", lambda: deep(8)),
-    "244 layers of 4096, rank 64": ("hala-point", lambda: deep(244)),
+CASES: dict[str, tuple[str, int | None, Callable[[], Network | QuantizedNetwork]]] = {
+    "LeNet-5, 256 neurons per core": ("loihi2", 256, lambda: lenet().network),
+    "3 layers of 2048, rank 64": ("loihi2", None, lambda: deep(3, width=2048)),
+    "8 layers of 4096, rank 64": ("kapoho-point", None, lambda: deep(8)),
+    "244 layers of 4096, rank 64": ("hala-point", None, lambda: deep(244)),
 }
+"""Target, neurons per core, and the network."""
 QUICK = ("3 layers of 2048, rank 64",)
 
 
 def measured(case: str, options: dict[str, str]) -> dict[str, float]:
     """What compiling ``case`` takes and makes, in this interpreter, kernels being compiled."""
-    target, build = CASES[case]
+    target, cap, build = CASES[case]
+    asked = CompileOptions(neurons_per_core=cap, **options)
     if case != "244 layers of 4096, rank 64":
-        compile_network(build(), load_target(target), CompileOptions(**options))
+        compile_network(build(), load_target(target), asked)
     network = build()
     start = time.perf_counter()
-    result = compile_network(network, load_target(target), CompileOptions(**options))
+    result = compile_network(network, load_target(target), asked)
     seconds = time.perf_counter() - start
     noc = result.report["noc"]
     assert isinstance(noc, dict)

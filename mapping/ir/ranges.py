@@ -192,8 +192,9 @@ def delivered_range(
         below, above = weights.sum_range(source.low, source.high)
         if exponent is not None:
             below, above = np.floor(below * 2.0**exponent), np.floor(above * 2.0**exponent)
-            inexact = exponent < 0 and bool((weights.values % 2.0**-exponent).any())
-            below -= rounded * (inexact and rounded > 1)
+            adds_up = rounded > 1 and exponent < 0
+            if adds_up and (weights.values % 2.0**-exponent).any():
+                below -= rounded
         low, high = low + below, high + above
     return PayloadRange(low=np.minimum(low, 0.0), high=np.maximum(high, 0.0))
 

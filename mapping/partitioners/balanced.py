@@ -126,21 +126,12 @@ def _cheapest(ledger: Ledger, population: str, members: Members, reserved: str) 
 
 def _candidates(ledger: Ledger, alone: Trial, reserved: str) -> list[Core]:
     """Cores that may have room, those first that share most sources with the piece."""
-    problem = ledger.problem
-    room = problem.neurons_per_core - alone.members.size
-    words = problem.chip.core.synapse_words.value - alone.synapse_words
     shared = np.zeros(len(ledger.cores))
     for way, mask in alone.read.items():
         homes = ledger.home[way[0]][mask]
         here = homes >= 0
         shared += np.bincount(homes[here], ledger.rates[way][mask][here], len(ledger.cores))
-    open_cores = [
-        core
-        for core in ledger.cores
-        if core.reserved == reserved
-        and core.compartments <= room
-        and (alone.population in core.members or core.synapse_words <= words)
-    ]
+    open_cores = ledger.with_room(alone, reserved)
     for core in open_cores:
         for way, mask in alone.read.items():
             if way in core.reads:

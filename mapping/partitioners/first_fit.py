@@ -35,12 +35,7 @@ def _first_with_room(
     """The largest piece from ``start`` on that fits the first core that has room for any."""
     one = np.arange(start, start + 1, dtype=np.int32)
     alone = ledger.trial(ledger.empty(), population, one)
-    limit = ledger.problem.chip.core.synapse_words.value
-    for core in ledger.cores:
-        if core.reserved != reserved or core.compartments >= ledger.problem.neurons_per_core:
-            continue
-        if population not in core.members and core.synapse_words + alone.synapse_words > limit:
-            continue
+    for core in ledger.with_room(alone, reserved):
         if ledger.fits(ledger.trial(core, population, one)):
             trial = largest(ledger, core, population, start, stop)
             assert trial is not None

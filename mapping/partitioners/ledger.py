@@ -95,6 +95,9 @@ class Ledger:
     def __init__(self, problem: PartitionProblem) -> None:
         network, self.problem = problem.network, problem
         self.cores: list[Core] = []
+        self._used = np.zeros((2, 64), np.int64)
+        self._reserved: dict[str, list[int]] = defaultdict(list)
+        self._holding: dict[str, set[int]] = defaultdict(set)
         self._specs = [p.spec for p in network.projections]
         self._incoming: dict[str, list[int]] = defaultdict(list)
         for number, spec in enumerate(self._specs):
@@ -116,12 +119,28 @@ class Ledger:
 
     def open(self, reserved: str = "") -> Core:
         """A new core."""
-        self.cores.append(Core(number=len(self.cores), reserved=reserved))
-        return self.cores[-1]
+        core = Core(number=len(self.cores), reserved=reserved)
+        self.cores.append(core)
+        self._reserved[reserved].append(core.number)
+        if core.number >= self._used.shape[1]:
+            self._used = np.concatenate([self._used, np.zeros_like(self._used)], axis=1)
+        return core
 
     def empty(self) -> Core:
         """A core that is on no list, to try what fits one."""
         return Core(number=len(self.cores))
+
+    def with_room(self, alone: Trial, reserved: str) -> list[Core]:
+        """Cores under ``reserved`` that may have room for what ``alone`` puts on an empty core.
+
+        Those that hold more of its population already may need fewer words for it.
+        """
+        numbers = np.array(self._reserved[reserved], np.int64)
+        compartments, words = self._used[:, numbers]
+        few = compartments + alone.members.size <= self.problem.neurons_per_core
+        slim = words + alone.synapse_words <= self.problem.chip.core.synapse_words.value
+        holding = np.isin(numbers, list(self._holding[alone.population]))
+        return [self.cores[number] for number in numbers[few & (slim | holding)]]
 
     def trial(self, core: Core, population: str, members: Members) -> Trial:
         """What ``core`` would hold with ``members``, which are rising and on no core yet."""
@@ -243,6 +262,8 @@ class Ledger:
             core.reads[way] = core.reads[way] | mask if way in core.reads else mask
         for sender, used in trial.senders.items():
             self.cores[sender].output_axons = used
+        self._used[:, core.number] = core.compartments, core.synapse_words
+        self._holding[trial.population].add(core.number)
         self.home[trial.population][trial.members] = core.number
 
     def convolution(self, population: str) -> ConvShape | None:
