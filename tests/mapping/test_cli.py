@@ -760,3 +760,18 @@ def test_a_gated_model_without_calibration_is_told_that_it_has_no_budgets(cli: A
     assert "the dial goes from" in " ".join(measured.out.split())
     assert "no calibration data" not in measured.out
     assert "no calibration data" not in cli("compile", "model", "-o", "plain").out
+
+
+def test_fit_cannot_choose_ranks_and_says_so(cli: Any) -> None:
+    outcome = cli("fit", "model", "--rank", "auto", "--json")
+    assert outcome.code == 2
+    (row,) = outcome.json["diagnostics"]
+    assert (row["code"], row["where"]) == ("ADL-CFG-09", "--rank")
+    assert "compile with --rank auto" in row["remedy"]
+
+
+def test_fit_takes_weight_bits_by_layer(cli: Any) -> None:
+    outcome = cli("fit", "model", "--target", "loihi2", "--weight-bits", "6,nobody=4", "--json")
+    assert outcome.code == 2
+    assert "ADL-CFG-08" in outcome.out
+    assert cli("fit", "model", "--target", "loihi2", "--weight-bits", "6,enc=4").code == 0

@@ -426,7 +426,7 @@ def test_compiling_skips_the_float_passes(tmp_path: Path) -> None:
         conventions=model.conventions,
         observer=lambda name, _: seen.append(name),
     )
-    assert seen == ["partition", "place", "route", "check_rules"]
+    assert seen == ["split_fan_in", "partition", "place", "route", "check_rules"]
     origin = result.artifact.origin
     assert origin.network_sha256 == fingerprint(network)
     assert origin.options["format"] == "lava-dl net"
