@@ -27,6 +27,7 @@ from mapping.ir.timing import lateness
 from mapping.lowrank import plain_svd, whitened_svd
 from mapping.passes.layer_cost import LayerCost, SourceActivity
 from mapping.targets.spec import ChipSpec
+from mapping.units import with_prefix
 
 Realisation = Literal["full", "fused", "factored"]
 Whitening = Literal["measured second moment", "none"]
@@ -224,7 +225,8 @@ class Factorise:
         factored_j = cost.factored_j(rank)
         kept = replace(
             kept,
-            why=f"{factored_j:.3g} J a step as a pair of rank {rank}, {full_j:.3g} J as one matrix",
+            why=f"{with_prefix(factored_j, 'J')} a step as a pair of rank {rank}, "
+            f"{with_prefix(full_j, 'J')} as one matrix",
             factored_j=factored_j,
         )
         if obstacle:
