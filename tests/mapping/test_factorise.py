@@ -24,6 +24,7 @@ from mapping.passes.layer_cost import LayerCost, SourceActivity, source_activity
 from mapping.semantics.float_net import run_float_network
 from mapping.targets.load import load_target
 from mapping.targets.spec import ChipSpec
+from mapping.units import with_prefix
 
 LOIHI2, LOIHI1 = load_target("loihi2"), load_target("loihi1")
 
@@ -157,7 +158,7 @@ def test_the_cheaper_form_is_chosen_and_the_energies_are_told() -> None:
             assert choice.full_j is not None
             assert choice.factored_j is not None
             assert (choice.factored_j < choice.full_j) == cheaper
-            assert f"{choice.full_j:.3g} J as one matrix" in choice.why
+            assert f"{with_prefix(choice.full_j, 'J')} as one matrix" in choice.why
 
 
 @pytest.mark.parametrize(
