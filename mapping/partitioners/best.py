@@ -13,7 +13,8 @@ from mapping.partitioners.problem import PARTITIONERS, Assignment, PartitionProb
 def best(problem: PartitionProblem) -> Assignment:
     """What the partitioner finds that serves the goal best.
 
-    The goals: ``energy``, the least dynamic energy, which differs by packets alone; ``latency``,
+    The goals: ``energy``, the fewest packets that leave their core, the host's included, while
+    what a core sends to itself is charged by the energy table but not counted here; ``latency``,
     the least time on the busiest core by the cost model; ``cores``, the fewest cores. Of equals
     it is the one with the fewest packets, then the fewest cores. What does not fit the chip comes
     last, and partitioners whose libraries are missing are left out, as is the one that would do
