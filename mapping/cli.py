@@ -55,7 +55,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-targets_app = typer.Typer(help="List, show and check chip targets.", no_args_is_help=True)
+targets_app = typer.Typer(help="List, show and validate chip targets.", no_args_is_help=True)
 app.add_typer(targets_app, name="targets")
 app.command("support")(support_command)
 

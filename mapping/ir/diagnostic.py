@@ -49,7 +49,7 @@ class Fix:
 
     def __str__(self) -> str:
         option = f"--{self.option.replace('_', '-')}"
-        choice = f"no {option}" if self.value is None else f"{option} {self.value}"
+        choice = f"without {option} it" if self.value is None else f"{option} {self.value}"
         effect = f"{self.cores_used} of {self.cores_available} cores"
         if self.relative_error:
             effect += f", weights off by {self.relative_error:.2%} at most"

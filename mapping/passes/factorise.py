@@ -213,6 +213,8 @@ class Factorise:
             full_j=full_j,
         )
         if rank is None:
+            if not obstacle and cost.factored_j(1) >= full_j:
+                return replace(kept, why="as one matrix it takes less than a pair of any rank")
             return kept
         if rank >= min(outputs, inputs):
             return replace(kept, why=f"rank {rank} is not below min(in, out) = {kept.rank}")

@@ -34,6 +34,7 @@ WORTHWHILE = 0.8
 """A split that nothing forces must leave at most this share of a layer's packets."""
 
 _SUM_BITS = 8
+"""Weight bits of the synapses that add the parts: each is the mantissa 1, 2 on Lava's grid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,7 +113,7 @@ def test_a_cap_that_takes_too_many_cores_is_dropped_first() -> None:
     found = fixes_of(digits_like_network(), chip, CompileOptions(neurons_per_core=16))
     first = next(iter(found.values()))
     assert (first.option, first.value, first.cores_used) == ("neurons_per_core", None, 1)
-    assert str(first).startswith("no --neurons-per-core fits: 1 of 2 cores")
+    assert str(first).startswith("without --neurons-per-core it fits: 1 of 2 cores")
 
 
 def test_emptier_cores_share_the_sending() -> None:
