@@ -30,8 +30,8 @@ from mapping.ir.synapses import ConvShape, ConvSynapses
 ACTIVITY = 0.1
 
 
-def dense_chain(sizes: Sequence[int]) -> Artifact:
-    """LIF layers of these ``sizes`` behind an input, random weights, compiled for loihi2."""
+def dense_chain(sizes: Sequence[int], target: str = "loihi2") -> Artifact:
+    """LIF layers of these ``sizes`` behind an input, random weights, compiled for ``target``."""
     rng = np.random.default_rng(0)
     populations: list[Input | Lif] = [Input(name="0", shape=(sizes[0],))]
     projections = []
@@ -51,7 +51,7 @@ def dense_chain(sizes: Sequence[int]) -> Artifact:
         projections=tuple(projections),
         output=populations[-1].name,
     )
-    return compile_network(network, load_target("loihi2"), CompileOptions()).artifact
+    return compile_network(network, load_target(target), CompileOptions()).artifact
 
 
 def perceptron() -> Artifact:

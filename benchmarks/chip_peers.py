@@ -80,7 +80,8 @@ def peer_speed(
         given, answer = Path(folder) / "problem.npz", Path(folder) / "result.npz"
         write_problem(given, problem)
         try:
-            run_peer(name, given, answer, repeats=repeats, threads=threads, timeout_s=timeout_s)
+            arguments = ("--repeats", str(repeats), "--threads", str(threads))
+            run_peer(name, given, answer, *arguments, timeout_s=timeout_s)
         except PeerUnavailableError as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
             return None

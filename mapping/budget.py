@@ -42,7 +42,7 @@ def priced_energies(artifact: Artifact, calibration: Calibration) -> tuple[Price
     def energy_j(price: float) -> float:
         profile = TrafficProfile.measured(artifact.network, calibration, price=price)
         counts = profile.expected_counts(
-            artifact.partitioned, artifact.placement, artifact.routing, artifact.chip.mesh
+            artifact.partitioned, artifact.placement, artifact.routing, artifact.chip
         )
         components = dynamic_energy_j(counts, artifact.chip).values()
         return profile.steps * sum(float(energy.sum()) for energy in components)

@@ -6,17 +6,24 @@ injection by the host) belongs to the core that receives the packet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mapping.targets.spec import ChipSpec, EnergyTable, LatencyTable
+from mapping.targets.spec import ChipSpec, EnergyTable
 
 CountArray = npt.NDArray[np.integer[Any]] | npt.NDArray[np.float64]
 FloatArray = npt.NDArray[np.float64]
+
+SYNAPTIC_OPS = {
+    "dense": "synaptic_op_dense",
+    "sparse": "synaptic_op_sparse",
+    "conv": "synaptic_op_conv",
+}
+"""The action that reading a synapse is, by the form in which its projection is stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,10 +31,13 @@ class ActionCounts:
     """What happened; every array is ``(samples, steps, cores)``.
 
     Attributes:
-        synaptic_op: synapses read and added, all rows of every tile that a packet reaches.
+        synaptic_op_dense, synaptic_op_sparse, synaptic_op_conv: synapses read and added, all rows
+            of every tile that a packet reaches, by the form in which they are stored.
+        synapse_read: words of synapse memory read for them.
         compartment_access: compartments visited, every mapped one in every step.
-        compartment_update: compartments whose state was computed: those with non-zero input or,
-            for LIF, non-zero u, v or bias.
+        compartment_update: compartments whose state was computed: those that a spike reached, that
+            have a bias or send something, LIF ones with a voltage or a current that lasts longer
+            than a step, and gates with a gain or a trace.
         spike: spikes sent, graded ones included.
         axon_out: packets sent, one per spike and receiving core.
         axon_in: packets received, from cores and from the host.
@@ -37,7 +47,10 @@ class ActionCounts:
         host_packet: received packets that the host injected.
     """
 
-    synaptic_op: CountArray
+    synaptic_op_dense: CountArray
+    synaptic_op_sparse: CountArray
+    synaptic_op_conv: CountArray
+    synapse_read: CountArray
     compartment_access: CountArray
     compartment_update: CountArray
     spike: CountArray
@@ -54,13 +67,19 @@ class ActionCounts:
         return ((f.name, getattr(self, f.name)) for f in fields(self))
 
     @property
+    def synaptic_op(self) -> CountArray:
+        """Synapses read and added, of all forms."""
+        found: CountArray = sum(getattr(self, name) for name in SYNAPTIC_OPS.values())
+        return found
+
+    @property
     def idle(self) -> npt.NDArray[np.bool_]:
         """Where a core received nothing and updated nothing, ``(samples, steps, cores)``."""
         return np.asarray((self.axon_in == 0) & (self.compartment_update == 0))
 
 
 COMPONENTS = {
-    "synapse": ("synaptic_op",),
+    "synapse": tuple(SYNAPTIC_OPS.values()),
     "compartment_access": ("compartment_access",),
     "compartment_update": ("compartment_update",),
     "spike": ("spike",),
@@ -69,9 +88,6 @@ COMPONENTS = {
     "host": ("host_packet",),
 }
 """Energy components of the reports and the actions that each sums."""
-
-_NEURON_ACTIONS = ("compartment_access", "compartment_update", "spike", "axon_out")
-_MESSAGE_ACTIONS = ("axon_in", "synaptic_op")
 
 
 def charged(counts: ActionCounts, chip: ChipSpec) -> dict[str, CountArray]:
@@ -86,29 +102,9 @@ def dynamic_energy_j(counts: ActionCounts, chip: ChipSpec) -> dict[str, FloatArr
     """Energy by component, ``(samples, steps, cores)`` each [J]."""
     found = charged(counts, chip)
     return {
-        component: _weighted(found, actions, chip.energy_j)
+        component: weighted(found, {name: _joule(chip.energy_j, name) for name in actions})
         for component, actions in COMPONENTS.items()
     }
-
-
-def core_time_s(counts: ActionCounts, chip: ChipSpec) -> FloatArray:
-    """Time that each core needs for its part of a step, ``(samples, steps, cores)`` [s].
-
-    Compartment work and message work overlap, so the longer of the two counts (the ``simple``
-    timing model of SANA-FE, TCAD 2025).
-    """
-    found = charged(counts, chip)
-    return np.maximum(
-        _weighted(found, _NEURON_ACTIONS, chip.latency_s),
-        _weighted(found, _MESSAGE_ACTIONS, chip.latency_s),
-    )
-
-
-def step_time_s(counts: ActionCounts, chip: ChipSpec, used_tiles: int) -> FloatArray:
-    """Duration of each step, ``(samples, steps)`` [s]: the slowest core, then the barrier."""
-    barrier = chip.barrier_s.duration_s(used_tiles, chip.mesh.tiles_per_chip)
-    slowest_s = core_time_s(counts, chip).max(axis=2)
-    return np.asarray(np.maximum(slowest_s + barrier, chip.barrier_s.shortest_step.value))
 
 
 def static_power_w(chip: ChipSpec, cores: int) -> float:
@@ -116,50 +112,13 @@ def static_power_w(chip: ChipSpec, cores: int) -> float:
     return chip.static_power_w.value * cores / chip.mesh.usable_cores.value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
-    """Means per sample.
-
-    Attributes:
-        dynamic_j: dynamic energy [J].
-        static_j: static energy of the used cores [J].
-        latency_s: duration of all steps [s].
-    """
-
-    dynamic_j: float
-    static_j: float
-    latency_s: float
-
-    @property
-    def energy_j(self) -> float:
-        """Dynamic energy plus the static energy of the used cores [J]."""
-        return self.dynamic_j + self.static_j
-
-
-def totals(counts: ActionCounts, chip: ChipSpec, used_tiles: int) -> Totals:
-    """Energy and latency of ``counts``, which hold one entry per used core."""
-    samples, _, cores = counts.spike.shape
-    dynamic = sum(float(energy.sum()) for energy in dynamic_energy_j(counts, chip).values())
-    latency_s = float(step_time_s(counts, chip, used_tiles).sum()) / samples
-    return Totals(
-        dynamic_j=dynamic / samples,
-        static_j=static_power_w(chip, cores) * latency_s,
-        latency_s=latency_s,
-    )
-
-
-def bounds(counts: ActionCounts, chip: ChipSpec, used_tiles: int) -> tuple[Totals, Totals]:
-    """Totals with every constant of ``chip`` at its lower and at its upper bound."""
-    return (
-        totals(counts, chip.at_bound(-1), used_tiles),
-        totals(counts, chip.at_bound(1), used_tiles),
-    )
-
-
-def _weighted(
-    counts: dict[str, CountArray], actions: tuple[str, ...], table: EnergyTable | LatencyTable
-) -> FloatArray:
-    total = np.zeros(counts[actions[0]].shape)
-    for name in actions:
-        total += counts[name] * float(getattr(table, name).value)
+def weighted(counts: Mapping[str, CountArray], weights: Mapping[str, float]) -> FloatArray:
+    """Sum of the counts of some actions, each times its weight."""
+    total = np.zeros(counts[next(iter(weights))].shape)
+    for name, weight in weights.items():
+        total += counts[name] * weight
     return total
+
+
+def _joule(table: EnergyTable, action: str) -> float:
+    return float(getattr(table, action).value)

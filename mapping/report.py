@@ -8,12 +8,13 @@ from dataclasses import asdict
 import numpy as np
 
 from mapping.artifact.schema import REPORT_SCHEMA, Artifact
-from mapping.cost import bounds, totals
 from mapping.ir.diagnostic import Diagnostic
 from mapping.ir.multicast import multicast_loads
 from mapping.ir.network import Input
 from mapping.ir.quantized import IntegerLif, ProjectionSpec, WeightFidelity
+from mapping.ir.routed import between_chips
 from mapping.ir.traffic import TrafficProfile
+from mapping.latency import Work, estimate_status, totals
 from mapping.passes.lower_ranks import LoweredRanks
 from mapping.placement.bound import lower_bound
 from mapping.placement.problem import PlacementProblem
@@ -213,12 +214,9 @@ def _noc(artifact: Artifact, traffic: TrafficProfile) -> Report:
 
 def _estimate(artifact: Artifact, traffic: TrafficProfile) -> Report:
     """Of a step with mean activity: the slowest core of a real step is busier than that."""
-    chip, used_tiles = artifact.chip, artifact.placement.used_tiles()
-    counts = traffic.expected_counts(
-        artifact.partitioned, artifact.placement, artifact.routing, chip.mesh
-    )
-    step = totals(counts, chip, used_tiles)
-    low, high = bounds(counts, chip, used_tiles)
+    chip = artifact.chip
+    work = expected_work(artifact, traffic)
+    step, low, high = (totals(work, of) for of in (chip, chip.at_bound(-1), chip.at_bound(1)))
     static_chips_w = chip.static_power_w.value * artifact.placement.used_chips()
     return {
         "energy_j_per_step": step.energy_j,
@@ -228,6 +226,22 @@ def _estimate(artifact: Artifact, traffic: TrafficProfile) -> Report:
         "static_chip_j_per_step": static_chips_w * step.latency_s,
         "latency_s_per_step": step.latency_s,
         "latency_interval_s_per_step": [low.latency_s, high.latency_s],
-        "status": chip.estimate_status(),
+        "status": estimate_status(chip),
         "activity": traffic.status,
     }
+
+
+def expected_work(artifact: Artifact, traffic: TrafficProfile) -> Work:
+    """One step with mean activity."""
+    routing, mesh = artifact.routing, artifact.chip.mesh
+    packets = traffic.flow_packets(artifact.partitioned, routing.pairs())
+    loads = routing.link_loads(packets, mesh)
+    between = between_chips(np.arange(loads.size, dtype=np.int32), mesh)
+    return Work(
+        counts=traffic.expected_counts(
+            artifact.partitioned, artifact.placement, routing, artifact.chip
+        ),
+        used_tiles=artifact.placement.used_tiles(),
+        busiest_link=(loads * ~between).max(initial=0.0, keepdims=True)[None],
+        busiest_chip_link=(loads * between).max(initial=0.0, keepdims=True)[None],
+    )

@@ -5,6 +5,15 @@ from __future__ import annotations
 _PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"))
 
 
+_UNITS = {"j": "J", "s": "s", "w": "W"}
+
+
+def unit_of(name: str) -> str:
+    """Unit that a dotted name such as ``energy_j.spike`` says, empty if it says none."""
+    suffixes = (part.rpartition("_")[2] for part in name.split("."))
+    return next((_UNITS[suffix] for suffix in suffixes if suffix in _UNITS), "")
+
+
 def si_prefix(largest: float) -> tuple[float, str]:
     """Factor and letter of the prefix that suits values up to ``largest``."""
     if largest == 0:

@@ -18,10 +18,11 @@ from mapping.cost import ActionCounts
 from mapping.errors import ArtifactError, ConfigError
 from mapping.ir.network import Input
 from mapping.ir.traffic import check_payloads
+from mapping.latency import Work
 from mapping.semantics.answer import highest_voltage, most_spikes
 
 IntArray = npt.NDArray[np.integer[Any]]
-SCHEMA = "adlrns-trace/1"
+SCHEMA = "adlrns-trace/2"
 PROBES = ("u", "v")
 """States of LIF populations that a trace may hold."""
 
@@ -117,8 +118,8 @@ class ExecutionTrace:
         counts: actions per core, if the backend counts.
         link_packets: ``(links,)`` packets over each mesh link, all samples and steps together, if
             the backend counts.
-        busiest_link: ``(samples, steps)`` packets over the link that carries most, if the backend
-            counts.
+        busiest_link, busiest_chip_link: ``(samples, steps)`` packets over the link that carries
+            most, within chips and between them, if the backend counts.
         labels: ``(samples,)`` class of each sample, if known.
         reads_voltage: the answer is the voltage of the output, which never spikes.
     """
@@ -134,6 +135,7 @@ class ExecutionTrace:
     counts: ActionCounts | None = None
     link_packets: IntArray | None = None
     busiest_link: IntArray | None = None
+    busiest_chip_link: IntArray | None = None
     labels: IntArray | None = None
     reads_voltage: bool = False
 
@@ -160,14 +162,18 @@ class ExecutionTrace:
         def all_short(values: Mapping[str, IntArray]) -> dict[str, IntArray]:
             return {name: short(steps) for name, steps in values.items()}
 
-        counts, busiest = self.counts, self.busiest_link
+        def perhaps(values: IntArray | None) -> IntArray | None:
+            return None if values is None else short(values)
+
+        counts = self.counts
         return replace(
             self,
             spikes=all_short(self.spikes),
             u=all_short(self.u),
             v=all_short(self.v),
             counts=counts and ActionCounts(**{k: short(v) for k, v in counts.items()}),
-            busiest_link=None if busiest is None else short(busiest),
+            busiest_link=perhaps(self.busiest_link),
+            busiest_chip_link=perhaps(self.busiest_chip_link),
         )
 
     def counts_for(self, artifact: Artifact) -> ActionCounts:
@@ -192,6 +198,18 @@ class ExecutionTrace:
                 code="ADL-ENG-01",
             )
         return self.counts
+
+    def work_for(self, artifact: Artifact) -> Work:
+        """What the duration of each step depends on; errors as of :meth:`counts_for`."""
+        counts = self.counts_for(artifact)
+        assert self.busiest_link is not None
+        assert self.busiest_chip_link is not None
+        return Work(
+            counts=counts,
+            used_tiles=artifact.placement.used_tiles(),
+            busiest_link=self.busiest_link,
+            busiest_chip_link=self.busiest_chip_link,
+        )
 
     def predictions(self) -> IntArray:
         """``(samples,)`` class with the most output spikes, ties to the lowest index.
@@ -244,7 +262,7 @@ class ExecutionTrace:
                 arrays[f"{group}/{name}"] = values.astype(np.int32)
         if self.counts is not None:
             arrays |= {f"counts/{name}": values for name, values in self.counts.items()}
-        for name in ("link_packets", "busiest_link", "labels"):
+        for name in ("link_packets", "busiest_link", "busiest_chip_link", "labels"):
             if getattr(self, name) is not None:
                 arrays[name] = getattr(self, name)
         with atomic_file(Path(path)) as work:
@@ -308,8 +326,9 @@ def load_trace(path: Path | str) -> ExecutionTrace:
             counts=ActionCounts(**{f.name: counts[f.name] for f in fields(ActionCounts)})
             if counts
             else None,
-            link_packets=arrays.get("link_packets"),
-            busiest_link=arrays.get("busiest_link"),
+            link_packets=arrays["link_packets"] if counts else None,
+            busiest_link=arrays["busiest_link"] if counts else None,
+            busiest_chip_link=arrays["busiest_chip_link"] if counts else None,
             labels=arrays.get("labels"),
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -96,22 +96,28 @@ def peer_python(name: str, *, timeout_s: float = 600) -> Path:
 
 def run_peer(
     name: str,
-    problem: Path,
-    result: Path,
-    *,
-    repeats: int = 3,
-    threads: int = 1,
+    given: Path,
+    answer: Path,
+    *arguments: str,
+    runner: str | None = None,
     timeout_s: float = 600,
 ) -> None:
-    """Let the peer called ``name`` solve a problem file, see :mod:`peers.exchange`.
+    """Let the peer called ``name`` read ``given`` and write ``answer``.
+
+    Args:
+        name: of the peer.
+        given, answer: files, see :mod:`peers.exchange` and the ``runner``.
+        arguments: what else the runner is told.
+        runner: a script of this folder, by default the peer's own.
+        timeout_s: how long it may take.
 
     Raises:
         PeerUnavailableError: it has no environment.
         PeerFailedError: it crashed or took longer than ``timeout_s``.
     """
+    script = PEERS[name].runner if runner is None else HERE / runner
     # -E: a PYTHONPATH of ours must not reach into the peer's environment.
-    command = [str(peer_python(name)), "-E", str(PEERS[name].runner), str(problem), str(result)]
-    command += ["--repeats", str(repeats), "--threads", str(threads)]
+    command = [str(peer_python(name)), "-E", str(script), str(given), str(answer), *arguments]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=timeout_s)
     except subprocess.CalledProcessError as error:

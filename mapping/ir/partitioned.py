@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +23,7 @@ from mapping.ir.quantized import (
     input_of,
     projection_graph,
 )
-from mapping.ir.synapses import Synapses, stacked
+from mapping.ir.synapses import IntArray, Synapses, stacked
 from mapping.ir.timing import pipeline_latency
 from mapping.targets.spec import ChipSpec, CoreSpec
 
@@ -117,6 +118,11 @@ class SynapseTile:
         """The source compartments of ``spec`` that it has synapses from."""
         read = self.synapses.reads(np.arange(self.synapses.shape[0]))
         return (spec.source_start + np.flatnonzero(read)).astype(np.int32)
+
+    def words_read(self, spec: ProjectionSpec, core: CoreSpec) -> IntArray:
+        """``(columns,)`` words of a core's memory that a spike of each source of ``spec`` reads."""
+        rows = self.synapses.shape[0]
+        return self.synapses.words_read(lambda length: _words_of_list(length, spec, rows, core))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -247,6 +253,28 @@ class PartitionedNetwork:
             ]
         return found
 
+    def per_packet(
+        self,
+        source: str,
+        to: Destination,
+        amounts: Callable[[SynapseTile, ProjectionSpec], IntArray],
+    ) -> IntArray:
+        """``(members,)`` what a packet of each of ``to.members`` brings about on ``to.core``.
+
+        Args:
+            source: name of their population.
+            to: one of its destinations.
+            amounts: ``(columns,)`` of one tile that such a packet reaches; they are added up.
+        """
+        found = np.zeros(to.members.size, np.int64)
+        for tile in self.cores[to.core].tiles if to.core != HOST else ():
+            spec = self.projections[tile.projection]
+            if (spec.source, spec.gate, spec.gates_needed) == (source, to.gate, to.gates_needed):
+                inside = (to.members >= spec.source_start) & (to.members < spec.source_stop)
+                columns = to.members[inside] - spec.source_start
+                found[inside] += amounts(tile, spec)[columns]
+        return found
+
     def usage(self, chip: ChipSpec) -> tuple[CoreUsage, ...]:
         """What every core program takes of ``chip``'s core resources, in core order."""
         input_axons = np.zeros(len(self.cores), np.int64)
@@ -283,12 +311,15 @@ def list_words(lists: Counter[int], spec: ProjectionSpec, rows: int, core: CoreS
         rows: compartments of the core that it ends on, among which an index chooses.
         core: the chip's cores.
     """
-    targets = 0 if spec.form == "dense" else rows
-    bits, delay = spec.weight_bits, spec.longest_delay
     return sum(
-        number * core.words_per_axon(length, bits, targets=targets, delay=delay)
-        for length, number in lists.items()
+        number * _words_of_list(length, spec, rows, core) for length, number in lists.items()
     )
+
+
+def _words_of_list(length: int, spec: ProjectionSpec, rows: int, core: CoreSpec) -> int:
+    """Memory words of one of the lists that :func:`list_words` adds up."""
+    targets = 0 if spec.form == "dense" else rows
+    return core.words_per_axon(length, spec.weight_bits, targets=targets, delay=spec.longest_delay)
 
 
 def packet_flows(partitioned: PartitionedNetwork) -> list[tuple[int, int]]:

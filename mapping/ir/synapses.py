@@ -8,7 +8,7 @@ target, and belongs to a *column*, an input axon: a compartment of the source.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import index
 from typing import Any, ClassVar, Literal
@@ -123,6 +123,10 @@ class DenseSynapses:
     def lists(self, rows: Rows) -> Counter[int]:
         """How many synapse lists of which length ``rows`` take in memory."""
         return Counter({rows.size: self.shape[1]}) if rows.size else Counter()
+
+    def words_read(self, words: Callable[[int], int]) -> IntArray:
+        """``(columns,)`` memory words that a spike of each column reads; a list takes ``words``."""
+        return np.full(self.shape[1], words(self.shape[0]), np.int64)
 
     def per_value(self, amounts: FloatArray) -> FloatArray:
         """``(columns,)`` amounts spread over ``values``, to be broadcast against them."""
@@ -240,6 +244,11 @@ class SparseSynapses:
         found = Counter(dict(zip(lengths.tolist(), counts.tolist(), strict=True)))
         del found[0]
         return found
+
+    def words_read(self, words: Callable[[int], int]) -> IntArray:
+        """``(columns,)`` memory words that a spike of each column reads; a list takes ``words``."""
+        lengths, column = np.unique(self.per_axon(), return_inverse=True)
+        return np.array([words(n) if n else 0 for n in lengths.tolist()], np.int64)[column]
 
     def per_value(self, amounts: FloatArray) -> FloatArray:
         """``(columns,)`` amounts spread over ``values``."""
@@ -438,14 +447,22 @@ class ConvSynapses:
 
     def _lengths(self, outputs: Rows) -> IntArray:
         """``(columns,)`` synapses of each column on ``outputs``."""
+        return self._seen(self._by_group(outputs))
+
+    def _by_group(self, outputs: Rows) -> IntArray:
+        """``(groups, positions)`` how many of ``outputs`` are channels of a group at a position."""
+        share = self.conv.out_channels // self.conv.groups
+        found = np.zeros((self.conv.groups, self.conv.plane), np.int64)
+        group, position = outputs // (share * self.conv.plane), outputs % self.conv.plane
+        np.add.at(found, (group, position), 1)
+        return found
+
+    def _seen(self, amounts: IntArray) -> IntArray:
+        """``(columns,)`` sums of ``(groups, positions)`` amounts over what each column sees."""
         channels, height, width = self.conv.inputs
         found = np.zeros((self.conv.groups, height * width), np.int64)
-        share = self.conv.out_channels // self.conv.groups
-        group, position = outputs // (share * self.conv.plane), outputs % self.conv.plane
-        by_group = np.zeros((self.conv.groups, self.conv.plane), np.int64)
-        np.add.at(by_group, (group, position), 1)
         for _, _, output, source in self.conv.taps():
-            found[:, source] += by_group[:, output]
+            found[:, source] += amounts[:, output]
         return np.repeat(found, channels // self.conv.groups, axis=0).ravel()
 
     def lists(self, rows: Rows) -> Counter[int]:
@@ -453,14 +470,27 @@ class ConvSynapses:
 
         There is one list for each input channel and place in the kernel, over output channels.
         """
-        share = self.conv.out_channels // self.conv.groups
-        channels = np.unique(self.outputs[rows] // self.conv.plane)
-        lengths = np.bincount(channels // share, minlength=self.conv.groups)
+        lengths = self._list_lengths(rows)
         copies = self.conv.inputs[0] // self.conv.groups * int(np.prod(self.conv.kernel))
         found: Counter[int] = Counter()
         for length in lengths[lengths > 0].tolist():
             found[length] += copies
         return found
+
+    def words_read(self, words: Callable[[int], int]) -> IntArray:
+        """``(columns,)`` memory words that a spike of each column reads; a list takes ``words``.
+
+        A spike reads one list for each place in the kernel through which the rows see it.
+        """
+        lengths = self._list_lengths(np.arange(self.outputs.size))
+        each = np.array([words(n) if n else 0 for n in lengths.tolist()], np.int64)
+        return self._seen((self._by_group(self.outputs) > 0) * each[:, None])
+
+    def _list_lengths(self, rows: Rows) -> IntArray:
+        """``(groups,)`` output channels of each group that ``rows`` lie in."""
+        share = self.conv.out_channels // self.conv.groups
+        channels = np.unique(self.outputs[rows] // self.conv.plane)
+        return np.bincount(channels // share, minlength=self.conv.groups)
 
     def per_value(self, amounts: FloatArray) -> FloatArray:
         """``(columns,)`` amounts spread over ``values``: the largest of each input channel."""

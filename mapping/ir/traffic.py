@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mapping.cost import ActionCounts
+from mapping.cost import SYNAPTIC_OPS, ActionCounts
 from mapping.errors import ConfigError
 from mapping.ir.network import FloatArray, Input
 from mapping.ir.partitioned import HOST, PartitionedNetwork, packet_flows
@@ -18,7 +18,7 @@ from mapping.ir.quantized import Int32Array, IntegerRelay, QuantizedNetwork
 from mapping.ir.ranges import LONGEST_SAMPLE
 from mapping.ir.routed import Routing
 from mapping.semantics.int_net import run_integer_network
-from mapping.targets.spec import MeshSpec
+from mapping.targets.spec import ChipSpec, CoreSpec
 
 IntArray = npt.NDArray[np.integer[Any]]
 
@@ -220,13 +220,14 @@ class TrafficProfile:
         return float(self.flow_packets(partitioned, pairs) @ remote)
 
     def core_counts(
-        self, partitioned: PartitionedNetwork, pairs: Sequence[tuple[int, int]]
+        self, partitioned: PartitionedNetwork, pairs: Sequence[tuple[int, int]], core: CoreSpec
     ) -> ActionCounts:
         """Expected actions of one step, ``(1, 1, cores)``, without hops: before places are known.
 
         Args:
             partitioned: the core programs.
             pairs: their flows, sender and receiver.
+            core: the chip's cores.
         """
         cores = len(partitioned.cores)
         packets = self.flow_packets(partitioned, pairs)
@@ -239,7 +240,7 @@ class TrafficProfile:
         compartments = np.array([float(c.compartments) for c in partitioned.cores])[None, None]
         none = np.zeros((1, 1, cores))
         return ActionCounts(
-            synaptic_op=self._synaptic_ops(partitioned)[None, None],
+            **self._synapse_work(partitioned, core),
             compartment_access=compartments,
             compartment_update=self._per_core(partitioned, self.updates),
             spike=self._per_core(partitioned, self.rates),
@@ -257,20 +258,20 @@ class TrafficProfile:
         partitioned: PartitionedNetwork,
         placement: Placement,
         routing: Routing,
-        mesh: MeshSpec,
+        chip: ChipSpec,
     ) -> ActionCounts:
         """Expected actions of one step, ``(1, 1, cores)``."""
         pairs = routing.pairs()
         packets = self.flow_packets(partitioned, pairs)
         local = np.array([placement.same_tile(*pair) for pair in pairs], dtype=bool)
-        hops = routing.hops(mesh)
+        hops = routing.hops(chip.mesh)
 
         def charged(amount: FloatArray) -> FloatArray:
             found = np.bincount(routing.charged, amount, len(partitioned.cores))
             return found.astype(np.float64)[None, None]
 
         return replace(
-            self.core_counts(partitioned, pairs),
+            self.core_counts(partitioned, pairs, chip.core),
             within_tile=charged(packets * local),
             hop_east_west=charged(packets * hops.east_west),
             hop_north_south=charged(packets * hops.north_south),
@@ -288,12 +289,17 @@ class TrafficProfile:
             ]
         )[None, None]
 
-    def _synaptic_ops(self, partitioned: PartitionedNetwork) -> FloatArray:
-        ops = np.zeros(len(partitioned.cores))
-        for core, program in enumerate(partitioned.cores):
+    def _synapse_work(
+        self, partitioned: PartitionedNetwork, core: CoreSpec
+    ) -> dict[str, FloatArray]:
+        """Synaptic operations of each form and words of memory read, ``(1, 1, cores)`` each."""
+        names = (*SYNAPTIC_OPS.values(), "synapse_read")
+        found = {name: np.zeros((1, 1, len(partitioned.cores))) for name in names}
+        for number, program in enumerate(partitioned.cores):
             for tile in program.tiles:
                 spec = partitioned.projections[tile.projection]
                 rates = self.sent(spec.source, spec.gate, spec.gates_needed)
                 spikes = rates[spec.source_start : spec.source_stop]
-                ops[core] += spikes @ tile.synapses.per_axon()
-        return ops
+                found[SYNAPTIC_OPS[spec.form]][..., number] += spikes @ tile.synapses.per_axon()
+                found["synapse_read"][..., number] += spikes @ tile.words_read(spec, core)
+        return found

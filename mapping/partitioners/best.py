@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mapping.cost import core_time_s
 from mapping.errors import CapacityError, MissingDependencyError
 from mapping.ir.partitioned import PartitionedNetwork, packet_flows
+from mapping.latency import DEFAULT_LATENCY_MODEL, LATENCY_MODELS, core_time_s
 from mapping.partitioners.hypergraph import irregular
 from mapping.partitioners.problem import PARTITIONERS, Assignment, PartitionProblem
 
@@ -48,8 +48,10 @@ def _rank(problem: PartitionProblem, partitioned: PartitionedNetwork) -> tuple[f
     packets = problem.traffic.remote_packets(partitioned)
     goal = packets
     if problem.goal == "latency":
-        counts = problem.traffic.core_counts(partitioned, packet_flows(partitioned))
-        goal = float(core_time_s(counts, problem.chip).max())
+        chip, flows = problem.chip, packet_flows(partitioned)
+        counts = problem.traffic.core_counts(partitioned, flows, chip.core)
+        time = LATENCY_MODELS.get(DEFAULT_LATENCY_MODEL).time(chip, cores)
+        goal = float(core_time_s(counts, chip, time).max())
     elif problem.goal == "cores":
         goal = cores
     return cores > problem.chip.cores, goal, packets, cores

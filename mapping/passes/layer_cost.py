@@ -118,7 +118,7 @@ class LayerCost:
         """As one matrix [J per step]: every spike is read by each of the outputs."""
         spikes = float(self.activity.rates.sum())
         return self._energy_j(
-            synaptic_op=spikes * self.outputs,
+            synaptic_op_dense=spikes * self.outputs,
             **self._packets(spikes, self.outputs, self.inputs, from_host=self.from_host),
         )
 
@@ -134,7 +134,7 @@ class LayerCost:
         to_relays = self._packets(spikes, rank, self.inputs, from_host=self.from_host)
         to_target = self._packets(graded, self.outputs, rank, from_host=False)
         return self._energy_j(
-            synaptic_op=spikes * rank + graded * self.outputs,
+            synaptic_op_dense=spikes * rank + graded * self.outputs,
             compartment_access=rank + longer,
             compartment_update=graded + longer,
             spike=graded,

@@ -28,7 +28,8 @@ class IntegerTrace:
     Attributes:
         spikes: payloads sent (0 or 1 for LIF).
         u, v: synaptic current and membrane voltage of LIF populations after the step.
-        updated: whether a compartment had input, state, bias or something to send.
+        updated: whether a compartment's state was computed: a spike reached it, or it had state
+            that lasts, bias or something to send.
         held_back: by gate population and number of gates needed, ``(samples, steps, inputs)``
             payloads that the host sent under that condition.
     """
@@ -77,17 +78,21 @@ def run_integer_network(
             held_back[gate, needed][:, step] = fx.wrap32(wanted - told[gate, needed])
             told[gate, needed] = wanted * network.input.delta
         arriving = {"signal": zeros(), "control": zeros()}
+        reached = {p.name: np.zeros((samples, p.size), np.bool_) for p in inner}
         for axon in axons:
-            into = arriving[axon.spec.port][axon.spec.target]
-            into[:, axon.spec.target_start : axon.spec.target_stop] += axon.deliver()
+            spec, rows = axon.spec, slice(axon.spec.target_start, axon.spec.target_stop)
+            brought, reach = axon.deliver()
+            arriving[spec.port][spec.target][:, rows] += brought
+            reached[spec.target][:, rows] |= reach
         for population in inner:
             name = population.name
             a, c = (fx.wrap32(arriving[port][name]) for port in ("signal", "control"))
-            busy = (a != 0) | (c != 0)
+            busy = reached[name]
             match population:
                 case IntegerLif():
                     bias = population.bias_mantissa.astype(np.int64) << population.bias_exponent
-                    busy |= (u[name] != 0) | (v[name] != 0) | (bias != 0)
+                    lasting = (u[name] != 0) & (population.du + 1 < fx.DECAY_UNIT)
+                    busy |= lasting | (v[name] != 0) | (bias != 0)
                     u[name], v[name], sent[name] = fx.lif_step(
                         u[name],
                         v[name],
@@ -148,17 +153,27 @@ class _Axons:
         weights = projection.weights
         dense = isinstance(weights, np.ndarray)
         self.spec, self.weights = spec, weights.astype(np.float64) if dense else weights
+        ones = projection.synapses.with_values(np.ones_like(projection.mantissas))
+        self.synapses = None if dense else ones.matrix().astype(np.int64)
         self.delays = np.array(spec.delays or (0,) * spec.columns)
         self.waiting = deque(
             [np.zeros((samples, spec.columns), np.int64) for _ in range(spec.longest_delay + 1)]
         )
 
-    def deliver(self) -> Int64Array:
-        """``(samples, rows)`` dendritic units that arrive in this step."""
+    def deliver(self) -> tuple[Int64Array, npt.NDArray[np.bool_]]:
+        """``(samples, rows)`` dendritic units that arrive in this step, and whether any spike does.
+
+        A spike reaches every row of a dense projection.
+        """
         arriving = self.waiting.popleft()
         self.waiting.append(np.zeros_like(arriving))
         spec = self.spec
-        return fx.synaptic_sum(self.weights, arriving, spec.exponent, graded=spec.graded)
+        if self.synapses is None:
+            reach = (arriving != 0).any(axis=1, keepdims=True).repeat(spec.rows, axis=1)
+        else:
+            reach = (arriving != 0).astype(np.int64) @ self.synapses.T > 0
+        sums = fx.synaptic_sum(self.weights, arriving, spec.exponent, graded=spec.graded)
+        return sums, np.asarray(reach)
 
     def send(self, payloads: Int64Array) -> None:
         """Put ``(samples, columns)`` payloads on their way."""

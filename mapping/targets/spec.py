@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Literal, TypeVar
 
@@ -12,6 +14,14 @@ Status = Literal["silicon", "spice", "fit", "brief", "inferred", "assumed"]
 PositiveInt = Annotated[int, Field(ge=1)]
 Width = Annotated[int, Field(ge=0)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+_STRENGTH: tuple[Status, ...] = ("silicon", "spice", "fit", "brief", "inferred", "assumed")
+
+
+def weakest(statuses: Iterable[Status]) -> Status:
+    """The weakest of some statuses: what rests on them all has no better one."""
+    return max(statuses, key=_STRENGTH.index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +41,40 @@ class Constant:
     status: Status
     source: str
     factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+
+    def times(self, factor: float) -> Constant:
+        """The same constant, ``factor`` times as large."""
+        return replace(self, value=self.value * factor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A physical quantity that depends on a number, known at some points ``(number, quantity)``.
+
+    ``between`` says what holds between two points: those of a ``line`` through both, or the
+    quantity of the lower point (``hold``). Below the first point its quantity holds; beyond the
+    last one the last line goes on, or the last quantity holds. The truth is believed to lie within
+    ``factor``.
+    """
+
+    value: Annotated[tuple[tuple[PositiveInt, NonNegative], ...], Field(min_length=1)]
+    between: Literal["line", "hold"]
+    status: Status
+    source: str
+    factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+
+    def at(self, number: int) -> float:
+        """The quantity at ``number``."""
+        below = max(bisect_right(self.value, number, key=lambda point: point[0]) - 1, 0)
+        start, quantity = self.value[below]
+        if self.between == "hold" or number <= start or len(self.value) == 1:
+            return quantity
+        low, high = self.value[min(below, len(self.value) - 2) :][:2]
+        return low[1] + (number - low[0]) / (high[0] - low[0]) * (high[1] - low[1])
+
+    def times(self, factor: float) -> Curve:
+        """The same curve with every quantity ``factor`` times as large."""
+        return replace(self, value=tuple((n, quantity * factor) for n, quantity in self.value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +280,9 @@ class Capabilities:
 class EnergyTable:
     """Energy of each counted action [J]; see :class:`mapping.cost.ActionCounts`."""
 
-    synaptic_op: Constant
+    synaptic_op_dense: Constant
+    synaptic_op_sparse: Constant
+    synaptic_op_conv: Constant
     compartment_access: Constant
     compartment_update: Constant
     spike: Constant
@@ -253,7 +299,9 @@ class EnergyTable:
 class LatencyTable:
     """Time that a core spends on each action [s]."""
 
-    synaptic_op: Constant
+    synaptic_op_dense: Constant
+    synaptic_op_sparse: Constant
+    synaptic_op_conv: Constant
     compartment_access: Constant
     compartment_update: Constant
     spike: Constant
@@ -284,24 +332,50 @@ class NocTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BarrierTable:
-    """Duration of the barrier that ends a step: linear in the number of used tiles [s].
+class AffineTable:
+    """Time per action on the core with most of them [s], where the scarcest alone sets the pace.
 
-    ``all_tiles`` is that of a whole chip; over several chips the line goes on.
+    Attributes:
+        compartment_update: per compartment whose state is computed.
+        synaptic_op: per synapse, of any form.
+        synapse_read: per word of synapse memory.
     """
 
-    one_tile: Constant
-    all_tiles: Constant
+    compartment_update: Constant
+    synaptic_op: Constant
+    synapse_read: Constant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BarrierTable:
+    """The barrier between steps [s].
+
+    Attributes:
+        by_tiles: its duration by the number of used tiles.
+        shortest_step: no step takes less.
+    """
+
+    by_tiles: Curve
     shortest_step: Constant
 
-    def duration_s(self, used_tiles: int, tiles_per_chip: int) -> float:
-        """Barrier duration for ``used_tiles`` tiles of chips of ``tiles_per_chip`` [s]."""
-        share = (used_tiles - 1) / (tiles_per_chip - 1) if tiles_per_chip > 1 else 0.0
-        return self.one_tile.value + share * (self.all_tiles.value - self.one_tile.value)
+    def duration_s(self, used_tiles: int) -> float:
+        """Duration with ``used_tiles`` tiles [s]."""
+        return self.by_tiles.at(used_tiles)
 
 
-Figure = Limit | Constant | Flag | Widths | Grid | Faults
-Table = TypeVar("Table", EnergyTable, LatencyTable, NocTable, BarrierTable)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossCheck:
+    """Measured sums that the tables are held against, and never added to.
+
+    Attributes:
+        dynamic_per_synaptic_op_j: all dynamic energy of a program by its synaptic operations [J].
+    """
+
+    dynamic_per_synaptic_op_j: Constant
+
+
+Figure = Limit | Constant | Curve | Flag | Widths | Grid | Faults
+Table = TypeVar("Table", EnergyTable, LatencyTable, NocTable, AffineTable, BarrierTable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,8 +387,10 @@ class ChipSpec:
         description: one sentence for people.
         energy_j: energy per action [J].
         latency_s: core time per action [s]; noc_s: time of packets in transit [s].
+        affine_s: time per action of the scarcest resource [s].
         barrier_s: what ends a step [s].
         static_power_w: power of one whole chip that does nothing [W].
+        cross_check: sums that were measured, if any.
     """
 
     name: str
@@ -326,8 +402,10 @@ class ChipSpec:
     energy_j: EnergyTable
     latency_s: LatencyTable
     noc_s: NocTable
+    affine_s: AffineTable
     barrier_s: BarrierTable
     static_power_w: Constant
+    cross_check: CrossCheck | None = None
 
     @property
     def cores(self) -> int:
@@ -346,7 +424,7 @@ class ChipSpec:
             value = getattr(self, section.name)
             if isinstance(value, Constant):
                 found[section.name] = value
-            elif not isinstance(value, str):
+            elif value is not None and not isinstance(value, str):
                 for item in fields(value):
                     entry = getattr(value, item.name)
                     if isinstance(entry, Figure):
@@ -355,28 +433,46 @@ class ChipSpec:
 
     def at_bound(self, exponent: Literal[-1, 1]) -> ChipSpec:
         """This chip with every constant at its lower (-1) or upper (+1) bound."""
+        return self._scaled(
+            energy=lambda figure: figure.factor**exponent,
+            time=lambda figure: figure.factor**exponent,
+            static=lambda figure: figure.factor**exponent,
+        )
 
-        def moved(constant: Constant) -> Constant:
-            return replace(constant, value=constant.value * constant.factor**exponent)
+    def at_operating_point(self, voltage: float, frequency: float) -> ChipSpec:
+        """This chip at ``voltage`` and ``frequency`` times those that its tables hold for.
 
-        def moved_all(table: Table) -> Table:
-            return replace(table, **{f.name: moved(getattr(table, f.name)) for f in fields(table)})
+        Switching a capacitance takes energy in proportion to the voltage squared, all times are
+        cycles, and a constant leakage current takes power in proportion to the voltage. Whether
+        the chip works there is not known.
+        """
+        return self._scaled(
+            energy=lambda _: voltage**2, time=lambda _: 1 / frequency, static=lambda _: voltage
+        )
+
+    def _scaled(
+        self,
+        *,
+        energy: Callable[[Constant | Curve], float],
+        time: Callable[[Constant | Curve], float],
+        static: Callable[[Constant | Curve], float],
+    ) -> ChipSpec:
+        """This chip with each constant times what the function of its kind says."""
+
+        def each(table: Table, by: Callable[[Constant | Curve], float]) -> Table:
+            entries = {f.name: getattr(table, f.name) for f in fields(table)}
+            return replace(table, **{name: e.times(by(e)) for name, e in entries.items()})
 
         return replace(
             self,
-            energy_j=moved_all(self.energy_j),
-            latency_s=moved_all(self.latency_s),
-            noc_s=moved_all(self.noc_s),
-            barrier_s=moved_all(self.barrier_s),
-            static_power_w=moved(self.static_power_w),
+            energy_j=each(self.energy_j, energy),
+            latency_s=each(self.latency_s, time),
+            noc_s=each(self.noc_s, time),
+            affine_s=each(self.affine_s, time),
+            barrier_s=each(self.barrier_s, time),
+            static_power_w=self.static_power_w.times(static(self.static_power_w)),
         )
-
-    def estimate_status(self) -> Status:
-        """The weakest status among the constants of energy and of latency without transit."""
-        return self.weakest_status("energy_j.", "latency_s.", "barrier_s.", "static_power_w")
 
     def weakest_status(self, *prefixes: str) -> Status:
         """The weakest status among the figures whose names start with one of ``prefixes``."""
-        order: tuple[Status, ...] = ("silicon", "spice", "fit", "brief", "inferred", "assumed")
-        used = [c.status for n, c in self.constants().items() if n.startswith(prefixes)]
-        return max(used, key=order.index)
+        return weakest(c.status for n, c in self.constants().items() if n.startswith(prefixes))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mapping.ir.quantized import Int32Array
 from mapping.semantics.fixedpoint import DECAY_UNIT, STATE_LIMIT, STATE_SHIFT
 from simulators.chip.kernel import inlined, kernel
-from simulators.chip.program import DELTA, GATE, LIF, RECTIFIED, SIGMA, ChipProgram
+from simulators.chip.program import DELTA, GATE, LIF, RECTIFIED, SIGMA, BoolArray, ChipProgram
 from simulators.chip.state import ChipState
 
 
@@ -60,6 +60,7 @@ def update_block(program: ChipProgram, state: ChipState, block: int, sent: int) 
             state.inputs[0, start:stop],
             program.bias[start:stop],
             program.threshold[start:stop],
+            state.reached[start:stop],
             own.decay_one,
             own.decay_two,
             state.fired,
@@ -82,7 +83,8 @@ def update_block(program: ChipProgram, state: ChipState, block: int, sent: int) 
             busy = program.bias[c] != 0
             payload = _update_relay(program, state, block, c, a, b)
             stays = stays or _is_restless(program, state, block, c)
-        updated += busy or a != 0 or b != 0 or payload != 0
+        updated += busy or state.reached[c] or payload != 0
+        state.reached[c] = False
         if payload != 0:
             state.events[sent] = program.inputs + c
             state.payloads[sent] = payload
@@ -97,6 +99,7 @@ def _update_lif(
     signal: Int32Array,
     biases: Int32Array,
     thresholds: Int32Array,
+    reached: BoolArray,
     decay_one: int,
     decay_two: int,
     fired: npt.NDArray[np.int8],
@@ -109,6 +112,7 @@ def _update_lif(
     size = signal.shape[0]
     keep_u = np.int64(DECAY_UNIT - decay_one) & (2 * DECAY_UNIT - 1)
     keep_v = np.int64(DECAY_UNIT - decay_two) & (2 * DECAY_UNIT - 1)
+    lasts = np.int32(-(keep_u != 0))
     updated, spikes, restless = np.int32(0), np.int32(0), np.int32(0)
     for i in range(size):
         a, bias, u_before, v_before = signal[i], biases[i], u[i], v[i]
@@ -122,7 +126,9 @@ def _update_lif(
         voltage = np.int32(voltage & np.int32(spike - 1))
         signal[i] = 0
         u[i], v[i], fired[i] = current, voltage, spike
-        busy = np.int32(np.int32(u_before | v_before) | np.int32(a | bias))
+        reach = np.int32(reached[i])
+        reached[i] = False
+        busy = np.int32(np.int32((u_before & lasts) | v_before) | np.int32(reach | bias))
         updated = np.int32(updated + np.int32(np.int32(busy | spike) != 0))
         spikes = np.int32(spikes + spike)
         restless = np.int32(restless | np.int32(current | voltage))

@@ -28,6 +28,7 @@ from mapping.ir.quantized import (
     IntegerPopulation,
     IntegerRelay,
 )
+from mapping.ir.routed import between_chips
 from mapping.semantics.fixedpoint import STATE_SHIFT
 from simulators.chip.program import (
     BLOCK,
@@ -85,7 +86,7 @@ class Layout:
 
 def lay_out(artifact: Artifact, price: float) -> Layout:
     """The flat form of ``artifact``, with the gates at ``price``."""
-    partitioned = artifact.partitioned
+    partitioned, mesh = artifact.partitioned, artifact.chip.mesh
     found = {(spec.gate, spec.gates_needed) for spec in partitioned.projections if spec.gate}
     conditions = sorted(found)
     numbers_of = {("", 0): -1} | {condition: number for number, condition in enumerate(conditions)}
@@ -114,6 +115,7 @@ def lay_out(artifact: Artifact, price: float) -> Layout:
         condition_start=condition_start,
         condition_gates=condition_gates,
         links=artifact.routing.links,
+        between_chips=between_chips(np.arange(4 * mesh.columns * mesh.rows, dtype=np.int32), mesh),
         weights=joined(builder.weights, np.int8),
         starts=joined(builder.starts, np.int64),
         entry_rows=joined(builder.entry_rows, np.int32),
@@ -257,6 +259,7 @@ def _classes(
         listeners[source].append(section)
     flow_of = {pair: flow for flow, pair in enumerate(artifact.routing.pairs())}
     source_class = np.zeros(sum(p.size for p in partitioned.populations), np.int32)
+    sends: list[tuple[Int64Array, Int64Array, Int64Array]] = []
     known: dict[Hashable, int] = {}
     for population in partitioned.populations:
         name = population.name
@@ -279,15 +282,24 @@ def _classes(
                 ),
             )
             own[kind] = known.setdefault(key, len(known))
-        if isinstance(population, Input):
-            source_class[: population.size] = own[alike]
-        else:
-            source_class[partitioned.input.size + numbers[name]] = own[alike]
+        sources: Int64Array = np.arange(population.size)
+        if not isinstance(population, Input):
+            sources = np.int64(partitioned.input.size) + numbers[name]
+        source_class[sources] = own[alike]
+        for place, (d, mask) in enumerate(zip(here, sent, strict=True)):
+            words = partitioned.per_packet(
+                name, d, lambda tile, spec: tile.words_read(spec, artifact.chip.core)
+            )
+            sends.append((sources[mask], np.full(words.size, place), words))
     keys: list[tuple[tuple[int, ...], tuple[tuple[int, int], ...]]] = list(known)  # type: ignore[arg-type]
     section_start, sections_of = _csr(sections for sections, _ in keys)
     flow_start, flows = _csr([flow for flow, _ in entries] for _, entries in keys)
     conditions_of = [condition for _, entries in keys for _, condition in entries]
+    senders, places, reads_of = map(np.concatenate, zip(*sends, strict=True))
+    per_source = np.bincount(senders, minlength=source_class.size)
     return {
+        "first_read": np.cumsum(per_source) - per_source,
+        "words_read": reads_of[np.lexsort((places, senders))].astype(np.int32),
         "source_class": source_class,
         "class_section_start": section_start,
         "class_sections": sections_of,

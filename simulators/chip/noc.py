@@ -20,8 +20,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mapping.artifact.schema import Artifact
-from mapping.cost import ActionCounts, FloatArray, charged, step_time_s
+from mapping.cost import ActionCounts, FloatArray, charged
 from mapping.errors import ConfigError
+from mapping.latency import DEFAULT_LATENCY_MODEL, LATENCY_MODELS, step_time_s
 from mapping.targets.spec import Status
 from simulators.chip.noc_layout import (
     BoolArray,
@@ -114,7 +115,8 @@ def noc_timing(artifact: Artifact, trace: ExecutionTrace, stimulus: Stimulus) ->
             unsuitable (ADL-INP-…).
     """
     chip = artifact.chip
-    counts = trace.counts_for(artifact)
+    counts, work = trace.counts_for(artifact), trace.work_for(artifact)
+    time = LATENCY_MODELS.get(DEFAULT_LATENCY_MODEL).time(chip, work.used_tiles)
     host = _from_host(artifact, trace, counts, stimulus)
     ran = _run(artifact, trace, counts, host)
     low, high = (
@@ -123,7 +125,7 @@ def noc_timing(artifact: Artifact, trace: ExecutionTrace, stimulus: Stimulus) ->
     )
     return NocTiming(
         step_s=_seconds(ran.step_ps),
-        simple_step_s=step_time_s(counts, chip, artifact.placement.used_tiles()),
+        simple_step_s=step_time_s(work, chip, time),
         interval_s=(_latency_s(_seconds(low.step_ps)), _latency_s(_seconds(high.step_ps))),
         host_s=float(counts.host_packet.sum()) / trace.samples * chip.noc_s.host_packet.value,
         links=ran.links,
@@ -209,7 +211,7 @@ def _run(artifact: Artifact, trace: ExecutionTrace, counts: ActionCounts, host: 
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         list(pool.map(time_one, range(samples)))
-    barrier_s = chip.barrier_s.duration_s(artifact.placement.used_tiles(), chip.mesh.tiles_per_chip)
+    barrier_s = chip.barrier_s.duration_s(artifact.placement.used_tiles())
     ran.step_ps[:] = np.maximum(
         ran.step_ps + picoseconds(barrier_s), picoseconds(chip.barrier_s.shortest_step.value)
     )

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mapping.artifact.schema import Artifact
-from mapping.ir.partitioned import HOST, Destination, Members, PartitionedNetwork
+from mapping.cost import SYNAPTIC_OPS
+from mapping.ir.partitioned import HOST, Members, PartitionedNetwork
 from mapping.ir.quantized import Int32Array
 from mapping.ir.routed import between_chips
 from mapping.targets.spec import Constant
@@ -72,25 +73,6 @@ def conditions(partitioned: PartitionedNetwork) -> list[tuple[str, int]]:
 def core_groups(partitioned: PartitionedNetwork) -> list[list[Group]]:
     """Compartments of each core in the order in which it goes through them."""
     return [[(g.population, g.members) for g in p.groups] for p in partitioned.cores]
-
-
-def synaptic_ops(partitioned: PartitionedNetwork, source: str, to: Destination) -> IntArray:
-    """``(members,)`` synapses that a packet of each of the compartments ``to.members`` reaches.
-
-    Args:
-        partitioned: the core programs.
-        source: name of their population.
-        to: one of its destinations.
-    """
-    ops = np.zeros(to.members.size, np.int64)
-    if to.core == HOST:
-        return ops
-    for tile in partitioned.cores[to.core].tiles:
-        spec = partitioned.projections[tile.projection]
-        if (spec.source, spec.gate, spec.gates_needed) == (source, to.gate, to.gates_needed):
-            inside = (to.members >= spec.source_start) & (to.members < spec.source_stop)
-            ops[inside] += tile.synapses.per_axon()[to.members[inside] - spec.source_start]
-    return ops
 
 
 def noc_program(artifact: Artifact) -> NocProgram:
@@ -160,7 +142,8 @@ def core_sends(
 def _fanout(artifact: Artifact) -> tuple[IntArray, IntArray, Int32Array, IntArray]:
     """``source_start``, ``fan_start``, ``flow`` and ``service_ps`` of :class:`NocProgram`."""
     partitioned, latency_s = artifact.partitioned, artifact.chip.latency_s
-    axon_ps, synapse_ps = _ps(latency_s.axon_in), _ps(latency_s.synaptic_op)
+    axon_ps = _ps(latency_s.axon_in)
+    synapse_ps = {form: _ps(getattr(latency_s, op)) for form, op in SYNAPTIC_OPS.items()}
     ways = conditions(partitioned)
     flow_of = {pair: flow for flow, pair in enumerate(artifact.routing.pairs())}
     inputs = partitioned.input
@@ -177,8 +160,12 @@ def _fanout(artifact: Artifact) -> tuple[IntArray, IntArray, Int32Array, IntArra
                 if not sent.size:
                     continue
                 way = ways.index((to.gate, to.gates_needed))
-                ops = synaptic_ops(partitioned, name, to)[of]
-                service_ps = (axon_ps + ops * synapse_ps) * (to.core != HOST)
+                reading_ps = partitioned.per_packet(
+                    name,
+                    to,
+                    lambda tile, spec: tile.synapses.per_axon() * synapse_ps[spec.form],
+                )
+                service_ps = (axon_ps + reading_ps[of]) * (to.core != HOST)
                 flow = np.full(sent.size, flow_of[sender, to.core])
                 packets.append(np.stack([number + at * copies + way, flow, service_ps]))
             number += members.size * copies

@@ -140,9 +140,11 @@ class ChipProgram(NamedTuple):
         class_section_start, class_sections: CSR list of the sections that a class reaches.
         class_flow_start, class_flows, class_condition: CSR list of the flows that carry its
             packets, each under the condition of the host that :data:`SECTION_ENTRY` explains.
+        first_read, words_read: of each source, the words of memory that its spike reads on the
+            cores that its class sends to, in their order, from ``first_read`` on.
         condition_start, condition_gates: CSR list of the gates, as compartments, that must be on
             for each condition.
-        links: of all flows.
+        links: of all flows; between_chips: of all links of the mesh, which leave their chip.
         weights: mantissas of all sections; starts, entry_rows: of sparse ones.
         lowest_channel, highest_channel, position_row, tap_starts, taps, tap_positions: of
             convolutional ones.
@@ -168,9 +170,12 @@ class ChipProgram(NamedTuple):
     class_flow_start: Int32Array
     class_flows: Int32Array
     class_condition: Int32Array
+    first_read: Int64Array
+    words_read: Int32Array
     condition_start: Int32Array
     condition_gates: Int32Array
     links: Int32Array
+    between_chips: BoolArray
     weights: Int8Array
     starts: Int64Array
     entry_rows: Int32Array

@@ -165,7 +165,7 @@ def new_record(
         states=np.zeros((2, samples, steps, size), np.int32),
         watched=np.concatenate(numbers).astype(np.int32),
         counts=np.zeros((samples, steps, layout.program.cores, len(COUNTED)), np.int32),
-        busiest_link=np.zeros((samples, steps), np.int32),
+        busiest_link=np.zeros((2, samples, steps), np.int32),
         link_packets=np.zeros((threads, link_count(artifact)), np.int64),
         stop=np.zeros(1, np.int8),
     )
@@ -205,8 +205,10 @@ def to_trace(
     counts: dict[str, Any] = {
         name: record.counts[:samples, ..., number] for number, name in enumerate(COUNTED)
     }
-    steps = record.busiest_link.shape[1]
-    access = np.broadcast_to(layout.per_core, (samples, steps, layout.program.cores))
+    steps = record.busiest_link.shape[2]
+    access = np.broadcast_to(
+        layout.per_core.astype(np.int32), (samples, steps, layout.program.cores)
+    )
     output = artifact.partitioned.output
     readout = {name: states[1][name] for name in watched if name == output and "v" not in probe}
     return ExecutionTrace(
@@ -220,7 +222,8 @@ def to_trace(
         v=states[1] if "v" in probe else readout,
         counts=ActionCounts(**counts, compartment_access=access),
         link_packets=record.link_packets.sum(axis=0),
-        busiest_link=record.busiest_link[:samples],
+        busiest_link=record.busiest_link[0, :samples],
+        busiest_chip_link=record.busiest_link[1, :samples],
         reads_voltage=artifact.partitioned.reads_voltage,
     )
 

@@ -18,8 +18,10 @@ class ChipState(NamedTuple):
         memory: ``(4, compartments)``: u and v of LIF; z, gates on and what is held of relays; gain,
             trace, trace last seen and on of gates.
         inputs: ``(2, compartments)`` signal and control input of this step.
-        sums: synaptic sums of every section and slot; flags: their blocks with something in it.
-        reached: whether a section's slot holds anything.
+        sums: synaptic sums of every section and slot; hits: those that a spike has been added to,
+            unless the section is dense; flags: their blocks with something in it.
+        holds: whether a section's slot holds anything.
+        reached: compartments that a spike has reached in this step.
         due: ``(slots, sections)`` the sections that deliver in a step; due_count: how many.
         active: blocks to be updated in this step; active_count: how many; awake: whether a block
             is among them.
@@ -34,7 +36,9 @@ class ChipState(NamedTuple):
     memory: Int32Array
     inputs: Int32Array
     sums: Int32Array
+    hits: BoolArray
     flags: BoolArray
+    holds: BoolArray
     reached: BoolArray
     due: Int32Array
     due_count: Int64Array
@@ -64,8 +68,10 @@ def new_state(program: ChipProgram, links: int) -> ChipState:
         memory=np.zeros((4, size), np.int32),
         inputs=np.zeros((2, size), np.int32),
         sums=np.zeros(int((rows * slots).sum()), np.int32),
+        hits=np.zeros(int((rows * slots).sum()), np.bool_),
         flags=np.zeros(int((-(-rows // BLOCK) * slots).sum()), np.bool_),
-        reached=np.zeros(int(slots.sum()), np.bool_),
+        holds=np.zeros(int(slots.sum()), np.bool_),
+        reached=np.zeros(size, np.bool_),
         due=np.zeros((ring, sections), np.int32),
         due_count=np.zeros(ring, np.int64),
         active=np.zeros(blocks, np.int32),

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mapping.cost import SYNAPTIC_OPS
 from mapping.ir.quantized import Int32Array
 from simulators.chip.compartments import update_block, wrap32
 from simulators.chip.kernel import inlined, kernel
@@ -15,7 +16,8 @@ from simulators.chip.state import ChipState
 from simulators.chip.synapses import add_events, deliver_due, wake
 
 COUNTED = (
-    "synaptic_op",
+    *SYNAPTIC_OPS.values(),
+    "synapse_read",
     "compartment_update",
     "spike",
     "axon_out",
@@ -28,7 +30,10 @@ COUNTED = (
 )
 """Last axis of the kernel's counts; the rest of :class:`mapping.cost.ActionCounts` is fixed."""
 (
-    _SYNAPTIC_OP,
+    _SYNAPTIC_OP_DENSE,
+    _SYNAPTIC_OP_SPARSE,
+    _SYNAPTIC_OP_CONV,
+    _SYNAPSE_READ,
     _UPDATE,
     _SPIKE,
     _AXON_OUT,
@@ -41,6 +46,9 @@ COUNTED = (
 ) = range(len(COUNTED))
 
 
+_ACTION_OF_FORM = (_SYNAPTIC_OP_DENSE, _SYNAPTIC_OP_SPARSE, _SYNAPTIC_OP_CONV)
+
+
 class Record(NamedTuple):
     """What a run leaves behind.
 
@@ -50,7 +58,8 @@ class Record(NamedTuple):
         states: ``(2, samples, steps, watched)`` u and v of the ``watched`` compartments.
         watched: their numbers.
         counts: ``(samples, steps, cores, len(COUNTED))``.
-        busiest_link: ``(samples, steps)`` packets over the link that carries most.
+        busiest_link: ``(2, samples, steps)`` packets over the link that carries most, of those
+            within chips and of those between chips.
         link_packets: ``(threads, links)``, all samples and steps together.
         stop: once it is set, no thread starts another sample.
     """
@@ -88,7 +97,7 @@ def run_samples(
         thread: row of ``record.link_packets`` to write to.
         record: receives the results.
     """
-    steps = record.busiest_link.shape[1]
+    steps = record.busiest_link.shape[2]
     for sample in range(first, last):
         if record.stop[0]:
             return sample - first
@@ -105,7 +114,9 @@ def rest(program: ChipProgram, state: ChipState) -> None:
     state.memory[:] = 0
     state.inputs[:] = 0
     state.sums[:] = 0
+    state.hits[:] = False
     state.flags[:] = False
+    state.holds[:] = False
     state.reached[:] = False
     state.due_count[:] = 0
     state.so_far[:] = 0
@@ -151,13 +162,13 @@ def _run_step(
         for condition in range(conditions):
             sent = _held_back(program, state, condition)
             crossed = _send(program, state, sent, condition, crossed, here)
-    most = np.int32(0)
     for entry in range(crossed):
         link = state.crossed[entry]
-        most = max(most, state.loads[link])
+        kind = np.int64(program.between_chips[link])
+        most = max(record.busiest_link[kind, sample, step], state.loads[link])
+        record.busiest_link[kind, sample, step] = most
         record.link_packets[thread, link] += state.loads[link]
         state.loads[link] = 0
-    record.busiest_link[sample, step] = most
     state.clock[0] += 1
 
 
@@ -258,11 +269,16 @@ def _send(
             section = program.class_sections[entry]
             if program.sections[section].condition == condition:
                 ops = add_events(program, state, section, first, last)
-                here[program.sections[section].core, _SYNAPTIC_OP] += ops
+                core, form = program.sections[section].core, program.sections[section].form
+                here[core, _ACTION_OF_FORM[form]] += ops
         start, stop = program.class_flow_start[number], program.class_flow_start[number + 1]
         for entry in range(start, stop):
             if program.class_condition[entry] == condition:
                 flow = program.flows[program.class_flows[entry]]
+                if flow.target >= 0:
+                    for event in range(first, last):
+                        read = program.first_read[state.events[event]] + entry - start
+                        here[flow.target, _SYNAPSE_READ] += program.words_read[read]
                 crossed = _carry(program, state, flow, last - first, crossed, here)
         first = last
     return crossed

@@ -29,7 +29,7 @@ def deliver_due(program: ChipProgram, state: ChipState) -> None:
 def _deliver(program: ChipProgram, state: ChipState, section: int) -> None:
     own = program.sections[section]
     slot = state.clock[0] % own.slots
-    state.reached[own.first_slot + slot] = False
+    state.holds[own.first_slot + slot] = False
     blocks = (own.rows + BLOCK - 1) // BLOCK
     first_flag = own.first_flag + slot * blocks
     first_sum = own.first_sum + slot * own.rows
@@ -39,12 +39,20 @@ def _deliver(program: ChipProgram, state: ChipState, section: int) -> None:
         state.flags[first_flag + number] = False
         start = number * BLOCK
         length = min(np.int64(BLOCK), own.rows - start)
+        first = own.target + start
         _move(
             state.sums[first_sum + start : first_sum + start + length],
-            state.inputs[own.control, own.target + start : own.target + start + length],
+            state.inputs[own.control, first : first + length],
             own.weight_shift,
             own.exponent,
         )
+        if own.form == DENSE:
+            state.reached[first : first + length] = True
+        else:
+            _reach(
+                state.hits[first_sum + start : first_sum + start + length],
+                state.reached[first : first + length],
+            )
         wake(state, own.first_block + number)
 
 
@@ -56,6 +64,14 @@ def _move(sums: Int32Array, inputs: Int32Array, weight_shift: int, exponent: int
         total = np.int64(np.int32(np.int64(sums[i]) << weight_shift))
         inputs[i] += np.int32((total << left) >> right)
         sums[i] = 0
+
+
+@kernel
+def _reach(hits: BoolArray, reached: BoolArray) -> None:
+    """Note which compartments a spike has reached, and forget the hits."""
+    for i in range(hits.shape[0]):
+        reached[i] |= hits[i]
+        hits[i] = False
 
 
 @inlined
@@ -92,6 +108,7 @@ def _add(
     blocks = (own.rows + BLOCK - 1) // BLOCK
     first_sum, first_flag = own.first_sum + slot * own.rows, own.first_flag + slot * blocks
     sums = state.sums[first_sum : first_sum + own.rows]
+    hits = state.hits[first_sum : first_sum + own.rows]
     flags = state.flags[first_flag : first_flag + blocks]
     events, payloads = state.events[first:last], state.payloads[first:last]
     weights, column_of = program.weights[own.first_weight :], program.source_column
@@ -104,6 +121,7 @@ def _add(
         last_position = conv.first_position + conv.out_plane
         return _add_conv(
             sums,
+            hits,
             flags,
             weights,
             conv,
@@ -127,6 +145,7 @@ def _add(
         for entry in range(starts[column], starts[column + 1]):
             row = targets[entry]
             sums[row] += np.int32(payload * np.int32(weights[entry]))
+            hits[row] = True
             flags[row // BLOCK] = True
         total += starts[column + 1] - starts[column]
     return total
@@ -175,8 +194,8 @@ def _open_slot(state: ChipState, own: Any, section: int, delay: int) -> Any:
     """The slot of a section for spikes with ``delay``, on the list of those that are due then."""
     arrival = state.clock[0] + 1 + delay
     slot = arrival % own.slots
-    if not state.reached[own.first_slot + slot]:
-        state.reached[own.first_slot + slot] = True
+    if not state.holds[own.first_slot + slot]:
+        state.holds[own.first_slot + slot] = True
         then = arrival % state.due_count.shape[0]
         state.due[then, state.due_count[then]] = section
         state.due_count[then] += 1
@@ -186,6 +205,7 @@ def _open_slot(state: ChipState, own: Any, section: int, delay: int) -> Any:
 @kernel
 def _add_conv(
     sums: Int32Array,
+    hits: BoolArray,
     flags: BoolArray,
     weights: Int8Array,
     conv: Any,
@@ -232,6 +252,8 @@ def _add_conv(
                 into, start = np.uint64(first), np.uint64(first_weight + tap * run + low)
                 for i in range(np.uint64(count)):
                     sums[into + i] += np.int32(payload * np.int32(weights[start + i]))
+                for i in range(np.uint64(count)):
+                    hits[into + i] = True
                 last_block = np.uint64((first + count - 1) // BLOCK)
                 flags[last_block] = True
                 for number in range(np.uint64(first // BLOCK), last_block):

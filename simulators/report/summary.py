@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mapping.cost import Totals
+from mapping.latency import Totals
 from simulators.report.blocks import (
     Block,
     Caution,

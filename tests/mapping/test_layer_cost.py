@@ -43,10 +43,10 @@ def test_the_energy_of_a_matrix_is_its_counts_times_the_table() -> None:
     table = LOIHI2.energy_j
     one = cost(outputs=10, inputs=100, rate=0.05)
     packet = table.axon_in.value + table.axon_out.value + table.within_tile.value
-    assert one.full_j() == pytest.approx(5 * 10 * table.synaptic_op.value + 5 * packet)
+    assert one.full_j() == pytest.approx(5 * 10 * table.synaptic_op_dense.value + 5 * packet)
     hosted = cost(outputs=10, inputs=100, rate=0.05, from_host=True)
     packet = table.axon_in.value + table.host_packet.value
-    assert hosted.full_j() == pytest.approx(5 * 10 * table.synaptic_op.value + 5 * packet)
+    assert hosted.full_j() == pytest.approx(5 * 10 * table.synaptic_op_dense.value + 5 * packet)
 
 
 def test_the_energy_of_a_pair_counts_both_factors_and_the_relays() -> None:
@@ -57,7 +57,7 @@ def test_the_energy_of_a_pair_counts_both_factors_and_the_relays() -> None:
     relays = 4 * table.compartment_access.value + 0.5 * 4 * (
         table.compartment_update.value + table.spike.value
     )
-    wanted = ops * table.synaptic_op.value + relays + (5 + 0.5 * 4) * packet
+    wanted = ops * table.synaptic_op_dense.value + relays + (5 + 0.5 * 4) * packet
     assert one.factored_j(4) == pytest.approx(wanted)
 
 
@@ -74,7 +74,7 @@ def test_the_break_even_in_synaptic_operations_is_the_published_one() -> None:
     free = {
         f.name: replace(getattr(LOIHI2.energy_j, f.name), value=0.0)
         for f in fields(LOIHI2.energy_j)
-        if f.name != "synaptic_op"
+        if f.name != "synaptic_op_dense"
     }
     chip = replace(LOIHI2, energy_j=replace(LOIHI2.energy_j, **free))
     one = replace(cost(rate=0.07), chip=chip)
@@ -90,7 +90,9 @@ def test_a_layer_over_several_cores_takes_a_packet_for_each() -> None:
     cores = -(-words // LOIHI2.core.synapse_words.value)
     table = LOIHI2.energy_j
     packet = table.axon_in.value + table.axon_out.value + table.within_tile.value
-    assert one.full_j() == pytest.approx(5 * 4096 * table.synaptic_op.value + 5 * cores * packet)
+    assert one.full_j() == pytest.approx(
+        5 * 4096 * table.synaptic_op_dense.value + 5 * cores * packet
+    )
     assert wide.full_j() > one.full_j()
 
 

@@ -236,7 +236,7 @@ def test_expected_synaptic_operations_follow_the_synapses() -> None:
     artifact = compiled(network, LOIHI2, first_fit(neurons_per_core=10))
     traffic = TrafficProfile.assumed(network)
     counts = traffic.expected_counts(
-        artifact.partitioned, artifact.placement, artifact.routing, artifact.chip.mesh
+        artifact.partitioned, artifact.placement, artifact.routing, artifact.chip
     )
     synapses = sum(present(p.synapses).sum() for p in network.projections)
     assert counts.synaptic_op.sum() == pytest.approx(0.1 * synapses)

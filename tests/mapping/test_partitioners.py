@@ -14,13 +14,13 @@ from support.errors import refused
 from support.networks import dense_network, digits_like_network, small_network
 from support.spatial import CONV, spatial_network
 
-from mapping.cost import core_time_s
 from mapping.errors import CapacityError, ConfigError, MissingDependencyError
 from mapping.ir.network import Dense, Input, Lif, Network
 from mapping.ir.partitioned import HOST, PartitionedNetwork, packet_flows
 from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.traffic import TrafficProfile
 from mapping.ir.verify import verify_partition
+from mapping.latency import LATENCY_MODELS, core_time_s
 from mapping.partitioners import PARTITIONERS, Goal, PartitionProblem
 from mapping.partitioners import hypergraph as cutting
 from mapping.partitioners.anneal import annealed
@@ -171,10 +171,11 @@ def test_best_serves_the_goal(cap: int) -> None:
 
     def measured(name: str, goal: Goal) -> float:
         cut = problem.partitioned(PARTITIONERS.get(name)(replace(problem, goal=goal)))
-        counts = problem.traffic.core_counts(cut, packet_flows(cut))
+        counts = problem.traffic.core_counts(cut, packet_flows(cut), LOIHI2.core)
+        time = LATENCY_MODELS.get("max-core").time(LOIHI2, len(cut.cores))
         return {
             "energy": remote_packets(problem, cut),
-            "latency": float(core_time_s(counts, LOIHI2).max()),
+            "latency": float(core_time_s(counts, LOIHI2, time).max()),
             "cores": float(len(cut.cores)),
         }[goal]
 

@@ -28,7 +28,7 @@ from mapping.ir.routed import Routing
 from mapping.ir.traffic import ASSUMED_ACTIVITY, Calibration, TrafficProfile, check_payloads
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.semantics.int_net import run_integer_network
-from mapping.targets.spec import MeshSpec
+from mapping.targets.spec import ChipSpec
 from simulators.backend import simulate
 from simulators.trace import Stimulus
 
@@ -47,15 +47,16 @@ def compiled(network: Network, per_core: int, host: tuple[int, int] = (1, 1)) ->
     return compile_network(network, chip, CompileOptions(neurons_per_core=per_core)).artifact
 
 
-def parts(artifact: Artifact) -> tuple[PartitionedNetwork, Placement, Routing, MeshSpec]:
+def parts(artifact: Artifact) -> tuple[PartitionedNetwork, Placement, Routing, ChipSpec]:
     """What a traffic profile needs to know of a program."""
-    return artifact.partitioned, artifact.placement, artifact.routing, artifact.chip.mesh
+    return artifact.partitioned, artifact.placement, artifact.routing, artifact.chip
 
 
 def count_by_hand(artifact: Artifact, sent: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Mean actions per step and core, spike by spike, in loops."""
     partitioned, slots = artifact.partitioned, artifact.placement.slots
-    home, listeners, synapses = {}, defaultdict(set), defaultdict(int)
+    home, listeners = {}, defaultdict(set)
+    synapses, words = defaultdict(int), defaultdict(int)
     for core, program in enumerate(partitioned.cores):
         for group in program.groups:
             for number in group.members.tolist():
@@ -65,9 +66,12 @@ def count_by_hand(artifact: Artifact, sent: dict[str, np.ndarray]) -> dict[str, 
             for number in range(spec.source_start, spec.source_stop):
                 listeners[spec.source, number].add(core)
                 synapses[spec.source, number, core] += len(tile.synapses.values)
+                words[spec.source, number, core] += artifact.chip.core.words_per_axon(
+                    len(tile.synapses.values), spec.weight_bits
+                )
     names = (
-        "synaptic_op compartment_access spike axon_out axon_in within_tile hop_east_west "
-        "hop_north_south hop_chip host_packet"
+        "synaptic_op synapse_read compartment_access spike axon_out axon_in within_tile "
+        "hop_east_west hop_north_south hop_chip host_packet"
     )
     counts = {name: np.zeros(len(partitioned.cores)) for name in names.split()}
     for core, program in enumerate(partitioned.cores):
@@ -89,6 +93,7 @@ def count_by_hand(artifact: Artifact, sent: dict[str, np.ndarray]) -> dict[str, 
                 north_south = abs(to_y - from_y) - between_y
                 counts["axon_in"][core] += share
                 counts["synaptic_op"][core] += share * synapses[population, int(number), core]
+                counts["synapse_read"][core] += share * words[population, int(number), core]
                 counts["hop_east_west"][core] += share * east_west
                 counts["hop_north_south"][core] += share * north_south
                 counts["hop_chip"][core] += share * (between_x + between_y)

@@ -28,7 +28,13 @@ def test_every_state_is_updated_as_specified(du: int, dv: int) -> None:
     arrays = [values.astype(np.int32) for values in (u, v, a, bias)]
     thresholds = np.full(size, threshold << fx.STATE_SHIFT, np.int32)
     fired, events, payloads = np.zeros(size, np.int8), *np.zeros((2, size), np.int32)
-    sent, _, rest = _update_lif(*arrays, thresholds, du + 1, dv, fired, events, payloads, 7, 0)
+    reached = (a != 0) | (rng.random(size) < 0.1)
+    busy = reached | (v != 0) | (bias != 0) | (expected[2] != 0) | ((u != 0) & (du < 4095))
+    sent, updated, rest = _update_lif(
+        *arrays, thresholds, reached, du + 1, dv, fired, events, payloads, 7, 0
+    )
+    assert updated == busy.sum()
+    assert not reached.any()
     assert np.array_equal(arrays[0], expected[0])
     assert np.array_equal(arrays[1], expected[1])
     assert np.array_equal(fired, expected[2])

@@ -21,12 +21,12 @@ from support.networks import dense_network
 from mapping.artifact.schema import Artifact
 from mapping.artifact.write import write_artifact
 from mapping.cli import run as adlrns_map
-from mapping.cost import charged
+from mapping.cost import SYNAPTIC_OPS, charged
 from mapping.errors import ConfigError
 from mapping.ir.quantized import IntegerGate
 from mapping.ir.routed import link_ends
 from mapping.pipeline import CompileOptions, compile_network
-from mapping.targets.spec import ChipSpec
+from mapping.targets.spec import ChipSpec, Constant
 from mapping.units import with_prefix
 from simulators import estimate_energy, noc_timing, simulate
 from simulators.chip.noc_layout import core_sends, host_sends, noc_program
@@ -50,13 +50,16 @@ def _quick(draw: st.DrawFn, case: Case, largest: int) -> ChipSpec:
     tables = {}
     for name in ("latency_s", "noc_s", "barrier_s"):
         table = getattr(chip, name)
-        tables[name] = replace(
-            table,
-            **{
-                f.name: replace(getattr(table, f.name), value=draw(st.integers(0, largest)) * PS)
-                for f in fields(table)
-            },
-        )
+        entries = {f.name: getattr(table, f.name) for f in fields(table)}
+        drawn = {
+            name: replace(entry, value=draw(st.integers(0, largest)) * PS)
+            for name, entry in entries.items()
+            if isinstance(entry, Constant)
+        }
+        tables[name] = replace(table, **drawn)
+    barrier = tuple((tiles, draw(st.integers(0, largest)) * PS) for tiles in (1, 2, 4))
+    hold = replace(chip.barrier_s.by_tiles, value=barrier, between="hold")
+    tables["barrier_s"] = replace(tables["barrier_s"], by_tiles=hold)
     can = chip.capabilities
     skip = replace(can.skip_idle_cores, value=draw(st.booleans()))
     return replace(chip, **tables, capabilities=replace(can, skip_idle_cores=skip))
@@ -90,6 +93,8 @@ class Reference:
         flat = stimulus.payloads.reshape(*stimulus.payloads.shape[:2], -1)
         self.payloads = np.pad(flat, ((0, 0), (0, latency), (0, 0)))
         specs = artifact.partitioned.projections
+        latency_s = artifact.chip.latency_s
+        synapse_ps = {f: _ps(getattr(latency_s, op).value) for f, op in SYNAPTIC_OPS.items()}
         self.ways: list[Way] = [
             ("", 0),
             *sorted({(s.gate, s.gates_needed) for s in specs if s.gate}),
@@ -103,7 +108,8 @@ class Reference:
                 for column in np.flatnonzero(synapses).tolist():
                     index, way = spec.source_start + column, (spec.gate, spec.gates_needed)
                     cores = self.listeners[spec.source, index, way]
-                    cores[core] = cores.get(core, 0) + int(synapses[column])
+                    work = int(synapses[column]) * synapse_ps[spec.form]
+                    cores[core] = cores.get(core, 0) + work
         for name in {s.gate for s in specs if s.gate}:
             for index in range(artifact.partitioned.population(name).size):
                 self.listeners[name, index, ("", 0)][-1] = 0
@@ -111,9 +117,7 @@ class Reference:
     def steps(self, sample: int) -> Iterator[int]:
         """Duration of each step [ps]; fills in the rest on the way."""
         barrier = self.chip.barrier_s
-        pause = barrier.duration_s(
-            self.artifact.placement.used_tiles(), self.chip.mesh.tiles_per_chip
-        )
+        pause = barrier.duration_s(self.artifact.placement.used_tiles())
         self.link_busy: dict[int, int] = defaultdict(int)
         self.link_wait: dict[int, int] = defaultdict(int)
         self.core_wait: dict[int, int] = defaultdict(int)
@@ -180,10 +184,9 @@ class Reference:
 
     def _packets(self, name: str, index: int, way: Way, sender: int) -> Iterator[Packet]:
         routing, noc_s = self.artifact.routing, self.chip.noc_s
-        for core, synapses in sorted(self.listeners[name, index, way].items()):
+        for core, synapses_ps in sorted(self.listeners[name, index, way].items()):
             links = routing.path(routing.pairs().index((sender, core))).tolist()
-            work = _ps(self.chip.latency_s.axon_in.value)
-            work += synapses * _ps(self.chip.latency_s.synaptic_op.value)
+            work = _ps(self.chip.latency_s.axon_in.value) + synapses_ps
             yield Packet(
                 ready=0 if links else _ps(noc_s.within_tile.value),
                 links=links,
@@ -303,7 +306,8 @@ def test_a_step_is_no_shorter_than_the_simple_rule_and_no_longer_than_one_thing_
     found = noc_timing(case.artifact, trace, stimulus)
     assert (found.step_s >= found.simple_step_s - PS).all()
     each = {
-        "synaptic_op": chip.latency_s.synaptic_op.value,
+        **{name: getattr(chip.latency_s, name).value for name in SYNAPTIC_OPS.values()},
+        "synapse_read": 0.0,
         "compartment_access": chip.latency_s.compartment_access.value,
         "compartment_update": chip.latency_s.compartment_update.value,
         "spike": chip.latency_s.spike.value,
@@ -323,7 +327,7 @@ def test_a_step_is_no_shorter_than_the_simple_rule_and_no_longer_than_one_thing_
     serial_s = sum(values.sum(axis=2) * each[name] for name, values in counts.items())
     serial_s = serial_s + to_host * chip.noc_s.within_tile.value
     used = case.artifact.placement.used_tiles()
-    barrier_s = chip.barrier_s.duration_s(used, chip.mesh.tiles_per_chip)
+    barrier_s = chip.barrier_s.duration_s(used)
     longest_s = np.maximum(serial_s + barrier_s, chip.barrier_s.shortest_step.value)
     assert (found.step_s <= longest_s + PS).all()
 
@@ -336,10 +340,10 @@ def test_packets_are_those_that_the_chip_simulator_counts(case: Case) -> None:
     partitioned = case.artifact.partitioned
     layout = noc_program(case.artifact)
     cores = len(partitioned.cores)
-    axon_ps, synapse_ps = (
-        _ps(getattr(case.artifact.chip.latency_s, name).value)
-        for name in ("axon_in", "synaptic_op")
-    )
+    each_ps = {
+        name: _ps(getattr(case.artifact.chip.latency_s, name).value)
+        for name in ("axon_in", *SYNAPTIC_OPS.values())
+    }
     silence = ((0, 0), (0, partitioned.latency_steps), (0, 0))
     host = host_sends(partitioned, trace.spikes, np.pad(case.payloads, silence))
     source = np.repeat(np.arange(layout.fan_start.size - 1), np.diff(layout.fan_start))
@@ -353,9 +357,8 @@ def test_packets_are_those_that_the_chip_simulator_counts(case: Case) -> None:
             received = np.bincount(receiver[packets], minlength=cores + 1)[1:]
             work_ps = np.bincount(receiver[packets], layout.service_ps[packets], cores + 1)
             np.testing.assert_array_equal(received, counts["axon_in"])
-            np.testing.assert_array_equal(
-                work_ps[1:], received * axon_ps + counts["synaptic_op"] * synapse_ps
-            )
+            expected_ps = sum(counts[name] * ps for name, ps in each_ps.items())
+            np.testing.assert_array_equal(work_ps[1:], expected_ps)
             assert (packets & from_core).sum() == counts["axon_out"].sum()
 
 
@@ -373,6 +376,8 @@ def test_samples_do_not_touch_each_other(case: Case, seed: int) -> None:
 def _far_apart() -> tuple[Artifact, Stimulus]:
     """One neuron on tile (0, 0), one beside it at (1, 0), the host at (2, 1); one spike to come."""
     chip = tiny_chip(width=3, height=2, cores_per_tile=1, host_tile=(2, 1))
+    slow = replace(chip.barrier_s.by_tiles, value=((1, 200e-9), (32, 552e-9)))
+    chip = replace(chip, barrier_s=replace(chip.barrier_s, by_tiles=slow))
     options = CompileOptions(neurons_per_core=1, placer="raster")
     artifact = compile_network(dense_network((2, 1, 1)), chip, options).artifact
     payloads = np.zeros((1, 2, 2), np.int64)
@@ -385,9 +390,10 @@ def test_a_single_packet_takes_the_sum_of_its_parts() -> None:
     assert [(s.x, s.y) for s in artifact.placement.slots] == [(0, 0), (1, 0)]
     trace = simulate(artifact, stimulus)
     found = noc_timing(artifact, trace, stimulus)
-    barrier_ns = 113 + (465 - 113) / 5
+    barrier_ns = 200 + (552 - 200) / 31
     packet_ns = 5.1 + 2 * 4.1 + 6.5 + 16 + 0.66
-    assert found.step_s[0, 0] == pytest.approx(200e-9)
+    access_ns = 2.65
+    assert found.step_s[0, 0] == pytest.approx((access_ns + barrier_ns) * 1e-9)
     assert found.step_s[0, 1] == pytest.approx((packet_ns + barrier_ns) * 1e-9)
     assert found.simple_step_s[0, 1] == pytest.approx((16.66 + barrier_ns) * 1e-9, rel=1e-3)
     assert found.link_wait_s.max() == found.core_wait_s.max() == 0

@@ -132,11 +132,11 @@ def test_the_page_says_what_the_compiler_reports(small: Compiled, tmp_path: Path
         origin.network_sha256,
         origin.chip_sha256,
         origin.fingerprint(),
-        "adlrns-trace/1",
+        "adlrns-trace/2",
     ):
         assert known in text
     constants = small.result.artifact.chip.constants()
-    for name in ("energy_j.synaptic_op", "latency_s.spike", "static_power_w"):
+    for name in ("energy_j.synaptic_op_dense", "latency_s.spike", "static_power_w"):
         assert name in text
         assert constants[name].source in text
 

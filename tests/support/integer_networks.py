@@ -172,11 +172,7 @@ def delivered(case: Case, ran: IntegerTrace, population: str, port: str) -> np.n
         spec = projection.spec
         if (spec.target, spec.port) != (population, port):
             continue
-        if spec.gate:
-            sent = ran.held_back[spec.gate, spec.gates_needed]
-        else:
-            sent = case.payloads if spec.source == network.input.name else ran.spikes[spec.source]
-        sent = _late(sent[..., spec.source_start : spec.source_stop].astype(np.int64), spec.delays)
+        sent = _late(_sent(case, ran, spec), spec.delays)
         sent = sent if spec.graded else (sent != 0).astype(np.int64)
         weights = full(projection.synapses).astype(np.int64) << spec.weight_shift
         sums = (sent @ weights.T).astype(np.int32).astype(np.int64)
@@ -184,6 +180,32 @@ def delivered(case: Case, ran: IntegerTrace, population: str, port: str) -> np.n
         sums = (sums << e if e > 0 else sums >> -e).astype(np.int32)
         total[:, 1:, spec.target_start : spec.target_stop] += sums[:, :-1]
     return total
+
+
+def reached(case: Case, ran: IntegerTrace, population: str) -> np.ndarray:
+    """``(samples, steps, size)`` whether a spike reaches a compartment, whatever it brings."""
+    network = case.artifact.network
+    samples, steps = case.payloads.shape[:2]
+    found = np.zeros((samples, steps, network.population(population).size), bool)
+    for projection in network.projections:
+        spec = projection.spec
+        if spec.target == population:
+            sent = _late(_sent(case, ran, spec), spec.delays) != 0
+            synapses = projection.synapses
+            present = full(synapses.with_values(np.ones(synapses.values.shape, np.int8))) != 0
+            arriving = (sent[:, :-1].astype(int) @ present.T.astype(int)) > 0
+            found[:, 1:, spec.target_start : spec.target_stop] |= arriving
+    return found
+
+
+def _sent(case: Case, ran: IntegerTrace, spec: ProjectionSpec) -> np.ndarray:
+    """``(samples, steps, columns)`` payloads of the sources of a projection."""
+    network = case.artifact.network
+    if spec.gate:
+        sent = ran.held_back[spec.gate, spec.gates_needed]
+    else:
+        sent = case.payloads if spec.source == network.input.name else ran.spikes[spec.source]
+    return sent[..., spec.source_start : spec.source_stop].astype(np.int64)
 
 
 def _late(sent: np.ndarray, delays: tuple[int, ...]) -> np.ndarray:

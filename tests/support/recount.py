@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 from support.full import full
-from support.integer_networks import Case, delivered
+from support.integer_networks import Case, delivered, reached
 
-from mapping.ir.quantized import IntegerGate, IntegerLif, IntegerRelay
+from mapping.ir.partitioned import SynapseTile
+from mapping.ir.quantized import IntegerGate, IntegerLif, IntegerRelay, ProjectionSpec
+from mapping.ir.routed import DIRECTIONS
+from mapping.ir.synapses import ConvSynapses
 from mapping.semantics.int_net import IntegerTrace
+from mapping.targets.spec import CoreSpec, MeshSpec
 from simulators.trace import ExecutionTrace
 
 
@@ -19,7 +23,43 @@ def assert_counts_are_right(case: Case, trace: ExecutionTrace) -> None:
         np.testing.assert_array_equal(values, recount[name], name)
     packets = recount["link"]
     np.testing.assert_array_equal(trace.link_packets, packets.sum(axis=(0, 1)))
-    np.testing.assert_array_equal(trace.busiest_link, packets.max(axis=-1))
+    leaves = _leave_their_chip(case.artifact.chip.mesh)
+    np.testing.assert_array_equal(trace.busiest_link, (packets * ~leaves).max(axis=-1))
+    np.testing.assert_array_equal(trace.busiest_chip_link, (packets * leaves).max(axis=-1))
+
+
+def _leave_their_chip(mesh: MeshSpec) -> np.ndarray:
+    """``(links,)`` whether a link ends on another chip."""
+    found = []
+    for row in range(mesh.rows):
+        for column in range(mesh.columns):
+            for east, south in DIRECTIONS:
+                here = (column // mesh.width, row // mesh.height)
+                there = ((column + east) // mesh.width, (row + south) // mesh.height)
+                found.append(here != there)
+    return np.array(found)
+
+
+def _words_read(tile: SynapseTile, spec: ProjectionSpec, rows: np.ndarray, core: CoreSpec) -> int:
+    """Words of the lists that a spike reads whose synapses end on ``rows`` of ``tile``."""
+    held = tile.synapses.shape[0]
+
+    def words(length: int) -> int:
+        return core.words_per_axon(
+            length,
+            spec.weight_bits,
+            targets=0 if spec.form == "dense" else held,
+            delay=max(spec.delays, default=0),
+        )
+
+    if not isinstance(tile.synapses, ConvSynapses):
+        return words(rows.size)
+    conv = tile.synapses.conv
+    share = conv.out_channels // conv.groups
+    channels, positions = np.divmod(tile.synapses.outputs, conv.plane)
+    lists = {(channels[row] // share, positions[row]) for row in rows}
+    on_core = set(channels.tolist())
+    return sum(words(len({c for c in on_core if c // share == group})) for group, _ in lists)
 
 
 def _recount(case: Case, trace: ExecutionTrace) -> dict[str, np.ndarray]:
@@ -50,7 +90,10 @@ def _recount(case: Case, trace: ExecutionTrace) -> dict[str, np.ndarray]:
                 index, rows = spec.source_start + int(column), int(present[:, column].sum())
                 condition = spec.gate, spec.gates_needed
                 spikes = _sent(case, trace, spec.source, *condition)[..., index] != 0
-                counts["synaptic_op"][..., core] += spikes * rows
+                counts[f"synaptic_op_{spec.form}"][..., core] += spikes * rows
+                ends = np.flatnonzero(present[:, column])
+                words = _words_read(tile, spec, ends, artifact.chip.core)
+                counts["synapse_read"][..., core] += spikes * words
                 way = (core, *condition)
                 listeners.setdefault((spec.source, index), set()).add(way)
     reporting = {spec.gate for spec in partitioned.projections if spec.gate}
@@ -116,11 +159,13 @@ def _updated(case: Case, trace: ExecutionTrace, name: str) -> np.ndarray:
     signal, control = (
         delivered(case, ran, name, port).astype(np.int32) for port in ("signal", "control")
     )
-    busy = (signal != 0) | (control != 0) | (trace.spikes[name] != 0)
+    busy = reached(case, ran, name) | (trace.spikes[name] != 0)
     match population:
         case IntegerLif():
             busy |= population.bias_mantissa != 0
-            busy[:, 1:] |= (trace.u[name][:, :-1] != 0) | (trace.v[name][:, :-1] != 0)
+            busy[:, 1:] |= trace.v[name][:, :-1] != 0
+            if population.du < 4095:
+                busy[:, 1:] |= trace.u[name][:, :-1] != 0
         case IntegerRelay():
             busy |= population.bias != 0
         case IntegerGate():
