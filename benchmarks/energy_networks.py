@@ -116,10 +116,10 @@ def bundled(examples: Path) -> list[EnergyCase]:
     Args:
         examples: folder of the data files that SANA-FE ships.
     """
-    return [_example(), _tutorial(), _dvs(examples / "dvs_challenge.npz")]
+    return [example_case(), tutorial_case(), _dvs(examples / "dvs_challenge.npz")]
 
 
-def _example() -> EnergyCase:
+def example_case() -> EnergyCase:
     """``example_snn.yaml`` on ``example_chip.yaml``: two inputs, two neurons, one loop."""
     source = Input(name="in", shape=(2,))
     target = _plain_lif("out", (2,), threshold=2)
@@ -138,7 +138,7 @@ def _example() -> EnergyCase:
     )
 
 
-def _tutorial() -> EnergyCase:
+def tutorial_case() -> EnergyCase:
     """``tutorial_snn.yaml`` on ``tutorial_arch.yaml``: a bias of 0.2 is one unit, 1.0 are five."""
     driven = _plain_lif("0", (2,), threshold=5, bias=np.array([1, 0]))
     driven_by_it = _plain_lif("1", (1,), threshold=10)

@@ -134,6 +134,8 @@ def _conditions(chip: ChipSpec) -> Iterator[tuple[str, bool, str]]:
         if isinstance(constant, Limit):
             low, high = _BOUNDS.get(entry, (1, 2**31))
             yield entry, low <= constant.value <= high, f"choose {low} to {high}"
+    tiles = [number for number, _ in chip.barrier_s.by_tiles.value]
+    yield "barrier_s.by_tiles", tiles == sorted(set(tiles)), "give points with rising tiles"
     widest = chip.numeric.weight_bits.value
     stored = min(chip.core.weight_widths.value) > 0 and max(chip.core.weight_widths.value) >= widest
     yield "core.weight_widths", stored, f"list widths of 1 to {widest} or more"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -9,6 +10,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field
+
+from mapping.errors import TargetError
 
 Status = Literal["silicon", "spice", "fit", "brief", "inferred", "assumed"]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -445,7 +448,18 @@ class ChipSpec:
         Switching a capacitance takes energy in proportion to the voltage squared, all times are
         cycles, and a constant leakage current takes power in proportion to the voltage. Whether
         the chip works there is not known.
+
+        Raises:
+            TargetError: ADL-TGT-05, one of them is not a positive number.
         """
+        for name, ratio in (("voltage", voltage), ("frequency", frequency)):
+            if not (math.isfinite(ratio) and ratio > 0):
+                raise TargetError(
+                    f"a {name} of {ratio:g} times the nominal one is no operating point",
+                    where=f"--{name}",
+                    remedy="give a positive ratio, e.g. 0.9",
+                    code="ADL-TGT-05",
+                )
         return self._scaled(
             energy=lambda _: voltage**2, time=lambda _: 1 / frequency, static=lambda _: voltage
         )

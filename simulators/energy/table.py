@@ -40,19 +40,61 @@ def core_table(artifact: Artifact, energy: EnergyReport) -> Table:
     return table
 
 
+def component_table(energy: EnergyReport) -> Table:
+    """One row per component: what it costs, between which bounds, and how well that is known."""
+    table = Table(
+        "component",
+        "energy",
+        "between",
+        "and",
+        "constants",
+        title="Energy per inference by component",
+        box=SIMPLE,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    for column in table.columns[1:4]:
+        column.justify = "right"
+    intervals, statuses = energy.intervals_j(), energy.statuses()
+    own = {"static": energy.static_j, **energy.component_j()}
+    for name, value in own.items():
+        ends = (with_prefix(end, "J", digits=2) for end in intervals[name])
+        table.add_row(name.replace("_", " "), with_prefix(value, "J"), *ends, statuses[name])
+    return table
+
+
 def energy_lines(energy: EnergyReport) -> list[str]:
     """The totals, in sentences."""
     cores = "1 core" if energy.cores == 1 else f"{energy.cores} cores"
     chips = "whole-chip static" if energy.chips == 1 else f"static of the {energy.chips} chips"
     low, high = (with_prefix(energy_j, "J", digits=2) for energy_j in energy.interval_j())
     early, late = (with_prefix(latency_s, "s", digits=2) for latency_s in energy.interval_s())
-    return [
+    lines = [
         f"Energy per inference: {with_prefix(energy.total_j, 'J')} "
         f"({with_prefix(energy.dynamic_j, 'J')} dynamic + {with_prefix(energy.static_j, 'J')} "
         f"static on {cores}); {chips} {with_prefix(energy.static_chip_j, 'J')}",
         f"Latency per inference: {with_prefix(energy.latency_s, 's')} in "
-        f"{len(energy.step_s)} steps",
+        f"{len(energy.step_s)} steps by the model {energy.latency_model}",
         f"Status of the constants: {energy.status}; with each within its factor the energy lies "
         f"in {low} … {high} and the latency in {early} … {late}. "
         "The host processor is not included.",
     ]
+    check, table = energy.cross_check_j(), energy.chip.cross_check
+    if check is not None and table is not None:
+        each = table.dynamic_per_synaptic_op_j
+        lines.append(
+            f"Cross-check: {with_prefix(each.value, 'J')} ({each.status}) for all that a synaptic "
+            f"operation brings about make {with_prefix(check, 'J')} of {energy.synaptic_ops:,.0f} "
+            f"operations; the components add up to {with_prefix(energy.dynamic_j, 'J')}"
+        )
+    if energy.core_dark_access.any():
+        accesses, static = (
+            with_prefix(energy_j, "J") for energy_j in (energy.dark_access_j, energy.dark_static_j)
+        )
+        skipped = energy.chip.capabilities.skip_idle_cores.value
+        lines.append(
+            f"Dark cores: {accesses} for accesses, which "
+            f"{'the chip skips' if skipped else 'a chip that skips idle cores would spare'}; "
+            f"{static} of the static energy fall to them"
+        )
+    return lines

@@ -626,6 +626,20 @@ def test_an_operating_point_scales_energy_with_the_voltage_squared_and_time_with
     assert LOIHI2.at_operating_point(voltage=1.0, frequency=1.0) == LOIHI2
 
 
+@pytest.mark.parametrize("name", ["voltage", "frequency"])
+@pytest.mark.parametrize("ratio", [0.0, -1.0, math.inf, math.nan])
+def test_an_operating_point_is_positive(name: str, ratio: float) -> None:
+    with refused(TargetError, "ADL-TGT-05", where=f"--{name}", remedy="positive", message=name):
+        LOIHI2.at_operating_point(**{"voltage": 1.0, "frequency": 1.0, name: ratio})
+
+
+@pytest.mark.parametrize("points", [[[4, 1e-7], [1, 2e-7]], [[1, 1e-7], [1, 2e-7]]])
+def test_the_points_of_a_barrier_rise(points: list[list[float]]) -> None:
+    message = "barrier_s.by_tiles is"
+    with refused(TargetError, "ADL-TGT-03", message=message, remedy="rising"):
+        parse_target(_changed(("barrier_s", "by_tiles", "value"), points), where="mine")
+
+
 def test_every_target_error_is_of_the_family() -> None:
     assert issubclass(TargetError, AdlrnsError)
     assert TargetError.exit_code == 2

@@ -2,20 +2,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from rich.console import Console
 from support.chips import tiny_chip
+from support.errors import refused
 from support.gated import program, rate_gated_network, spikes
 from support.integer_networks import Case, cases
 
 from mapping.artifact.schema import Artifact
+from mapping.artifact.write import write_artifact
+from mapping.cli import run as adlrns_map
 from mapping.cost import COMPONENTS, ActionCounts, dynamic_energy_j
 from mapping.errors import ConfigError
 from mapping.latency import LATENCY_MODELS, step_time_s
 from mapping.pipeline import CompileOptions, compile_network
+from mapping.targets.load import load_target
+from mapping.targets.spec import ChipSpec
 from simulators.backend import simulate
 from simulators.chip.run import run_chip
 from simulators.energy.estimate import ATTOJOULE, estimate_energy
@@ -219,3 +225,100 @@ def test_the_table_shows_which_cores_stayed_dark() -> None:
     nearly = replace(report, core_dark_share=np.full(report.cores, 0.999))
     console.print(core_table(artifact, nearly))
     assert "100%" not in console.export_text()
+
+
+def other_constants(artifact: Artifact, **value_j: float) -> ChipSpec:
+    """The program's chip with other energies."""
+    table = artifact.chip.energy_j
+    own = {name: replace(getattr(table, name), value=value) for name, value in value_j.items()}
+    return replace(artifact.chip, name="mine", energy_j=replace(table, **own))
+
+
+def test_other_constants_may_price_the_same_trace() -> None:
+    artifact = program()
+    trace = simulate(artifact, spikes())
+    before = estimate_energy(artifact, trace)
+    dear = other_constants(artifact, spike=10 * artifact.chip.energy_j.spike.value)
+    after = estimate_energy(artifact, trace, chip=dear)
+    expected = {**before.component_aj(), "spike": 10 * before.component_aj()["spike"]}
+    assert after.component_aj() == expected
+    assert after.as_dict()["target"] == "mine"
+
+
+def test_constants_of_another_chip_are_refused() -> None:
+    artifact = program()
+    trace = simulate(artifact, spikes())
+    with refused(ConfigError, "ADL-ENG-03", where="loihi1", remedy="compile for loihi1"):
+        estimate_energy(artifact, trace, chip=load_target("loihi1"))
+
+
+def test_an_unknown_latency_model_is_refused() -> None:
+    artifact = program()
+    trace = simulate(artifact, spikes())
+    with refused(ConfigError, "ADL-CFG-01", remedy="max-affine, max-core"):
+        estimate_energy(artifact, trace, latency_model="fastest")
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The arguments that name a compiled program and its trace."""
+    folder = tmp_path_factory.mktemp("energy")
+    result = compile_network(rate_gated_network(), load_target("loihi2"), CompileOptions())
+    write_artifact(result.artifact, result.report, folder / "program")
+    simulate(result.artifact, spikes(), price=1e9).save(folder / "trace.npz")
+    return [str(folder / "program"), "--trace", str(folder / "trace.npz")]
+
+
+def test_the_command_tells_intervals_cross_check_and_dark_cores(
+    recorded: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert adlrns_map(["energy", *recorded, "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["operating_point"] == {"voltage": 1.0, "frequency": 1.0}
+    ops = sum(n for name, n in content["counts"].items() if name.startswith("synaptic_op"))
+    assert content["cross_check_j"] == pytest.approx(29.9e-12 * ops)
+    assert content["gating"]["dark_access_j"] > 0
+    assert adlrns_map(["energy", *recorded]) == 0
+    text = capsys.readouterr().out
+    for words in (
+        "max-core",
+        "assumed",
+        "29.9 pJ",
+        "Dark cores",
+        "that skips idle cores would spare",
+    ):
+        assert words in text
+
+
+def test_voltage_and_clock_scale_energy_and_time(
+    recorded: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for options in ([], ["--voltage", "0.8", "--frequency", "0.5"]):
+        assert adlrns_map(["energy", *recorded, "--json", *options]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    nominal, slow = found
+    assert slow["energy_j"]["dynamic"] == pytest.approx(0.64 * nominal["energy_j"]["dynamic"])
+    assert slow["latency_s"] == pytest.approx(2 * nominal["latency_s"])
+    assert slow["energy_j"]["static"] == pytest.approx(1.6 * nominal["energy_j"]["static"])
+    assert adlrns_map(["energy", *recorded, "--voltage", "0.8"]) == 0
+    assert "At 0.8 times the voltage" in capsys.readouterr().out
+    assert adlrns_map(["energy", *recorded, "--voltage", "0"]) == 2
+    assert "ADL-TGT-05" in capsys.readouterr().err
+
+
+def test_the_command_takes_another_model_and_target(
+    recorded: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.toml").write_text(
+        'base = "loihi2"\nname = "mine"\ndescription = "x"\n[energy_j.spike]\nvalue = 0.0\n'
+        'status = "assumed"\nsource = "made up"\n'
+    )
+    options = ["--target", str(tmp_path / "mine.toml"), "--latency-model", "max-affine"]
+    assert adlrns_map(["energy", *recorded, "--json", *options]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert (content["target"], content["latency_model"]) == ("mine", "max-affine")
+    assert content["energy_j"]["spike"] == 0.0
+    assert "affine_s.synaptic_op" in content["constants"]
+    assert adlrns_map(["energy", *recorded, "--target", "loihi1"]) == 2
+    assert "ADL-ENG-03" in capsys.readouterr().err
