@@ -25,8 +25,8 @@ from the strongest to the weakest: *silicon* was measured on a chip, *spice* is 
 pre-silicon figure, *fit* was fitted by a published simulator, *brief* stands in a vendor's brief,
 *inferred* was derived from published figures, *assumed* is nothing but an assumption.
 
-`kapoho-point` and `hala-point` take the constants of `loihi2`. This page is made of the target files
-by `python -m mapping.targets.document > docs/energy-constants.md`.
+`kapoho-point` and `hala-point` take the constants of `loihi2`. This page is made of the target
+files by `python -m mapping.targets.document > docs/energy-constants.md`.
 """
 
 

@@ -3,7 +3,7 @@
 python tests/golden/record_sanafe.py
 
 Writes ``sanafe.json`` beside this file: by network the energy of each of SANA-FE's parts over the
-run [J] and the duration of each step [s]. Installs SANA-FE into an environment of its own if needed.
+run [J] and the duration of each step [s]. SANA-FE gets an environment of its own.
 """
 
 from __future__ import annotations
