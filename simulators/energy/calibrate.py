@@ -1,0 +1,240 @@
+"""Fit a target's constants to measured energies, by non-negative least squares.
+
+The energy of an inference is linear in the constants: counts × energy per action, plus static
+power × time where the measurements are totals. Errors of measured energies are relative, so every
+row is divided by its energy. Only constants that the measurements determine are fitted: columns are
+taken in the order of their share of the energy (QR with pivoting, each scaled by the constant that
+it starts from) until what the next one adds that the others could not say is below
+:data:`TELLING`. The rest keep the base's values, and their part of the energy is subtracted first.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import qr
+from scipy.optimize import nnls
+
+from mapping.artifact.atomic import atomic_file
+from mapping.cost import FloatArray
+from mapping.errors import ConfigError
+from mapping.targets.spec import ChipSpec, Constant
+from simulators.energy.measurements import ACTIONS, Measurements
+
+IntArray = npt.NDArray[np.integer[Any]]
+TELLING = 1e-3
+"""Of the largest column: a column that differs less from the others cannot be told from them."""
+_SMALLEST_J = 1e-13
+"""Scale of a constant that starts from zero [J]."""
+Why = Literal["fitted", "does not occur", "cannot be told from the others"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedConstant:
+    """One constant before and after.
+
+    Attributes:
+        name: in a target file.
+        base: value of the base [J, or W].
+        value: the new one; factor: within which it lies, by the jackknife.
+        why: whether it was fitted, and if not, why it could not be.
+    """
+
+    name: str
+    base: float
+    value: float
+    factor: float
+    why: Why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Calibration:
+    """A fit.
+
+    Attributes:
+        target: what the fit started from.
+        measurements: what it was made on.
+        constants: all that could have been fitted.
+        errors: ``(rows,)`` relative error of the fit at each measurement.
+        left_out_errors: ``(rows,)`` relative error at each measurement of a fit without it.
+        base_errors: ``(rows,)`` the same of the base.
+    """
+
+    target: str
+    measurements: Measurements
+    constants: tuple[FittedConstant, ...]
+    errors: FloatArray
+    left_out_errors: FloatArray
+    base_errors: FloatArray
+
+    def as_dict(self) -> dict[str, object]:
+        """The content of ``calibrate --json``."""
+        absolute = np.abs(self.left_out_errors)
+        return {
+            "target": self.target,
+            "measurements": self.measurements.rows,
+            "sha256": self.measurements.sha256,
+            "constants": [
+                {
+                    "name": c.name,
+                    "base": c.base,
+                    "value": c.value,
+                    "factor": c.factor,
+                    "why": c.why,
+                }
+                for c in self.constants
+            ],
+            "mean_left_out_error": float(absolute.mean()),
+            "largest_left_out_error": float(absolute.max()),
+            "per_measurement": [
+                {"error": fit, "left_out_error": left_out, "base_error": base}
+                for fit, left_out, base in zip(
+                    self.errors.tolist(),
+                    self.left_out_errors.tolist(),
+                    self.base_errors.tolist(),
+                    strict=True,
+                )
+            ],
+        }
+
+    def target_file(self, name: str, base: str) -> str:
+        """The new target as TOML text.
+
+        Args:
+            name: its name.
+            base: name or file of what the fit started from.
+        """
+        absolute = np.abs(self.left_out_errors)
+        source = (
+            f"fitted by adlrns-map calibrate {version('adlrns')} on {self.measurements.file.name} "
+            f"(sha256 {self.measurements.sha256}, {self.measurements.rows} measurements; "
+            f"leave-one-out error {absolute.mean():.2%} on average, {absolute.max():.2%} at most)"
+        )
+        lines = [
+            f"base = {json.dumps(base)}",
+            f"name = {json.dumps(name)}",
+            f"description = {json.dumps(f'{self.target} with constants fitted to measurements')}",
+        ]
+        for constant in self.constants:
+            if constant.why == "fitted":
+                lines += [
+                    "",
+                    f"[{constant.name}]",
+                    f"value = {constant.value!r}",
+                    'status = "fit"',
+                    f"source = {json.dumps(source)}",
+                    f"factor = {constant.factor!r}",
+                ]
+        return "\n".join(lines) + "\n"
+
+    def save(self, file: Path, target: str) -> None:
+        """Write the new target, whole or not at all, named after the file.
+
+        Args:
+            file: ends in ``.toml``.
+            target: name or file that the fit started from.
+
+        Raises:
+            ConfigError: ADL-CAL-05, the file has another ending.
+        """
+        if file.suffix != ".toml":
+            raise ConfigError(
+                "a target file ends in .toml",
+                where=str(file),
+                remedy=f"write to {file.with_suffix('.toml')}",
+                code="ADL-CAL-05",
+            )
+        base = os.path.relpath(target, file.parent) if target.endswith(".toml") else target
+        text = self.target_file(file.stem, base)
+        with atomic_file(file) as work:
+            work.write_text(text, "utf-8")
+
+
+def calibrate(chip: ChipSpec, measurements: Measurements) -> Calibration:
+    """Fit the energies of ``chip``, and its static power where measurements are totals.
+
+    Raises:
+        ConfigError: ADL-CAL-04, there are not more measurements than constants to fit.
+    """
+    names, base = _start(chip, totals=bool(measurements.chip_s.any()))
+    work = np.concatenate([measurements.counts, measurements.chip_s[:, None]], axis=1)
+    relative = work[:, : base.size] / measurements.energy_j[:, None]
+    chosen, why = _determined(relative, base)
+    if measurements.rows <= chosen.size:
+        raise ConfigError(
+            f"{measurements.rows} measurements cannot fit {chosen.size} constants "
+            f"({', '.join(names[k] for k in chosen)}) and tell how well",
+            where=str(measurements.file),
+            remedy=f"measure at least {chosen.size + 1} programs that differ in what they do",
+            code="ADL-CAL-04",
+        )
+    everything = np.arange(measurements.rows)
+    values = _fit(relative, base, chosen)
+    without = np.stack([_fit(relative[everything != row], base, chosen) for row in everything])
+    return Calibration(
+        target=chip.name,
+        measurements=measurements,
+        constants=tuple(
+            FittedConstant(
+                name=name,
+                base=float(base[k]),
+                value=float(values[k]),
+                factor=_factor(values[k], without[:, k]) if why[k] == "fitted" else 1.0,
+                why=why[k],
+            )
+            for k, name in enumerate(names)
+        ),
+        errors=relative @ values - 1,
+        left_out_errors=np.einsum("rk,rk->r", relative, without) - 1,
+        base_errors=relative @ base - 1,
+    )
+
+
+def _start(chip: ChipSpec, *, totals: bool) -> tuple[list[str], FloatArray]:
+    """Names and values of the constants of ``chip`` that measurements may tell of."""
+    found: dict[str, Constant] = {
+        f"energy_j.{action}": getattr(chip.energy_j, action) for action in ACTIONS
+    }
+    if totals:
+        found["static_power_w"] = chip.static_power_w
+    return list(found), np.array([constant.value for constant in found.values()])
+
+
+def _determined(relative: FloatArray, base: FloatArray) -> tuple[IntArray, list[Why]]:
+    """Rising numbers of the constants that can be fitted, and for each constant why or why not."""
+    shares = relative * np.maximum(base, _SMALLEST_J)
+    _, triangle, order = qr(shares, mode="economic", pivoting=True)
+    news = np.abs(np.diag(triangle))
+    telling = int((news > TELLING * news[0]).sum()) if news[0] > 0 else 0
+    chosen = np.sort(order[:telling])
+    why: list[Why] = []
+    for k, column in enumerate(relative.T):
+        unfitted: Why = "cannot be told from the others" if column.any() else "does not occur"
+        why.append("fitted" if k in chosen else unfitted)
+    return chosen, why
+
+
+def _fit(relative: FloatArray, base: FloatArray, chosen: IntArray) -> FloatArray:
+    """All constants, those ``chosen`` fitted."""
+    kept = np.delete(np.arange(base.size), chosen)
+    scale = np.maximum(base[chosen], _SMALLEST_J)
+    wanted = 1 - relative[:, kept] @ base[kept]
+    found, _ = nnls(relative[:, chosen] * scale, wanted)
+    values = base.copy()
+    values[chosen] = found * scale
+    return values
+
+
+def _factor(value: float, without: FloatArray) -> float:
+    """Twice the jackknife's standard error around ``value``, as a factor, rounded up."""
+    spread = without - without.mean()
+    error = math.sqrt((without.size - 1) / without.size * float(spread @ spread))
+    return 1.0 if value == 0 else math.ceil(100 * (1 + 2 * error / value)) / 100
