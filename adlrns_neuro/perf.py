@@ -16,90 +16,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mapping.errors import ConfigError
-from mapping.registry import Registry
-from mapping.targets.spec import Constant, Status
+from mapping.processors.load import load_processor
+from mapping.processors.spec import BYTES, NumberFormat, ProcessorSpec
+from mapping.targets.spec import Constant, Status, weakest
 
-BYTES_PER_VALUE = 4
+FORMAT: NumberFormat = "fp32"
 """Weights and activations are single precision."""
 FLOPS_PER_CYCLE = 2
 """Of one core: a fused multiply-add."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HardwareProfile:
-    """A processor with many multiply-add cores and one memory.
-
-    Attributes:
-        name: what messages call it.
-        gpu_cores: cores, each with one fused multiply-add per cycle.
-        memory_bandwidth: of the off-chip memory [B/s].
-        clock_hz: of the cores.
-        energy_per_flop: of the cores and everything that feeds them [J].
-        energy_per_byte: of the off-chip memory [J].
-
-    Raises:
-        ConfigError: ``ADL-PRF-02`` unless all figures are finite and positive.
-    """
-
-    name: str
-    gpu_cores: float
-    memory_bandwidth: float
-    clock_hz: float
-    energy_per_flop: Constant
-    energy_per_byte: Constant
-
-    def __post_init__(self) -> None:
-        figures = {
-            "gpu_cores": self.gpu_cores,
-            "memory_bandwidth": self.memory_bandwidth,
-            "clock_hz": self.clock_hz,
-            "energy_per_flop_j": self.energy_per_flop.value,
-            "energy_per_byte_j": self.energy_per_byte.value,
-        }
-        for key, value in figures.items():
-            if not (math.isfinite(value) and value > 0):
-                raise ConfigError(
-                    f"{value} is not a positive number",
-                    where=f"profile {self.name}: {key}",
-                    remedy="give the data sheet's figure, bandwidth in bytes per second",
-                    code="ADL-PRF-02",
-                )
-
-    @property
-    def peak_flops(self) -> float:
-        """Floating-point operations per second, a multiply-add counted as two."""
-        return FLOPS_PER_CYCLE * self.gpu_cores * self.clock_hz
-
-
-PROFILES: Registry[HardwareProfile] = Registry("hardware profile", "adlrns_neuro.profiles")
-
-V100 = PROFILES.register("v100")(
-    HardwareProfile(
-        name="v100",
-        # NVIDIA, Tesla V100 GPU Architecture (WP-08608-001, 2017), SXM2 card: 5120 cores,
-        # 15.7 TFLOP/s in single precision at 1530 MHz, 900 GB/s, 300 W.
-        gpu_cores=5120,
-        memory_bandwidth=900e9,
-        clock_hz=1.53e9,
-        energy_per_flop=Constant(
-            value=16.7e-12,
-            status="inferred",
-            source="(300 W - 900 GB/s * energy per byte) / 15.7 TFLOP/s: what the memory leaves of "
-            "the card's power at its peak rate",
-            factor=2.0,
-        ),
-        energy_per_byte=Constant(
-            value=42e-12,
-            status="inferred",
-            source="Jouppi et al., Ten Lessons From Three Generations (ISCA 2021), table 2: HBM2 "
-            "250 to 450 pJ per 64 bit; geometric mean",
-            factor=1.4,
-        ),
-    )
-)
+DEFAULT = "v100"
+_CLOCK_HZ = 1.53e9
+"""Of the default processor, for which the number of its cores alone may be given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,22 +62,23 @@ class PerfEstimator:
     """Models latency, energy and memory of low-rank layers on one hardware profile.
 
     Args:
-        profile: a profile, the name of one in ``PROFILES``, or a mapping with the keys
-            ``gpu_cores`` and ``memory_bandwidth`` [B/s]; of its optional keys ``clock_hz``,
+        profile: a processor, its name or ``.toml`` file, or a mapping with the keys ``gpu_cores``
+            and ``memory_bandwidth`` [B/s]; of its optional keys ``clock_hz``,
             ``energy_per_flop_j`` and ``energy_per_byte_j``, those left out are the V100's.
 
     Attributes:
-        profile: the :class:`HardwareProfile`.
+        profile: the :class:`~mapping.processors.spec.ProcessorSpec`.
 
     Raises:
-        ConfigError: ``ADL-CFG-01`` on an unknown name, ``ADL-PRF-01`` on a missing or unknown key,
-            ``ADL-PRF-02`` unless all figures are finite and positive.
+        TargetError: ``ADL-PRC-01`` … ``03``, there is no such processor or it is ill described.
+        ConfigError: ``ADL-PRF-01`` on a missing or unknown key, ``ADL-PRF-02`` unless all figures
+            are finite and positive.
     """
 
-    def __init__(self, profile: str | HardwareProfile | Mapping[str, float] = "v100") -> None:
+    def __init__(self, profile: str | ProcessorSpec | Mapping[str, float] = DEFAULT) -> None:
         if isinstance(profile, str):
-            profile = PROFILES.get(profile)
-        elif not isinstance(profile, HardwareProfile):
+            profile = load_processor(profile)
+        elif not isinstance(profile, ProcessorSpec):
             profile = _from_figures(profile)
         self.profile = profile
 
@@ -184,17 +115,19 @@ class PerfEstimator:
             )
         width = in_features + out_features
         flops = 2 * rank * width * batch
-        moved = BYTES_PER_VALUE * width * (rank + batch)
+        moved = BYTES[FORMAT] * width * (rank + batch)
         profile = self.profile
-        energy_j = flops * profile.energy_per_flop.value + moved * profile.energy_per_byte.value
-        statuses = {profile.energy_per_flop.status, profile.energy_per_byte.status}
+        per_flop, per_byte = profile.energy_per_op_j[FORMAT], profile.energy_per_byte_j
         return PerfEstimate(
             flops=flops,
             bytes_moved=moved,
-            bytes_resident=BYTES_PER_VALUE * width * r_max,
-            latency_s=max(flops / profile.peak_flops, moved / profile.memory_bandwidth),
-            energy_j=energy_j / batch,
-            status="assumed" if "assumed" in statuses else profile.energy_per_flop.status,
+            bytes_resident=BYTES[FORMAT] * width * r_max,
+            latency_s=max(
+                flops / profile.peak_ops_per_s[FORMAT].value,
+                moved / profile.bandwidth_bytes_per_s.value,
+            ),
+            energy_j=(flops * per_flop.value + moved * per_byte.value) / batch,
+            status=weakest([per_flop.status, per_byte.status]),
         )
 
     def energies_mj(
@@ -204,8 +137,8 @@ class PerfEstimator:
         return {rank: self.estimate(in_features, out_features, rank).energy_mj for rank in levels}
 
 
-def _from_figures(figures: Mapping[str, float]) -> HardwareProfile:
-    """A profile from the figures that are given and the V100's."""
+def _from_figures(figures: Mapping[str, float]) -> ProcessorSpec:
+    """A processor from the figures that are given and the default one's."""
     needed = {"gpu_cores", "memory_bandwidth"}
     optional = {"clock_hz", "energy_per_flop_j", "energy_per_byte_j"}
     wrong = sorted((needed - figures.keys()) | (figures.keys() - needed - optional))
@@ -217,22 +150,31 @@ def _from_figures(figures: Mapping[str, float]) -> HardwareProfile:
             f"{', '.join(sorted(optional))}",
             code="ADL-PRF-01",
         )
-
-    def constant(key: str, default: Constant) -> Constant:
-        if key not in figures:
-            return Constant(
-                value=default.value,
-                status="assumed",
-                source=f"that of the V100: {default.source}",
-                factor=default.factor,
+    for key, value in figures.items():
+        if not (math.isfinite(value) and value > 0):
+            raise ConfigError(
+                f"{value} is not a positive number",
+                where=f"PerfEstimator.profile: {key}",
+                remedy="give the data sheet's figure, bandwidth in bytes per second",
+                code="ADL-PRF-02",
             )
-        return Constant(value=figures[key], status="assumed", source="given by the caller")
+    default = load_processor(DEFAULT)
 
-    return HardwareProfile(
+    def given(value: float) -> Constant:
+        return Constant(value=value, status="assumed", source="given by the caller")
+
+    def constant(key: str, known: Constant) -> Constant:
+        if key in figures:
+            return given(figures[key])
+        return replace(known, status="assumed", source=f"that of the V100: {known.source}")
+
+    peak = FLOPS_PER_CYCLE * figures["gpu_cores"] * figures.get("clock_hz", _CLOCK_HZ)
+    return replace(
+        default,
         name="given",
-        gpu_cores=figures["gpu_cores"],
-        memory_bandwidth=figures["memory_bandwidth"],
-        clock_hz=figures.get("clock_hz", V100.clock_hz),
-        energy_per_flop=constant("energy_per_flop_j", V100.energy_per_flop),
-        energy_per_byte=constant("energy_per_byte_j", V100.energy_per_byte),
+        description="given by the caller",
+        peak_ops_per_s={FORMAT: given(peak)},
+        energy_per_op_j={FORMAT: constant("energy_per_flop_j", default.energy_per_op_j[FORMAT])},
+        bandwidth_bytes_per_s=given(figures["memory_bandwidth"]),
+        energy_per_byte_j=constant("energy_per_byte_j", default.energy_per_byte_j),
     )

@@ -8,32 +8,32 @@ status and source of another.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator
-from difflib import get_close_matches
-from importlib import resources
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from mapping.descriptions import SUFFIX, Descriptions
 from mapping.errors import TargetError
 from mapping.ir.network_rules import LONGEST_DELAY
 from mapping.targets.spec import STEPS, ChipSpec, Limit, MeshSpec
 
 _ADAPTER = TypeAdapter(ChipSpec)
-_SUFFIX = ".toml"
-_LONGEST_LINE = 2**12
-"""In characters: the time that tomllib takes for a dotted key grows as the square of its length."""
+_TARGETS = Descriptions(
+    package="mapping.targets",
+    kind="target",
+    listing="list targets with `adlrns-map targets list`",
+    example="`adlrns-map targets show loihi2` prints a complete example",
+    unknown="ADL-TGT-01",
+    broken="ADL-TGT-02",
+)
 _OWN = ("name", "description")
 """Entries that no target takes from its base."""
 
 
 def target_names() -> tuple[str, ...]:
     """Names of the built-in targets, sorted."""
-    folder = resources.files("mapping.targets")
-    return tuple(
-        sorted(f.name.removesuffix(_SUFFIX) for f in folder.iterdir() if f.name.endswith(_SUFFIX))
-    )
+    return _TARGETS.names()
 
 
 def load_target(name_or_file: str | Path) -> ChipSpec:
@@ -162,18 +162,7 @@ def _description(text: str, *, heirs: tuple[str, ...]) -> dict[str, object]:
             remedy="let one of these files give every entry itself, without a base",
             code="ADL-TGT-04",
         )
-    try:
-        content = _read(text, where=where)
-        if max(map(len, content.split("\n"))) > _LONGEST_LINE:
-            raise ValueError(f"a line of more than {_LONGEST_LINE} characters")
-        entries: dict[str, object] = tomllib.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise TargetError(
-            f"is not TOML ({error})",
-            where=where,
-            remedy="mend the file; `adlrns-map targets show loihi2` prints a complete example",
-            code="ADL-TGT-02",
-        ) from error
+    entries = _TARGETS.read(text, where=where)
     base = entries.pop("base", None)
     if base is None:
         return entries
@@ -184,7 +173,7 @@ def _description(text: str, *, heirs: tuple[str, ...]) -> dict[str, object]:
             remedy='write e.g. base = "loihi2", above the first section',
             code="ADL-TGT-03",
         )
-    if base.endswith(_SUFFIX):
+    if base.endswith(SUFFIX):
         base = str(Path(text).parent / base)
     inherited = _description(base, heirs=(*heirs, text))
     return _overlaid({k: v for k, v in inherited.items() if k not in _OWN}, entries)
@@ -200,20 +189,3 @@ def _overlaid(base: dict[str, object], own: dict[str, object]) -> dict[str, obje
         else:
             merged[key] = entry
     return merged
-
-
-def _read(text: str, *, where: str) -> str:
-    if text in target_names():
-        return (resources.files("mapping.targets") / f"{text}{_SUFFIX}").read_text("utf-8")
-    path = Path(text)
-    if path.suffix == _SUFFIX and path.is_file():
-        return path.read_text("utf-8")
-    names = target_names()
-    near = get_close_matches(text, names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise TargetError(
-        f"is neither a built-in target ({', '.join(names)}) nor a TOML file",
-        where=where,
-        remedy=f"{hint}list targets with `adlrns-map targets list` or give a path ending in .toml",
-        code="ADL-TGT-01",
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +10,18 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Table
 
-from mapping.console import JsonFlag, out, print_json, say
+from mapping.artifact.read import load_artifact
+from mapping.console import ArtifactPath, JsonFlag, out, print_json, say
+from mapping.processors.load import load_processor, processor_names
+from mapping.processors.spec import NumberFormat
 from mapping.targets.load import load_target
 from mapping.units import unit_of, with_prefix
+from simulators.backend import simulate
 from simulators.energy.calibrate import Calibration, calibrate
 from simulators.energy.measurements import load_measurements
+from simulators.energy.meter import Metered, measure
+from simulators.energy.side_by_side import budgets_of, device_table, side_by_side
+from simulators.trace import load_stimulus
 
 
 def calibrate_command(
@@ -38,6 +46,59 @@ def calibrate_command(
         f"at most {abs(found.left_out_errors).max():.1%}"
     )
     say(f"Written to {output}")
+
+
+def compare_command(
+    artifact: ArtifactPath,
+    stimulus: Annotated[Path, typer.Option("--input", help="Input .npz, best with labels.")],
+    processors: Annotated[
+        str,
+        typer.Option(help=f"Names or .toml files, by commas: {', '.join(processor_names())}."),
+    ] = ",".join(processor_names()),
+    batch: Annotated[
+        list[int] | None,
+        typer.Option(help="Samples that a processor computes together; may be repeated."),
+    ] = None,
+    number_format: Annotated[
+        NumberFormat, typer.Option(help="In which the processors compute.")
+    ] = "fp32",
+    points: Annotated[
+        int, typer.Option(min=2, help="Budgets of a gated program, from its most to its least.")
+    ] = 5,
+    measured: Annotated[
+        bool,
+        typer.Option(
+            "--measure", help="Also measure the chip simulator on this machine, if it has a meter."
+        ),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Put the chip beside conventional processors: the same network on the same input."""
+    program = load_artifact(artifact)
+    spikes = load_stimulus(stimulus).checked(program.partitioned.input, where=str(stimulus))
+    found = side_by_side(
+        program,
+        spikes,
+        budgets=budgets_of(program, points),
+        processors=[load_processor(name.strip()) for name in processors.split(",")],
+        batches=batch or [1],
+        number_format=number_format,
+    )
+    meter = measure(lambda: simulate(program, spikes)) if measured else None
+    if as_json:
+        shown = None if meter is None else {"kind": type(meter).__name__, **asdict(meter)}
+        print_json({**found.as_dict(), "measured": shown})
+        return
+    out.print(device_table(found))
+    say("Everything above is modelled; see docs/processors.md for what is left out")
+    if isinstance(meter, Metered):
+        each_j = meter.energy_j / spikes.samples
+        say(
+            f"Measured: the chip simulator takes {with_prefix(each_j, 'J')} per inference on "
+            f"{', '.join(meter.meters)} of this machine, {meter.runs} runs of {meter.seconds:.3g} s"
+        )
+    elif meter is not None:
+        say(f"Not measured: {meter.reason}")
 
 
 def calibration_table(found: Calibration) -> Table:

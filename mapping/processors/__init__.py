@@ -1,0 +1,1 @@
+"""Conventional processors: one TOML file each."""

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.errors import refused
+from support.gated import program, rate_gated_network, spikes
+from support.spatial import INPUTS, spatial_network
+
+from mapping.artifact.write import write_artifact
+from mapping.cli import run as adlrns_map
+from mapping.errors import ConfigError, MissingDependencyError
+from mapping.ir.network import Input
+from mapping.ir.traffic import Calibration
+from mapping.pipeline import CompileOptions, CompileResult, compile_network
+from mapping.processors.load import load_processor, processor_names
+from mapping.processors.spec import BYTES
+from mapping.targets.load import load_target
+from simulators import Stimulus, simulate
+from simulators.energy import meter
+from simulators.energy.conventional import (
+    NEURON_OPS,
+    Kernel,
+    Workload,
+    on_processor,
+    on_processors,
+    workload,
+    workload_of,
+)
+from simulators.energy.meter import Metered, NoMeter, measure
+from simulators.energy.side_by_side import budgets_of, device_table, side_by_side
+
+H100 = load_processor("h100")
+WORK = Workload(
+    steps=10,
+    kernels=(Kernel(ops=2e6, weights=1e6), Kernel(ops=600, weights=0)),
+    weights=1_000_000,
+    states=200,
+    values=110,
+)
+
+
+@cache
+def gated() -> CompileResult:
+    calibration = Calibration(payloads=spikes().payloads)
+    return compile_network(
+        rate_gated_network(),
+        load_target("loihi2"),
+        CompileOptions(neurons_per_core=6),
+        calibration=calibration,
+    )
+
+
+@cache
+def spatial() -> CompileResult:
+    return compile_network(spatial_network(seed=1), load_target("loihi2"), CompileOptions())
+
+
+def test_every_synapse_and_compartment_is_computed_in_every_step() -> None:
+    artifact = spatial().artifact
+    network = artifact.network
+    work = workload(artifact, steps=7)
+    synapses = sum(p.synapses.count for p in network.projections)
+    compartments = sum(p.size for p in network.populations if not isinstance(p, Input))
+    assert work.ops == 7 * (2 * synapses + NEURON_OPS * compartments)
+    kernels = len(network.projections) + len(network.populations) - 1
+    assert len(work.kernels) == kernels
+    assert work.states == 2 * compartments
+    assert work.weights < synapses, "convolutions share their weights"
+
+
+def test_a_gated_layer_costs_its_mean_rank() -> None:
+    artifact = program()
+    full = workload(artifact, 5)
+    layer = artifact.partitioned.gated_layers()[0]
+    half = workload(artifact, 5, {layer.layer: layer.levels[-1] / 2})
+    own = [
+        p.synapses.count
+        for p in artifact.network.projections
+        if p.spec.layer == layer.layer and p.spec.part in ("V", "U")
+    ]
+    assert full.ops - half.ops == pytest.approx(5 * sum(own))
+    assert full.weights == half.weights
+    closed = workload_of(artifact, simulate(artifact, spikes(), price=1e9))
+    opened = workload_of(artifact, simulate(artifact, spikes()))
+    assert closed.ops / closed.steps < opened.ops / opened.steps < full.ops / full.steps
+
+
+@pytest.mark.parametrize("name", processor_names())
+def test_a_small_network_by_hand(name: str) -> None:
+    processor = replace(
+        load_processor(name), on_chip_bytes=load_processor(name).on_chip_bytes.times(1e6)
+    )
+    found = on_processor(WORK, processor)
+    peak, bandwidth = processor.peak_ops_per_s["fp32"].value, processor.bandwidth_bytes_per_s.value
+    launch = processor.launch_s.value
+    step_s = 110 * 4 / bandwidth + 2 * launch + 2e6 / peak + 600 / peak
+    assert found.on_chip
+    assert found.latency_s == pytest.approx(10 * step_s)
+    assert found.bytes_moved == 10 * 440
+    assert found.op_j == pytest.approx(10 * 2_000_600 * processor.energy_per_op_j["fp32"].value)
+    assert found.memory_j == pytest.approx(4400 * processor.energy_per_byte_j.value)
+    assert found.idle_j == pytest.approx(found.latency_s * processor.idle_power_w.value)
+    assert found.energy_j == found.op_j + found.memory_j + found.idle_j
+
+
+def test_weights_that_do_not_fit_are_read_in_every_step_once_per_batch() -> None:
+    tiny = replace(H100, on_chip_bytes=H100.on_chip_bytes.times(1e-6))
+    one, many = (on_processor(WORK, tiny, batch=batch) for batch in (1, 64))
+    assert not one.on_chip
+    assert one.bytes_moved == 10 * (4e6 + 440 + 2 * 4 * 200)
+    assert many.bytes_moved == pytest.approx(10 * (4e6 / 64 + 440 + 2 * 4 * 200))
+    assert on_processor(WORK, H100).bytes_moved < one.bytes_moved
+
+
+@settings(max_examples=40)
+@given(
+    ops=st.floats(1, 1e10),
+    weights=st.floats(0, 1e8),
+    steps=st.integers(1, 50),
+    batch=st.integers(1, 512),
+    name=st.sampled_from(processor_names()),
+)
+def test_more_work_never_costs_less_and_intervals_hold_the_estimate(
+    ops: float, weights: float, steps: int, batch: int, name: str
+) -> None:
+    processor = load_processor(name)
+    kernel = Kernel(ops=ops, weights=weights)
+    work = Workload(steps=steps, kernels=(kernel,), weights=int(weights), states=10, values=10)
+    twice = replace(work, steps=2 * steps)
+    once, more = (on_processor(w, processor, batch=batch) for w in (work, twice))
+    assert more.ops == 2 * once.ops
+    assert more.energy_j == pytest.approx(2 * once.energy_j)
+    assert more.latency_s == pytest.approx(2 * once.latency_s)
+    wider = replace(work, kernels=(kernel, kernel))
+    assert on_processor(wider, processor, batch=batch).energy_j > once.energy_j
+    low, high = once.interval_j
+    assert low <= once.energy_j <= high
+    assert once.interval_s[0] <= once.latency_s <= once.interval_s[1]
+    larger = on_processor(work, processor, batch=2 * batch)
+    if larger.on_chip == once.on_chip:
+        assert larger.energy_j <= once.energy_j * (1 + 1e-9)
+
+
+def test_a_number_format_that_a_processor_lacks_is_refused() -> None:
+    with refused(ConfigError, "ADL-HWC-01", where="cpu", remedy="bf16"):
+        on_processor(WORK, load_processor("cpu"), number_format="fp16")
+    smaller = on_processor(WORK, H100, number_format="int8")
+    assert smaller.bytes_moved == on_processor(WORK, H100).bytes_moved * BYTES["int8"] / 4
+
+
+def test_a_batch_holds_a_sample() -> None:
+    with refused(ConfigError, "ADL-HWC-02", remedy="1 or more"):
+        on_processors(WORK, [H100], batches=[0])
+
+
+def test_side_by_side_prices_the_same_run_on_every_device() -> None:
+    artifact = gated().artifact
+    budgets = budgets_of(artifact, 5)
+    assert len(budgets) == 5
+    assert budgets == sorted(budgets, reverse=True)
+    devices = [load_processor(name) for name in ("h100", "phone-arm")]
+    found = side_by_side(artifact, spikes(), budgets=budgets, processors=devices, batches=[1, 8])
+    assert [len(point.processors) for point in found.points] == [4] * 5
+    ranks = [next(iter(point.mean_rank.values())) for point in found.points]
+    assert ranks == sorted(ranks, reverse=True)
+    assert ranks[0] > ranks[-1]
+    chip = [point.chip.dynamic_j for point in found.points]
+    ops = [point.processors[0].ops for point in found.points]
+    assert chip[0] > chip[-1]
+    assert ops[0] > ops[-1]
+    assert found.points[-1].dark_cores
+    content = json.loads(json.dumps(found.as_dict()))
+    for point in content["points"]:
+        kinds = {point["chip"]["kind"], *(p["kind"] for p in point["processors"])}
+        assert kinds == {"modelled"}
+        assert (
+            point["chip"]["dark_cores"]
+            == np.flatnonzero(np.array(point["chip"]["dark_share"]) == 1.0).tolist()
+        )
+    assert device_table(found).row_count == 3 + 1 + 4
+
+
+def test_a_program_without_gates_has_one_column() -> None:
+    artifact = spatial().artifact
+    assert budgets_of(artifact, 5) == [None]
+    spikes_of = Stimulus(payloads=np.ones((2, 3, *INPUTS), np.int64))
+    found = side_by_side(artifact, spikes_of, budgets=[None], processors=[H100])
+    assert len(found.points) == 1
+    assert device_table(found).row_count == 2 + 1 + 1
+
+
+def test_without_a_meter_nothing_is_measured() -> None:
+    """There is none here, or this machine's own figure is positive."""
+    found = measure(lambda: sum(range(1000)), least_s=0.01)
+    if isinstance(found, Metered):
+        assert found.energy_j > 0
+        assert found.runs >= 1
+        assert found.meters
+    else:
+        assert found == NoMeter(reason="zeus finds neither NVML, AMDSMI nor RAPL on this machine")
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meter, "find_spec", lambda _: None)
+    with refused(MissingDependencyError, "ADL-DEP-03", remedy="adlrns[meter]"):
+        measure(lambda: None)
+
+
+def test_the_command_compares_devices(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    result = gated()
+    write_artifact(result.artifact, result.report, tmp_path / "program")
+    spikes().save(tmp_path / "input.npz")
+    command = ["compare", str(tmp_path / "program"), "--input", str(tmp_path / "input.npz")]
+    assert adlrns_map([*command, "--processors", "h100,cpu", "--points", "3", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["schema"] == "adlrns-side-by-side/1"
+    assert [len(p["processors"]) for p in content["points"]] == [2, 2, 2]
+    assert content["measured"] is None
+    assert adlrns_map([*command, "--measure", "--batch", "1", "--batch", "256"]) == 0
+    text = capsys.readouterr().out
+    for words in ("loihi2", "phone-arm", "256", "dark cores", "modelled", "easured: "):
+        assert words in text
+    assert adlrns_map([*command, "--processors", "h10"]) == 2
+    assert "ADL-PRC-01" in capsys.readouterr().err
