@@ -13,6 +13,7 @@ from mapping.artifact.read import load_artifact, load_report
 from mapping.budget import price_for
 from mapping.console import ArtifactPath, JsonFlag, complain, out, print_json, progress_bar, say
 from mapping.errors import EXIT_INTERNAL, ConfigError
+from mapping.ir.network import Network
 from mapping.latency import DEFAULT_LATENCY_MODEL
 from mapping.model import load_compiled_model
 from mapping.targets.load import load_target
@@ -25,6 +26,7 @@ from simulators.curve import load_curve
 from simulators.energy.estimate import estimate_energy
 from simulators.energy.sweep import curve_table, measure_curve
 from simulators.energy.table import component_table, core_table, energy_lines
+from simulators.neurobench import mapped_metrics, metrics_table, original_metrics
 from simulators.ranks import rank_usage
 from simulators.trace import Interrupted, load_stimulus, load_trace
 from simulators.verify import verification_table, verify
@@ -256,6 +258,42 @@ def energy_command(
         say(f"At {voltage:g} times the voltage and {frequency:g} times the clock of the constants")
     for line in energy_lines(energy):
         say(line)
+
+
+def metrics_command(
+    artifact: ArtifactPath,
+    stimulus: Annotated[Path, typer.Option("--input", help="Input .npz, best with labels.")],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint folder or .nir that was compiled, for its own metrics."),
+    ] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Take the first N samples.")] = None,
+    budget: Annotated[
+        float | None, typer.Option(min=0.0, help="As of `simulate`, in mJ per sample.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print NeuroBench's metrics of a compiled program and of its model."""
+    program = load_artifact(artifact)
+    spikes = load_stimulus(stimulus).checked(program.partitioned.input, where=str(stimulus))
+    spikes = spikes if samples is None else spikes.first(samples)
+    price = 0.0 if budget is None else price_for(program, budget * 1e-3)
+    found = {}
+    if model is not None:
+        original = load_compiled_model(model, program.origin.options)
+        if not isinstance(original, Network):
+            raise ConfigError(
+                "it holds integers, whose metrics are those of the mapped network",
+                where=str(model),
+                remedy="leave --model out",
+                code="ADL-NBM-01",
+            )
+        found["original"] = original_metrics(original, spikes, price=price)
+    found["mapped"] = mapped_metrics(program, spikes, price=price)
+    if as_json:
+        print_json(found)
+        return
+    out.print(metrics_table(found))
 
 
 def report_command(

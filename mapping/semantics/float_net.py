@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,29 @@ from mapping.ir.network import FloatArray, Gate, Input, Li, Lif, LowRank, Networ
 from mapping.passes.realise_factors import realise_factors
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FloatTrace:
+    """Every step of a float network; arrays are ``(samples, steps, size)``.
+
+    Attributes:
+        sent: what each population but the input sends; of an :class:`Li`, its voltage.
+        v: membrane voltage of :class:`Lif` and :class:`Li` populations after the step.
+    """
+
+    sent: dict[str, FloatArray]
+    v: dict[str, FloatArray]
+
+
 def run_float_network(
     network: Network, payloads: npt.NDArray[np.integer[Any]], *, price: float = 0.0
 ) -> dict[str, FloatArray]:
+    """What the populations of ``network`` send; see :func:`trace_float_network`."""
+    return trace_float_network(network, payloads, price=price).sent
+
+
+def trace_float_network(
+    network: Network, payloads: npt.NDArray[np.integer[Any]], *, price: float = 0.0
+) -> FloatTrace:
     """Run ``network`` from zero state.
 
     Args:
@@ -21,10 +42,6 @@ def run_float_network(
             :func:`mapping.passes.realise_factors.realise_factors` gives them.
         payloads: ``(samples, steps, *input shape)`` integers; as many steps are run.
         price: of a level's cost, see :class:`mapping.ir.network.Gate`.
-
-    Returns:
-        What each population but the input sends, ``(samples, steps, size)``; of an :class:`Li`,
-        which sends nothing, the voltage.
     """
     network = realise_factors(network)
     samples, steps = payloads.shape[:2]
@@ -36,6 +53,8 @@ def run_float_network(
         return {p.name: np.zeros((samples, p.size)) for p in inner}
 
     sent = {p.name: np.zeros((samples, steps, p.size)) for p in inner}
+    neurons = [p.name for p in inner if isinstance(p, Lif | Li)]
+    voltages = {name: np.zeros_like(sent[name]) for name in neurons}
     u, v, z, held, counted, gain, trace, seen, on = (zeros() for _ in range(9))
     reported = {name: on[name] for name in gates}
     arriving_at: list[dict[str, dict[str, FloatArray]]] = [
@@ -78,6 +97,8 @@ def run_float_network(
                     now[name] = np.where(moved, wanted, on[name]) - on[name]
                     on[name] = on[name] + now[name]
             sent[name][:, step] = now[name]
+            if name in voltages:
+                voltages[name][:, step] = v[name]
         arriving_at = [*arriving_at[1:], {"signal": zeros(), "control": zeros()}]
         for projection in network.projections:
             assert not isinstance(projection, LowRank), "factor pairs are spelt out"
@@ -101,7 +122,7 @@ def run_float_network(
                 late = np.where(delays == delay, sending, 0.0)
                 arriving_at[delay][projection.port][projection.target] += late @ weight.T
         reported = {name: on[name] for name in gates}
-    return sent
+    return FloatTrace(sent=sent, v=voltages)
 
 
 def typical_payloads(

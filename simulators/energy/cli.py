@@ -23,6 +23,9 @@ from simulators.energy.meter import Metered, measure
 from simulators.energy.side_by_side import budgets_of, device_table, side_by_side
 from simulators.trace import load_stimulus
 
+BATCHES = (1, 256)
+"""One sample as it comes, and so many that a processor is busy."""
+
 
 def calibrate_command(
     target: Annotated[str, typer.Argument(help="Target to start from, a name or .toml.")],
@@ -57,7 +60,9 @@ def compare_command(
     ] = ",".join(processor_names()),
     batch: Annotated[
         list[int] | None,
-        typer.Option(help="Samples that a processor computes together; may be repeated."),
+        typer.Option(
+            help="Samples that a processor computes together; may be repeated. [default: 1, 256]"
+        ),
     ] = None,
     number_format: Annotated[
         NumberFormat, typer.Option(help="In which the processors compute.")
@@ -81,7 +86,7 @@ def compare_command(
         spikes,
         budgets=budgets_of(program, points),
         processors=[load_processor(name.strip()) for name in processors.split(",")],
-        batches=batch or [1],
+        batches=batch or BATCHES,
         number_format=number_format,
     )
     meter = measure(lambda: simulate(program, spikes)) if measured else None

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from golden.neurobench_networks import CASES, network, payloads
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.gated import program, spikes
+from support.net_files import dense, write_net
+from support.networks import digits_like_network, random_payloads, recurrent_network, small_network
+
+from mapping.artifact.write import write_artifact
+from mapping.cli import run as adlrns_map
+from mapping.ir.checkpoint import save_network
+from mapping.ir.network import Network
+from mapping.pipeline import CompileOptions, compile_network
+from mapping.targets.load import load_target
+from simulators import Stimulus, simulate
+from simulators.neurobench import mapped_metrics, metrics_table, original_metrics
+
+LOIHI2 = load_target("loihi2")
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "neurobench.json").read_text())
+NETWORKS = {
+    "small": small_network(),
+    "recurrent": recurrent_network(),
+    "low rank": digits_like_network(),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_original_has_the_metrics_that_neurobench_found_in_snntorch(case: str) -> None:
+    found = original_metrics(network(case), Stimulus(payloads=payloads(case)))
+    assert GOLDEN[case]["spikes"] > 10
+    assert set(found) == set(GOLDEN[case]) - {"spikes"}
+    for name, value in found.items():
+        assert value == pytest.approx(GOLDEN[case][name]), name
+
+
+def test_values_make_multiplications_and_spikes_additions() -> None:
+    one, other = (GOLDEN[case]["SynapticOperations"] for case in CASES)
+    assert one["Effective_MACs"] == 0
+    assert other["Effective_MACs"] > other["Effective_ACs"] > 0
+
+
+def stimulus_of(model: Network, samples: int = 3, steps: int = 6) -> Stimulus:
+    return Stimulus(payloads=random_payloads(model, samples=samples, steps=steps))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_is_mapped_is_what_the_chip_counts(name: str) -> None:
+    model = NETWORKS[name]
+    artifact = compile_network(model, LOIHI2, CompileOptions()).artifact
+    stimulus = stimulus_of(model)
+    found = mapped_metrics(artifact, stimulus)
+    trace = simulate(artifact, stimulus, probe=("v",))
+    operations = found["SynapticOperations"]
+    effective = operations["Effective_MACs"] + operations["Effective_ACs"]
+    assert trace.counts is not None
+    read = trace.counts.synaptic_op.sum() / trace.samples
+    zeros = sum((p.mantissas == 0).sum() for p in artifact.network.projections)
+    assert effective <= read
+    assert zeros or effective == read
+    synapses = sum(p.synapses.count for p in artifact.network.projections)
+    assert operations["Dense"] == synapses * trace.steps
+    moved = sum((np.diff(v, axis=1) != 0).sum() + v[:, 0].size for v in trace.v.values())
+    assert found["MembraneUpdates"] == moved / trace.samples
+    words = sum(core.synapse_words for core in artifact.partitioned.usage(LOIHI2))
+    compartments = sum(p.size for p in artifact.network.populations[1:])
+    assert found["Footprint"] == 8 * words + 2 * 3 * compartments
+
+
+@settings(max_examples=10, deadline=None)
+@given(name=st.sampled_from(sorted(NETWORKS)), seed=st.integers(0, 1000))
+def test_shares_are_shares_and_nothing_exceeds_dense(name: str, seed: int) -> None:
+    model = NETWORKS[name]
+    full = stimulus_of(model).payloads
+    keep = np.random.default_rng(seed).random(full.shape) < 0.5
+    few, all_of_it = (original_metrics(model, Stimulus(payloads=p)) for p in (full * keep, full))
+    for found in (few, all_of_it):
+        operations = found["SynapticOperations"]
+        effective = operations["Effective_MACs"] + operations["Effective_ACs"]
+        assert 0 <= effective <= operations["Dense"]
+        for share in ("ConnectionSparsity", "ActivationSparsity"):
+            assert 0 <= found[share] <= 1
+    assert few["SynapticOperations"]["Dense"] == all_of_it["SynapticOperations"]["Dense"]
+
+
+def test_silence_takes_no_operation_without_biases() -> None:
+    model = small_network(biases=False)
+    silent = Stimulus(payloads=stimulus_of(model).payloads * 0)
+    artifact = compile_network(model, LOIHI2, CompileOptions()).artifact
+    for found in (original_metrics(model, silent), mapped_metrics(artifact, silent)):
+        operations = found["SynapticOperations"]
+        assert operations["Effective_MACs"] == operations["Effective_ACs"] == 0
+        assert found["ActivationSparsity"] == 1.0
+
+
+def test_closed_gates_leave_their_blocks_out() -> None:
+    artifact = program()
+    opened, closed = (mapped_metrics(artifact, spikes(), price=p) for p in (0.0, 1e9))
+    assert opened["SynapticOperations"]["Dense"] == closed["SynapticOperations"]["Dense"]
+    for kind in ("Effective_MACs", "Effective_ACs"):
+        assert closed["SynapticOperations"][kind] <= opened["SynapticOperations"][kind]
+    assert closed["ActivationSparsity"] > opened["ActivationSparsity"]
+
+
+def test_the_command_prints_both(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    model = small_network()
+    result = compile_network(model, LOIHI2, CompileOptions())
+    write_artifact(result.artifact, result.report, tmp_path / "program")
+    save_network(model, tmp_path / "model")
+    stimulus = stimulus_of(model)
+    classes = result.artifact.partitioned.population(result.artifact.partitioned.output).size
+    labelled = Stimulus(payloads=stimulus.payloads, labels=np.arange(3) % classes)
+    labelled.save(tmp_path / "input.npz")
+    command = ["metrics", str(tmp_path / "program"), "--input", str(tmp_path / "input.npz")]
+    assert adlrns_map([*command, "--model", str(tmp_path / "model"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["original"] == json.loads(json.dumps(original_metrics(model, labelled)))
+    assert found["mapped"] == json.loads(json.dumps(mapped_metrics(result.artifact, labelled)))
+    assert set(found["original"]) == set(found["mapped"]) >= {"ClassificationAccuracy"}
+    assert adlrns_map([*command, "--samples", "2"]) == 0
+    text = capsys.readouterr().out
+    for name in ("Footprint", "SynapticOperations.Effective_ACs", "MembraneUpdates"):
+        assert name in text
+    assert metrics_table(found).row_count == 8
+
+
+def test_an_integer_model_has_no_metrics_of_its_own(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_net(tmp_path / "m.net", [{"type": "input", "shape": [4]}, dense(np.ones((3, 4)))])
+    assert adlrns_map(["compile", str(tmp_path / "m.net"), "-o", str(tmp_path / "p")]) == 0
+    np.savez(tmp_path / "input.npz", spikes=np.ones((1, 3, 4), np.int64))
+    command = ["metrics", str(tmp_path / "p"), "--input", str(tmp_path / "input.npz")]
+    capsys.readouterr()
+    assert adlrns_map([*command, "--model", str(tmp_path / "m.net")]) == 2
+    assert "ADL-NBM-01" in capsys.readouterr().err
