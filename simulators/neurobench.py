@@ -13,9 +13,10 @@ Keys and definitions are those of NeuroBench 2.3 (Yik et al., Nature Communicati
 * ``ClassificationAccuracy``: where classes are known.
 
 The *original* is the float model as a framework runs it: weights and biases, unless a population's
-are all zero, take four bytes each, and each population is looked at for as many steps as the input has, from its lag on. The *mapped*
-network is the program as the chip runs it, the steps of its pipeline, relays and gates included;
-its footprint is the synapse memory in use and u and v of every compartment.
+are all zero, take four bytes each, and each population is looked at for as many steps as the input
+has, from its lag on. The *mapped* network is the program as the chip runs it, the steps of its
+pipeline, relays and gates included; its footprint is the synapse memory in use and u and v of every
+compartment.
 """
 
 from __future__ import annotations
