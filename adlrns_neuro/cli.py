@@ -26,6 +26,7 @@ def demo_command(
     """Train on digits, compile one program for every energy budget, compare it, show it."""
     from adlrns_neuro.demo import demo_lines, run_demo
     from adlrns_neuro.recipe import digits_recipe
+    from simulators.energy.side_by_side import device_table
     from simulators.energy.sweep import curve_table
 
     start = time.perf_counter()
@@ -35,6 +36,7 @@ def demo_command(
         print_json(result.as_dict())
         return
     out.print(curve_table(result.curve))
+    out.print(device_table(result.hardware))
     for line in demo_lines(result):
         say(line)
     say(f"Report to open in a browser: {output / 'report.html'}")

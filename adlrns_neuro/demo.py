@@ -27,12 +27,14 @@ from mapping.ir.checkpoint import load_network, save_network
 from mapping.ir.network import Network
 from mapping.ir.traffic import Calibration
 from mapping.pipeline import CompileOptions, compile_network
+from mapping.processors.load import load_processor, processor_names
 from mapping.targets.load import load_target
 from mapping.units import with_prefix
 from simulators.backend import simulate
 from simulators.compare import require_equal
 from simulators.curve import Curve
 from simulators.energy.estimate import EnergyReport, estimate_energy
+from simulators.energy.side_by_side import BATCHES, SideBySide, budgets_of, side_by_side
 from simulators.energy.sweep import measure_curve
 from simulators.plots.overview import draw_overview
 from simulators.report.page import write_page
@@ -43,6 +45,8 @@ TARGET = "loihi2"
 NEURONS_PER_CORE = 16
 POINTS = 7
 """Budgets of the curve."""
+HARDWARE_POINTS = 5
+"""Budgets at which other hardware stands beside the chip."""
 NETWORK, DENSE, ADAPTIVE = "network", "dense-network", "adaptive"
 
 
@@ -52,6 +56,7 @@ class DemoResult:
 
     Attributes:
         curve: the gated program over its budgets, and its baselines.
+        hardware: the gated program beside conventional processors, at five budgets.
         energy: of the gated program at the middle budget.
         float_accuracy: of the torch network at the price of each budget, 0 to 1.
         backends: which agree in every u, v, payload and spike.
@@ -60,6 +65,7 @@ class DemoResult:
     """
 
     curve: Curve
+    hardware: SideBySide
     energy: EnergyReport
     float_accuracy: tuple[float, ...]
     backends: tuple[str, ...]
@@ -71,6 +77,7 @@ class DemoResult:
         """For JSON."""
         return {
             "curve": self.curve.model_dump(by_alias=True),
+            "hardware": self.hardware.model_dump(by_alias=True),
             "energy": self.energy.as_dict(),
             "float_accuracy": self.float_accuracy,
             "backends": self.backends,
@@ -129,6 +136,14 @@ def run_demo(output: Path, recipe: Recipe, *, compared_samples: int, progress: b
         some = stimulus.first(compared_samples)
         traces = verify(program, some, others, price=point.price).traces
         require_equal(*traces, where=f"price {point.price:.3g}")
+    hardware = side_by_side(
+        program,
+        stimulus,
+        budgets=budgets_of(program, HARDWARE_POINTS),
+        processors=[load_processor(name) for name in processor_names()],
+        batches=BATCHES,
+    )
+    hardware.save(output / "hardware.json")
     trace = simulate(program, stimulus, price=few[1].price)
     trace.save(output / "trace.npz")
     energy = estimate_energy(program, trace)
@@ -139,9 +154,11 @@ def run_demo(output: Path, recipe: Recipe, *, compared_samples: int, progress: b
         load_report(output / ADAPTIVE),
         trace=trace,
         curve=curve,
+        hardware=hardware,
     )
     return DemoResult(
         curve=curve,
+        hardware=hardware,
         energy=energy,
         float_accuracy=tuple(
             accuracy_at_price(trained.model, test, point.price) for point in falling

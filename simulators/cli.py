@@ -24,6 +24,7 @@ from simulators.chip.noc_lines import noc_lines
 from simulators.compare import require_equal
 from simulators.curve import load_curve
 from simulators.energy.estimate import estimate_energy
+from simulators.energy.side_by_side import SideBySide
 from simulators.energy.sweep import curve_table, measure_curve
 from simulators.energy.table import component_table, core_table, energy_lines
 from simulators.neurobench import mapped_metrics, metrics_table, original_metrics
@@ -303,6 +304,9 @@ def report_command(
     curve: Annotated[
         Path | None, typer.Option(help="Accuracy and energy at each budget, curve.json.")
     ] = None,
+    hardware: Annotated[
+        Path | None, typer.Option(help="Cost on processors, hardware.json of `compare -o`.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Write one HTML page of a compiled program, its run and its accuracy-energy curve."""
@@ -314,6 +318,7 @@ def report_command(
         load_report(artifact),
         trace=None if trace is None else load_trace(trace),
         curve=None if curve is None else load_curve(curve),
+        hardware=None if hardware is None else SideBySide.load(hardware),
     )
     if as_json:
         print_json({"page": str(output), "left_out": [asdict(hint) for hint in left_out]})

@@ -6,11 +6,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from mapping.artifact.atomic import atomic_file
 from mapping.artifact.schema import Artifact
-from mapping.errors import ArtifactError, ConfigError
+from mapping.errors import ConfigError
+from simulators.record import Record, RecordFile
 
 SCHEMA = "adlrns-curve/1"
 
@@ -19,11 +19,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 Rank = Annotated[str, Field(pattern=r"^(0|[1-9]\d*)$")]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Measured(_Record):
+class Measured(Record):
     """What one run over the data set reached; energies and latency are means per sample.
 
     Attributes:
@@ -77,7 +73,7 @@ class BudgetPoint(Measured):
         return self
 
 
-class AdaptiveCurve(_Record):
+class AdaptiveCurve(Record):
     """The adaptive program over all budgets.
 
     Attributes:
@@ -118,7 +114,7 @@ class Baseline(Measured):
     cores: Annotated[int, Field(ge=1)]
 
 
-class Curve(_Record):
+class Curve(RecordFile):
     """``curve.json``.
 
     Attributes:
@@ -154,14 +150,10 @@ class Curve(_Record):
             code="ADL-CRV-02",
         )
 
-    def save(self, path: Path | str) -> None:
-        """Write the curve as JSON, whole or not at all.
-
-        Raises:
-            ArtifactError: ADL-ART-01, the file cannot be written.
-        """
-        with atomic_file(Path(path)) as work:
-            work.write_text(self.model_dump_json(by_alias=True, indent=1) + "\n", "utf-8")
+    @classmethod
+    def kind(cls) -> tuple[str, str, str]:
+        """See :class:`simulators.record.RecordFile`."""
+        return "curve", SCHEMA, "ADL-CRV-01"
 
 
 def load_curve(path: Path | str) -> Curve:
@@ -170,22 +162,4 @@ def load_curve(path: Path | str) -> Curve:
     Raises:
         ArtifactError: ADL-CRV-01, the file is missing, not JSON or not a curve.
     """
-    try:
-        return Curve.model_validate_json(Path(path).read_bytes())
-    except OSError as error:
-        raise _unreadable(path, f"cannot be read ({error.strerror})") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise _unreadable(
-            path, f"is not a curve of schema {SCHEMA} (trouble with {place}: {first['msg']})"
-        ) from error
-
-
-def _unreadable(path: Path | str, message: str) -> ArtifactError:
-    return ArtifactError(
-        message,
-        where=str(path),
-        remedy=f"give a JSON file of schema {SCHEMA}",
-        code="ADL-CRV-01",
-    )
+    return Curve.load(path)

@@ -20,11 +20,8 @@ from simulators.backend import simulate
 from simulators.energy.calibrate import Calibration, calibrate
 from simulators.energy.measurements import load_measurements
 from simulators.energy.meter import Metered, measure
-from simulators.energy.side_by_side import budgets_of, device_table, side_by_side
+from simulators.energy.side_by_side import BATCHES, budgets_of, device_table, side_by_side
 from simulators.trace import load_stimulus
-
-BATCHES = (1, 256)
-"""One sample as it comes, and so many that a processor is busy."""
 
 
 def calibrate_command(
@@ -70,6 +67,9 @@ def compare_command(
     points: Annotated[
         int, typer.Option(min=2, help="Budgets of a gated program, from its most to its least.")
     ] = 5,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write hardware.json, for `report`.")
+    ] = None,
     measured: Annotated[
         bool,
         typer.Option(
@@ -89,10 +89,12 @@ def compare_command(
         batches=batch or BATCHES,
         number_format=number_format,
     )
+    if output is not None:
+        found.save(output)
     meter = measure(lambda: simulate(program, spikes)) if measured else None
     if as_json:
         shown = None if meter is None else {"kind": type(meter).__name__, **asdict(meter)}
-        print_json({**found.as_dict(), "measured": shown})
+        print_json({**found.model_dump(by_alias=True), "measured": shown})
         return
     out.print(device_table(found))
     say("Everything above is modelled; see docs/processors.md for what is left out")
@@ -104,6 +106,8 @@ def compare_command(
         )
     elif meter is not None:
         say(f"Not measured: {meter.reason}")
+    if output is not None:
+        say(f"Written to {output}")
 
 
 def calibration_table(found: Calibration) -> Table:

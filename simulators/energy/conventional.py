@@ -17,7 +17,7 @@ together. Frameworks that wait for the host between kernels take longer than tha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from mapping.artifact.schema import Artifact
 from mapping.errors import ConfigError
@@ -103,10 +103,6 @@ class ProcessorEstimate:
     def energy_j(self) -> float:
         """Energy per sample [J]."""
         return self.op_j + self.memory_j + self.idle_j
-
-    def as_dict(self) -> dict[str, object]:
-        """For JSON."""
-        return {**asdict(self), "energy_j": self.energy_j, "kind": "modelled"}
 
 
 def workload(artifact: Artifact, steps: int, ranks: Mapping[str, float] | None = None) -> Workload:

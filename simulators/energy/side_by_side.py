@@ -3,98 +3,127 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Annotated, Literal, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 from rich.box import SIMPLE
 from rich.table import Table
 
 from mapping.artifact.schema import Artifact
 from mapping.budget import price_for
+from mapping.errors import ConfigError
 from mapping.processors.spec import NumberFormat, ProcessorSpec
+from mapping.targets.spec import Status
 from mapping.units import with_prefix
 from simulators.backend import simulate
 from simulators.energy.conventional import ProcessorEstimate, on_processors, workload_of
 from simulators.energy.estimate import EnergyReport, estimate_energy
 from simulators.ranks import rank_usage
+from simulators.record import Record, RecordFile
 from simulators.trace import Stimulus
 
 SCHEMA = "adlrns-side-by-side/1"
+BATCHES = (1, 256)
+"""One sample as it comes, and so many that a processor is busy."""
+NonNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AtBudget:
+class DeviceCost(Record):
+    """What an inference costs on a device.
+
+    Attributes:
+        device: name of a target or processor; batch: samples that it computes together.
+        kind: nothing here was measured.
+        energy_j: per sample, idle and static shares included [J].
+        energy_low_j, energy_high_j: if every figure lies within its factor [J].
+        latency_s, latency_low_s, latency_high_s: until the whole batch is done [s].
+        status: the weakest among the figures.
+    """
+
+    device: str
+    batch: Annotated[int, Field(ge=1)]
+    kind: Literal["modelled"]
+    energy_j: NonNegative
+    energy_low_j: NonNegative
+    energy_high_j: NonNegative
+    latency_s: NonNegative
+    latency_low_s: NonNegative
+    latency_high_s: NonNegative
+    status: Status
+
+
+class AtBudget(Record):
     """Every device at one budget.
 
     Attributes:
-        budget_j: dynamic energy per sample that the gates keep to; None without a budget.
+        budget_j: dynamic energy per sample that the gates keep to [J]; None without a budget.
         accuracy: share of right answers; None without labels.
         mean_rank: of gated layers.
-        chip: the estimate for the chip.
-        processors: estimates for processors, at those ranks.
+        dynamic_j: of the energy on the chip, what is not static [J].
+        core_dark_share: ``(cores,)`` share of samples and steps in which a core was dark.
+        chip: the cost on the chip, on its used cores.
+        processors: the cost on processors, at those ranks.
     """
 
-    budget_j: float | None
-    accuracy: float | None
-    mean_rank: dict[str, float]
-    chip: EnergyReport
-    processors: tuple[ProcessorEstimate, ...]
+    budget_j: NonNegative | None
+    accuracy: Share | None
+    mean_rank: dict[str, NonNegative]
+    dynamic_j: NonNegative
+    core_dark_share: tuple[Share, ...]
+    chip: DeviceCost
+    processors: tuple[DeviceCost, ...]
 
-    @property
     def dark_cores(self) -> list[int]:
         """Cores that were dark in every step of every sample."""
-        return np.flatnonzero(self.chip.core_dark_share == 1.0).tolist()
-
-    def as_dict(self) -> dict[str, object]:
-        """For JSON."""
-        chip = self.chip
-        return {
-            "budget_j": self.budget_j,
-            "accuracy": self.accuracy,
-            "mean_rank": self.mean_rank,
-            "chip": {
-                "target": chip.chip.name,
-                "kind": "modelled",
-                "energy_j": chip.total_j,
-                "dynamic_j": chip.dynamic_j,
-                "static_j": chip.static_j,
-                "static_chip_j": chip.static_chip_j,
-                "interval_j": list(chip.interval_j()),
-                "latency_s": chip.latency_s,
-                "interval_s": list(chip.interval_s()),
-                "status": chip.status,
-                "dark_cores": self.dark_cores,
-                "dark_share": chip.core_dark_share.tolist(),
-                "core_dynamic_j": chip.core_dynamic_j().tolist(),
-            },
-            "processors": [estimate.as_dict() for estimate in self.processors],
-        }
+        return [core for core, share in enumerate(self.core_dark_share) if share == 1.0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SideBySide:
+class SideBySide(RecordFile):
     """A program beside processors.
 
     Attributes:
-        program, target: names.
-        samples: number of samples.
+        program: fingerprint of the artifact.
+        network, target: names; samples: number of samples.
+        number_format: in which the processors compute.
         points: by falling budget.
     """
 
+    format: Literal["adlrns-side-by-side/1"] = Field(alias="schema")
     program: str
+    network: str
     target: str
-    samples: int
-    points: tuple[AtBudget, ...]
+    samples: Annotated[int, Field(ge=1)]
+    number_format: NumberFormat
+    points: Annotated[tuple[AtBudget, ...], Field(min_length=1)]
 
-    def as_dict(self) -> dict[str, object]:
-        """For JSON."""
-        return {
-            "schema": SCHEMA,
-            "program": self.program,
-            "target": self.target,
-            "samples": self.samples,
-            "points": [point.as_dict() for point in self.points],
-        }
+    @model_validator(mode="after")
+    def _same_devices(self) -> Self:
+        rows = {tuple((c.device, c.batch) for c in point.processors) for point in self.points}
+        if len(rows) > 1 or len({tuple(point.mean_rank) for point in self.points}) > 1:
+            raise ValueError("points differ in their devices or layers")
+        return self
+
+    def checked(self, artifact: Artifact, *, where: str = "hardware") -> SideBySide:
+        """This comparison, if ``artifact`` is the program that it is about.
+
+        Raises:
+            ConfigError: ADL-SBS-02, naming ``where``.
+        """
+        if self.program != artifact.origin.fingerprint():
+            raise ConfigError(
+                "it is about another compiled program",
+                where=where,
+                remedy="compare this artifact and use that file",
+                code="ADL-SBS-02",
+            )
+        return self
+
+    @classmethod
+    def kind(cls) -> tuple[str, str, str]:
+        """See :class:`simulators.record.RecordFile`."""
+        return "comparison", SCHEMA, "ADL-SBS-01"
 
 
 def budgets_of(artifact: Artifact, points: int) -> list[float | None]:
@@ -133,23 +162,61 @@ def side_by_side(
     for budget_j in budgets:
         price = 0.0 if budget_j is None else price_for(artifact, budget_j)
         trace = simulate(artifact, stimulus, price=price)
-        work = workload_of(artifact, trace)
+        energy = estimate_energy(artifact, trace)
+        estimates = on_processors(
+            workload_of(artifact, trace), processors, batches=batches, number_format=number_format
+        )
         found.append(
             AtBudget(
                 budget_j=budget_j,
                 accuracy=trace.accuracy(),
                 mean_rank={n: used.mean for n, used in rank_usage(artifact, trace).items()},
-                chip=estimate_energy(artifact, trace),
-                processors=on_processors(
-                    work, processors, batches=batches, number_format=number_format
-                ),
+                dynamic_j=energy.dynamic_j,
+                core_dark_share=tuple(energy.core_dark_share.tolist()),
+                chip=_of_chip(energy),
+                processors=tuple(map(_of_processor, estimates)),
             )
         )
     return SideBySide(
-        program=artifact.partitioned.name,
+        schema="adlrns-side-by-side/1",
+        program=artifact.origin.fingerprint(),
+        network=artifact.partitioned.name,
         target=artifact.chip.name,
         samples=stimulus.samples,
+        number_format=number_format,
         points=tuple(found),
+    )
+
+
+def _of_chip(energy: EnergyReport) -> DeviceCost:
+    (low_j, high_j), (low_s, high_s) = energy.interval_j(), energy.interval_s()
+    return DeviceCost(
+        device=energy.chip.name,
+        batch=1,
+        kind="modelled",
+        energy_j=energy.total_j,
+        energy_low_j=low_j,
+        energy_high_j=high_j,
+        latency_s=energy.latency_s,
+        latency_low_s=low_s,
+        latency_high_s=high_s,
+        status=energy.status,
+    )
+
+
+def _of_processor(estimate: ProcessorEstimate) -> DeviceCost:
+    (low_j, high_j), (low_s, high_s) = estimate.interval_j, estimate.interval_s
+    return DeviceCost(
+        device=estimate.processor,
+        batch=estimate.batch,
+        kind="modelled",
+        energy_j=estimate.energy_j,
+        energy_low_j=low_j,
+        energy_high_j=high_j,
+        latency_s=estimate.latency_s,
+        latency_low_s=low_s,
+        latency_high_s=high_s,
+        status=estimate.status,
     )
 
 
@@ -158,7 +225,7 @@ def device_table(found: SideBySide) -> Table:
     table = Table(
         "device",
         "batch",
-        title=f"{found.program}, {found.samples} samples: modelled energy per inference, "
+        title=f"{found.network}, {found.samples} samples: modelled energy per inference, "
         "time until it is done",
         box=SIMPLE,
         collapse_padding=True,
@@ -171,22 +238,19 @@ def device_table(found: SideBySide) -> Table:
     rows = [("accuracy", [_percent(point.accuracy) for point in found.points])]
     for layer in found.points[0].mean_rank:
         rows.append((f"rank of {layer}", [f"{p.mean_rank[layer]:.1f}" for p in found.points]))
-    rows.append(("dark cores", [_numbers(point.dark_cores) for point in found.points]))
+    rows.append(("dark cores", [_numbers(point.dark_cores()) for point in found.points]))
     for name, cells in rows:
         table.add_row(name, "", *cells, "")
     table.add_section()
-    chips = [(p.chip.total_j, p.chip.latency_s) for p in found.points]
-    table.add_row(found.target, "1", *map(_cost, chips), found.points[0].chip.status)
-    for number, first in enumerate(found.points[0].processors):
-        same = [p.processors[number] for p in found.points]
-        costs = [_cost((e.energy_j, e.latency_s)) for e in same]
-        table.add_row(first.processor, str(first.batch), *costs, first.status)
+    for same in zip(*((p.chip, *p.processors) for p in found.points), strict=True):
+        first = same[0]
+        table.add_row(first.device, str(first.batch), *map(_cost, same), first.status)
     return table
 
 
-def _cost(cost: tuple[float, float]) -> str:
-    energy_j, latency_s = cost
-    return f"{with_prefix(energy_j, 'J', digits=2)}\n{with_prefix(latency_s, 's', digits=2)}"
+def _cost(cost: DeviceCost) -> str:
+    energy, latency = (cost.energy_j, "J"), (cost.latency_s, "s")
+    return "\n".join(with_prefix(value, unit, digits=2) for value, unit in (energy, latency))
 
 
 def _percent(share: float | None) -> str:

@@ -69,7 +69,7 @@ def energy_lines(energy: EnergyReport) -> list[str]:
     chips = "whole-chip static" if energy.chips == 1 else f"static of the {energy.chips} chips"
     low, high = (with_prefix(energy_j, "J", digits=2) for energy_j in energy.interval_j())
     early, late = (with_prefix(latency_s, "s", digits=2) for latency_s in energy.interval_s())
-    lines = [
+    return [
         f"Energy per inference: {with_prefix(energy.total_j, 'J')} "
         f"({with_prefix(energy.dynamic_j, 'J')} dynamic + {with_prefix(energy.static_j, 'J')} "
         f"static on {cores}); {chips} {with_prefix(energy.static_chip_j, 'J')}",
@@ -78,7 +78,13 @@ def energy_lines(energy: EnergyReport) -> list[str]:
         f"Status of the constants: {energy.status}; with each within its factor the energy lies "
         f"in {low} … {high} and the latency in {early} … {late}. "
         "The host processor is not included.",
+        *energy_notes(energy),
     ]
+
+
+def energy_notes(energy: EnergyReport) -> list[str]:
+    """What stands beside the totals: a measured sum, if there is one, and dark cores, if any."""
+    lines = []
     check, table = energy.cross_check_j(), energy.chip.cross_check
     if check is not None and table is not None:
         each = table.dynamic_per_synaptic_op_j

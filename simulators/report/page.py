@@ -10,8 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mapping.artifact.atomic import atomic_file
 from mapping.artifact.schema import Artifact
 from simulators.curve import Curve
+from simulators.energy.side_by_side import SideBySide
 from simulators.report.blocks import Hint, Section
 from simulators.report.curve_sections import accuracy_energy, ranks
+from simulators.report.hardware_section import devices
 from simulators.report.program_sections import diagnostics, layers, provenance
 from simulators.report.run_sections import core_grid, cores, links, spikes
 from simulators.report.sources import gather
@@ -26,6 +28,7 @@ SECTIONS = (
     ranks,
     spikes,
     accuracy_energy,
+    devices,
     diagnostics,
     cores,
     provenance,
@@ -49,6 +52,7 @@ def write_page(
     *,
     trace: ExecutionTrace | None = None,
     curve: Curve | None = None,
+    hardware: SideBySide | None = None,
 ) -> tuple[Hint, ...]:
     """Write the report as one HTML file that needs nothing else; the same input, the same bytes.
 
@@ -57,15 +61,17 @@ def write_page(
         artifact: the compiled program; report: the compiler's, from the same folder.
         trace: a run of it.
         curve: its accuracy and energy at each budget.
+        hardware: what it costs on other devices.
 
     Returns:
         What the page lacks, and the option that adds it.
 
     Raises:
-        ConfigError: the trace (ADL-ENG-02) or the curve (ADL-CRV-02) is of another program.
+        ConfigError: the trace (ADL-ENG-02), the curve (ADL-CRV-02) or the comparison of hardware
+            (ADL-SBS-02) is of another program.
         ArtifactError: ADL-ART-01, the file cannot be written.
     """
-    sources = gather(artifact, report, trace, curve)
+    sources = gather(artifact, report, trace, curve, hardware)
     sections = tuple(section(sources) for section in SECTIONS)
     content = _rendered(artifact, sections)
     with atomic_file(path) as work:

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 
 from mapping.artifact.schema import REPORT_SCHEMA
 from mapping.artifact.schema import SCHEMA as ARTIFACT_SCHEMA
-from mapping.targets.spec import Constant
+from mapping.latency import DEFAULT_LATENCY_MODEL, LATENCY_MODELS
+from mapping.targets.spec import Constant, Curve
+from mapping.units import unit_of, with_prefix
 from simulators.curve import SCHEMA as CURVE_SCHEMA
+from simulators.energy.side_by_side import SCHEMA as HARDWARE_SCHEMA
 from simulators.report.blocks import (
     Cell,
     Prose,
@@ -91,22 +94,29 @@ def _origin(sources: Sources) -> Iterator[tuple[Cell, ...]]:
         schemas.append(TRACE_SCHEMA)
     if sources.curve:
         schemas.append(CURVE_SCHEMA)
+    if sources.hardware:
+        schemas.append(HARDWARE_SCHEMA)
     yield "schemas", ", ".join(schemas)
 
 
 def _constants(sources: Sources) -> Table:
-    units = {"energy_j.": "J", "latency_s.": "s", "barrier_s.": "s", "static_power_w": "W"}
     rows: list[tuple[Cell, ...]] = []
+    prefixes = ("energy_j.", "static_power_w", *LATENCY_MODELS.get(DEFAULT_LATENCY_MODEL).constants)
     for name, constant in sources.artifact.chip.constants().items():
-        unit = next((u for prefix, u in units.items() if name.startswith(prefix)), None)
-        if unit is None or not isinstance(constant, Constant):
+        if not name.startswith(prefixes) or not isinstance(constant, Constant | Curve):
             continue
         factor = Quantity(value=constant.factor, text=f"×/÷ {constant.factor:g}")
-        value = quantity(constant.value, unit)
-        rows.append((name, value, factor, constant.status, constant.source))
+        rows.append((name, _value(name, constant), factor, constant.status, constant.source))
     return Table(
         caption="Constants behind energy and latency; the truth is believed to lie within the "
         "factor of the value",
         columns=("constant", "value", "within", "status", "source"),
         rows=tuple(rows),
     )
+
+
+def _value(name: str, constant: Constant | Curve) -> Cell:
+    unit = unit_of(name)
+    if isinstance(constant, Constant):
+        return quantity(constant.value, unit)
+    return ", ".join(f"{n}: {with_prefix(value, unit)}" for n, value in constant.value)

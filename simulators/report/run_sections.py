@@ -6,6 +6,7 @@ import numpy as np
 
 from mapping.cost import FloatArray
 from mapping.units import si_prefix
+from simulators.energy.table import energy_notes
 from simulators.report.blocks import (
     Block,
     Cell,
@@ -18,6 +19,7 @@ from simulators.report.blocks import (
     Table,
     aligned,
     column,
+    interval,
     number,
     percent,
     quantity,
@@ -241,15 +243,19 @@ def _core_costs(sources: Sources, run: Run) -> list[Block]:
         ),
         legend=component_legend(parts),
     )
+    intervals, statuses = energy.intervals_j(), energy.statuses()
     overall = Table(
         caption="All used cores together, per inference",
-        columns=("component", "energy", "share"),
-        rows=(
-            *(
-                (name.replace("_", " "), quantity(share_j, "J"), percent(share_j / energy.total_j))
-                for name, share_j in sums.items()
-            ),
-            ("total", quantity(energy.total_j, "J"), percent(1.0)),
+        columns=("component", "energy", "share", "within", "constants"),
+        rows=tuple(
+            (
+                name.replace("_", " "),
+                quantity(share_j, "J"),
+                percent(share_j / energy.total_j),
+                interval(intervals[name], "J"),
+                statuses[name],
+            )
+            for name, share_j in {**sums, "total": energy.total_j}.items()
         ),
     )
     everything = np.stack([*parts.values(), totals], axis=1)
@@ -268,4 +274,5 @@ def _core_costs(sources: Sources, run: Run) -> list[Block]:
         columns=("core", "tile", *(name.replace("_", " ") for name in parts), "total"),
         rows=tuple(rows),
     )
-    return [Row(items=(picture, overall)), table]
+    notes = [Prose(text=f"{note}.") for note in energy_notes(energy)]
+    return [Row(items=(picture, overall)), *notes, table]

@@ -11,6 +11,7 @@ from mapping.artifact.schema import Artifact
 from mapping.cost import ActionCounts
 from simulators.curve import Curve
 from simulators.energy.estimate import EnergyReport, estimate_energy
+from simulators.energy.side_by_side import SideBySide
 from simulators.report.blocks import Hint
 from simulators.trace import ExecutionTrace
 
@@ -44,6 +45,7 @@ class Sources:
         trace: a run of it, if given.
         run: the same run with its estimate, if it holds counts.
         curve: accuracy and energy at each budget, if given.
+        hardware: the cost on other devices, if given.
     """
 
     artifact: Artifact
@@ -51,6 +53,7 @@ class Sources:
     trace: ExecutionTrace | None
     run: Run | None
     curve: Curve | None
+    hardware: SideBySide | None
 
     def without_counts(self, missing: str) -> Hint:
         """What to say where ``missing`` needs the counts of a run."""
@@ -63,11 +66,13 @@ def gather(
     report: dict[str, Any],
     trace: ExecutionTrace | None,
     curve: Curve | None,
+    hardware: SideBySide | None,
 ) -> Sources:
     """Check that all belong together, and estimate the energy of the run.
 
     Raises:
-        ConfigError: the trace (ADL-ENG-02) or the curve (ADL-CRV-02) is of another program.
+        ConfigError: the trace (ADL-ENG-02), the curve (ADL-CRV-02) or the comparison of hardware
+            (ADL-SBS-02) is of another program.
     """
     run = None
     if trace is not None:
@@ -82,4 +87,5 @@ def gather(
         trace=trace,
         run=run,
         curve=None if curve is None else curve.checked(artifact),
+        hardware=None if hardware is None else hardware.checked(artifact),
     )

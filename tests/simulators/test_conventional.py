@@ -14,15 +14,16 @@ from support.gated import program, rate_gated_network, spikes
 from support.spatial import INPUTS, spatial_network
 
 from mapping.artifact.write import write_artifact
+from mapping.budget import price_for
 from mapping.cli import run as adlrns_map
-from mapping.errors import ConfigError, MissingDependencyError
+from mapping.errors import ArtifactError, ConfigError, MissingDependencyError
 from mapping.ir.network import Input
 from mapping.ir.traffic import Calibration
 from mapping.pipeline import CompileOptions, CompileResult, compile_network
 from mapping.processors.load import load_processor, processor_names
 from mapping.processors.spec import BYTES
 from mapping.targets.load import load_target
-from simulators import Stimulus, simulate
+from simulators import Stimulus, estimate_energy, simulate
 from simulators.energy import meter
 from simulators.energy.conventional import (
     NEURON_OPS,
@@ -34,7 +35,7 @@ from simulators.energy.conventional import (
     workload_of,
 )
 from simulators.energy.meter import Metered, NoMeter, measure
-from simulators.energy.side_by_side import budgets_of, device_table, side_by_side
+from simulators.energy.side_by_side import SideBySide, budgets_of, device_table, side_by_side
 
 H100 = load_processor("h100")
 WORK = Workload(
@@ -160,7 +161,7 @@ def test_a_batch_holds_a_sample() -> None:
         on_processors(WORK, [H100], batches=[0])
 
 
-def test_side_by_side_prices_the_same_run_on_every_device() -> None:
+def test_side_by_side_prices_the_same_run_on_every_device(tmp_path: Path) -> None:
     artifact = gated().artifact
     budgets = budgets_of(artifact, 5)
     assert len(budgets) == 5
@@ -171,20 +172,47 @@ def test_side_by_side_prices_the_same_run_on_every_device() -> None:
     ranks = [next(iter(point.mean_rank.values())) for point in found.points]
     assert ranks == sorted(ranks, reverse=True)
     assert ranks[0] > ranks[-1]
-    chip = [point.chip.dynamic_j for point in found.points]
-    ops = [point.processors[0].ops for point in found.points]
-    assert chip[0] > chip[-1]
-    assert ops[0] > ops[-1]
-    assert found.points[-1].dark_cores
-    content = json.loads(json.dumps(found.as_dict()))
-    for point in content["points"]:
-        kinds = {point["chip"]["kind"], *(p["kind"] for p in point["processors"])}
+    chip = [point.dynamic_j for point in found.points]
+    processors = [point.processors[2].energy_j for point in found.points]
+    for energies in (chip, processors):
+        assert energies == sorted(energies, reverse=True)
+        assert energies[0] > energies[-1]
+    for point in found.points:
+        price = price_for(artifact, point.budget_j or 0.0)
+        trace = simulate(artifact, spikes(), price=price)
+        energy = estimate_energy(artifact, trace)
+        assert point.chip.energy_j == energy.total_j
+        assert (point.chip.latency_low_s, point.chip.latency_high_s) == energy.interval_s()
+        dark = np.flatnonzero(energy.core_dark_share == 1.0).tolist()
+        assert point.dark_cores() == dark
+        work = workload_of(artifact, trace)
+        costs = on_processors(work, devices, batches=[1, 8])
+        assert [c.energy_j for c in costs] == [p.energy_j for p in point.processors]
+        kinds = {point.chip.kind, *(p.kind for p in point.processors)}
         assert kinds == {"modelled"}
-        assert (
-            point["chip"]["dark_cores"]
-            == np.flatnonzero(np.array(point["chip"]["dark_share"]) == 1.0).tolist()
-        )
+    assert found.points[-1].dark_cores()
+    found.save(tmp_path / "hardware.json")
+    assert SideBySide.load(tmp_path / "hardware.json") == found
     assert device_table(found).row_count == 3 + 1 + 4
+
+
+def test_a_file_that_is_no_comparison_or_of_another_program_is_refused(tmp_path: Path) -> None:
+    with refused(ArtifactError, "ADL-SBS-01", where="hardware.json", message="cannot be read"):
+        SideBySide.load(tmp_path / "hardware.json")
+    (tmp_path / "hardware.json").write_text("{}")
+    with refused(ArtifactError, "ADL-SBS-01", message="trouble with schema", remedy="side-by-side"):
+        SideBySide.load(tmp_path / "hardware.json")
+    found = side_by_side(gated().artifact, spikes(), budgets=[None], processors=[H100])
+    assert found.checked(gated().artifact) is found
+    with refused(ConfigError, "ADL-SBS-02", where="hardware", remedy="compare this artifact"):
+        found.checked(program())
+    content = json.loads(found.model_dump_json(by_alias=True))
+    other = {**content["points"][0], "processors": []}
+    (tmp_path / "hardware.json").write_text(
+        json.dumps({**content, "points": [other, *content["points"]]})
+    )
+    with refused(ArtifactError, "ADL-SBS-01", message="differ in their devices"):
+        SideBySide.load(tmp_path / "hardware.json")
 
 
 def test_a_program_without_gates_has_one_column() -> None:
@@ -221,11 +249,17 @@ def test_the_command_compares_devices(capsys: pytest.CaptureFixture[str], tmp_pa
     assert adlrns_map([*command, "--processors", "h100,cpu", "--points", "3", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["schema"] == "adlrns-side-by-side/1"
-    assert [len(p["processors"]) for p in content["points"]] == [2, 2, 2]
+    assert [len(p["processors"]) for p in content["points"]] == [4, 4, 4]
     assert content["measured"] is None
-    assert adlrns_map([*command, "--measure", "--batch", "1", "--batch", "256"]) == 0
+    page, file = tmp_path / "page.html", tmp_path / "hardware.json"
+    assert adlrns_map([*command, "--measure", "-o", str(file)]) == 0
     text = capsys.readouterr().out
     for words in ("loihi2", "phone-arm", "256", "dark cores", "modelled", "easured: "):
         assert words in text
+    report = ["report", str(tmp_path / "program"), "-o", str(page), "--hardware", str(file)]
+    assert adlrns_map(report) == 0
+    assert "Modelled, not measured." in page.read_text()
+    assert "jetson-orin-nano" in page.read_text()
+    capsys.readouterr()
     assert adlrns_map([*command, "--processors", "h10"]) == 2
     assert "ADL-PRC-01" in capsys.readouterr().err

@@ -18,9 +18,12 @@ from mapping.artifact.write import write_artifact
 from mapping.cli import run as adlrns_map
 from mapping.errors import ArtifactError, ConfigError
 from mapping.ir.network import Network
+from mapping.processors.load import load_processor
 from mapping.units import with_prefix
 from simulators import ExecutionTrace, Stimulus, estimate_energy, simulate
 from simulators.curve import Curve
+from simulators.energy.side_by_side import SideBySide, side_by_side
+from simulators.report.blocks import interval
 from simulators.report.page import SECTIONS, write_page
 
 
@@ -69,6 +72,7 @@ class Page(HTMLParser):
 class Compiled:
     result: CompileResult
     trace: ExecutionTrace
+    stimulus: Stimulus
 
     def page(self, path: Path, **more: Any) -> Page:
         write_page(path, self.result.artifact, self.result.report, **more)
@@ -78,12 +82,21 @@ class Compiled:
         record = curve_record(self.result.artifact, accuracy=accuracy)
         return Curve.model_validate_json(json.dumps(record))
 
+    def hardware(self) -> SideBySide:
+        return side_by_side(
+            self.result.artifact,
+            self.stimulus,
+            budgets=[None],
+            processors=[load_processor("h100"), load_processor("cpu")],
+        )
+
 
 def _compiled(network: Network, **options: Any) -> Compiled:
     result = compile_network(network, load_target("loihi2"), CompileOptions(**options))
     payloads = random_payloads(network)
     labels = np.zeros(len(payloads), np.int64)
-    return Compiled(result, simulate(result.artifact, Stimulus(payloads=payloads, labels=labels)))
+    stimulus = Stimulus(payloads=payloads, labels=labels)
+    return Compiled(result, simulate(result.artifact, stimulus), stimulus)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +108,7 @@ def small() -> Compiled:
 def complete(small: Compiled, tmp_path_factory: pytest.TempPathFactory) -> Page:
     """The page of ``small`` with everything that there is."""
     path = tmp_path_factory.mktemp("complete") / "report.html"
-    return small.page(path, trace=small.trace, curve=small.curve())
+    return small.page(path, trace=small.trace, curve=small.curve(), hardware=small.hardware())
 
 
 def test_the_figures_are_those_of_the_energy_report(small: Compiled, complete: Page) -> None:
@@ -141,6 +154,30 @@ def test_the_page_says_what_the_compiler_reports(small: Compiled, tmp_path: Path
         assert constants[name].source in text
 
 
+def test_the_page_says_what_other_devices_take(small: Compiled, complete: Page) -> None:
+    hardware = small.hardware()
+    for point in hardware.points:
+        for cost in (point.chip, *point.processors):
+            assert cost.device in complete.text
+            assert str(cost.energy_j) in complete.values
+            assert str(cost.latency_s) in complete.values
+    assert "Modelled, not measured." in complete.text
+    assert "adlrns-side-by-side/1" in complete.text
+    other = hardware.model_copy(update={"program": "another"})
+    with refused(ConfigError, "ADL-SBS-02", where="hardware"):
+        small.page(Path("nowhere.html"), hardware=other)
+
+
+def test_the_page_gives_every_component_its_interval_and_status(
+    small: Compiled, complete: Page
+) -> None:
+    energy = estimate_energy(small.result.artifact, small.trace)
+    for name, ends in energy.intervals_j().items():
+        if name != "dynamic":
+            assert interval(ends, "J") in complete.text
+    assert "Cross-check: 29.9 pJ" in complete.text
+
+
 def test_the_page_says_what_the_curve_holds(small: Compiled, tmp_path: Path) -> None:
     curve = small.curve()
     found = small.page(tmp_path / "report.html", curve=curve)
@@ -183,13 +220,17 @@ def test_what_is_not_given_is_left_out_with_the_option_that_adds_it(
     text = Page(path.read_text("utf-8")).text
     for hint in hints:
         assert f"Left out: {hint.missing}. Add {hint.option}" in text
-    assert {hint.option for hint in hints} == {"--trace trace.npz", "--curve curve.json"}
+    assert {hint.option for hint in hints} == {
+        "--trace trace.npz",
+        "--curve curve.json",
+        "--hardware hardware.json",
+    }
     assert "Energy per step" in text
     assert "Energy per inference" not in text
-    assert {h.option for h in write_page(path, artifact, report, trace=small.trace)} == {
-        "--curve curve.json"
-    }
-    assert write_page(path, artifact, report, trace=small.trace, curve=small.curve()) == ()
+    hints = write_page(path, artifact, report, trace=small.trace)
+    assert {hint.option for hint in hints} == {"--curve curve.json", "--hardware hardware.json"}
+    given = {"trace": small.trace, "curve": small.curve(), "hardware": small.hardware()}
+    assert write_page(path, artifact, report, **given) == ()
 
 
 def test_a_trace_without_counts_shows_its_spikes_alone(small: Compiled, tmp_path: Path) -> None:
@@ -331,7 +372,10 @@ def test_the_command(small: Compiled, tmp_path: Path, capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     assert "Left out: the load of every link; add --trace trace.npz" in printed
     assert f"Written to {target}" in printed
-    assert adlrns_map([*command, "--trace", str(trace), "--curve", str(curve), "--json"]) == 0
+    hardware = tmp_path / "hardware.json"
+    small.hardware().save(hardware)
+    files = ["--trace", str(trace), "--curve", str(curve), "--hardware", str(hardware)]
+    assert adlrns_map([*command, *files, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"page": str(target), "left_out": []}
     Page(target.read_text("utf-8"))
     assert adlrns_map([*command, "--curve", str(trace)]) == 2
