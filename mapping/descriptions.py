@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from mapping.errors import TargetError
 
+T = TypeVar("T")
 SUFFIX = ".toml"
 _LONGEST_LINE = 2**12
 """In characters: the time that tomllib takes for a dotted key grows as the square of its length."""
@@ -24,7 +28,8 @@ class Descriptions:
         kind: what is described, singular, as errors call it.
         listing: how a user lists the built-in ones, as an imperative phrase.
         example: where a user sees a complete one, as a sentence.
-        unknown, broken: codes of the errors that there is none, and that it is not TOML.
+        unknown, broken, invalid: codes of the errors that there is none, that it is not TOML, and
+            that an entry is missing or wrong.
     """
 
     package: str
@@ -33,6 +38,7 @@ class Descriptions:
     example: str
     unknown: str
     broken: str
+    invalid: str
 
     def names(self) -> tuple[str, ...]:
         """Names of the built-in ones, sorted."""
@@ -57,6 +63,24 @@ class Descriptions:
                 where=where,
                 remedy=f"mend the file; {self.example}",
                 code=self.broken,
+            ) from error
+
+    def parse(self, adapter: TypeAdapter[T], data: object, *, where: str) -> T:
+        """The entries ``data`` as what ``adapter`` makes of them.
+
+        Raises:
+            TargetError: an entry is missing, unknown or of the wrong type; the first one is named.
+        """
+        try:
+            return adapter.validate_python(data, extra="forbid")
+        except ValidationError as error:
+            first = error.errors()[0]
+            entry = ".".join(str(part) for part in first["loc"])
+            raise TargetError(
+                f"{entry}: {first['msg']} ({error.error_count()} problems in all)",
+                where=where,
+                remedy="give every entry a value, a status and a source; nothing has a default",
+                code=self.invalid,
             ) from error
 
     def _text(self, name_or_file: str, *, where: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from mapping.descriptions import Descriptions
 from mapping.errors import TargetError
@@ -18,6 +18,7 @@ _PROCESSORS = Descriptions(
     example="docs/processors.md shows a complete example",
     unknown="ADL-PRC-01",
     broken="ADL-PRC-02",
+    invalid="ADL-PRC-03",
 )
 
 
@@ -43,17 +44,7 @@ def parse_processor(data: object, *, where: str) -> ProcessorSpec:
     Raises:
         TargetError: ADL-PRC-03, naming the entry at fault.
     """
-    try:
-        processor = _ADAPTER.validate_python(data, extra="forbid")
-    except ValidationError as error:
-        first = error.errors()[0]
-        entry = ".".join(str(part) for part in first["loc"])
-        raise TargetError(
-            f"{entry}: {first['msg']} ({error.error_count()} problems in all)",
-            where=where,
-            remedy="give every entry a value, a status and a source; nothing has a default",
-            code="ADL-PRC-03",
-        ) from error
+    processor = _PROCESSORS.parse(_ADAPTER, data, where=where)
     formats, priced = processor.peak_ops_per_s.keys(), processor.energy_per_op_j.keys()
     zero = [
         name

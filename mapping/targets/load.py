@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from mapping.descriptions import SUFFIX, Descriptions
 from mapping.errors import TargetError
@@ -26,6 +26,7 @@ _TARGETS = Descriptions(
     example="`adlrns-map targets show loihi2` prints a complete example",
     unknown="ADL-TGT-01",
     broken="ADL-TGT-02",
+    invalid="ADL-TGT-03",
 )
 _OWN = ("name", "description")
 """Entries that no target takes from its base."""
@@ -54,17 +55,7 @@ def parse_target(data: object, *, where: str) -> ChipSpec:
     Raises:
         TargetError: ADL-TGT-03, naming the entry at fault.
     """
-    try:
-        chip = _ADAPTER.validate_python(data, extra="forbid")
-    except ValidationError as error:
-        first = error.errors()[0]
-        entry = ".".join(str(part) for part in first["loc"])
-        raise TargetError(
-            f"{entry}: {first['msg']} ({error.error_count()} problems in all)",
-            where=where,
-            remedy="give every entry a value, a status and a source; nothing has a default",
-            code="ADL-TGT-03",
-        ) from error
+    chip = _TARGETS.parse(_ADAPTER, data, where=where)
     for entry, holds, remedy in _conditions(chip):
         if not holds:
             raise TargetError(

@@ -189,34 +189,43 @@ def side_by_side(
 
 
 def _of_chip(energy: EnergyReport) -> DeviceCost:
-    (low_j, high_j), (low_s, high_s) = energy.interval_j(), energy.interval_s()
-    return DeviceCost(
-        device=energy.chip.name,
-        batch=1,
-        kind="modelled",
-        energy_j=energy.total_j,
-        energy_low_j=low_j,
-        energy_high_j=high_j,
-        latency_s=energy.latency_s,
-        latency_low_s=low_s,
-        latency_high_s=high_s,
-        status=energy.status,
+    total = energy.total_j, *energy.interval_j()
+    return _device_cost(
+        energy.chip.name, 1, total, (energy.latency_s, *energy.interval_s()), energy.status
     )
 
 
 def _of_processor(estimate: ProcessorEstimate) -> DeviceCost:
-    (low_j, high_j), (low_s, high_s) = estimate.interval_j, estimate.interval_s
+    return _device_cost(
+        estimate.processor,
+        estimate.batch,
+        (estimate.energy_j, *estimate.interval_j),
+        (estimate.latency_s, *estimate.interval_s),
+        estimate.status,
+    )
+
+
+def _device_cost(
+    device: str,
+    batch: int,
+    energies_j: tuple[float, float, float],
+    latencies_s: tuple[float, float, float],
+    status: Status,
+) -> DeviceCost:
+    """A cost; energies and latencies are the estimate, its lower and its upper bound."""
+    energy_j, energy_low_j, energy_high_j = energies_j
+    latency_s, latency_low_s, latency_high_s = latencies_s
     return DeviceCost(
-        device=estimate.processor,
-        batch=estimate.batch,
+        device=device,
+        batch=batch,
         kind="modelled",
-        energy_j=estimate.energy_j,
-        energy_low_j=low_j,
-        energy_high_j=high_j,
-        latency_s=estimate.latency_s,
-        latency_low_s=low_s,
-        latency_high_s=high_s,
-        status=estimate.status,
+        energy_j=energy_j,
+        energy_low_j=energy_low_j,
+        energy_high_j=energy_high_j,
+        latency_s=latency_s,
+        latency_low_s=latency_low_s,
+        latency_high_s=latency_high_s,
+        status=status,
     )
 
 

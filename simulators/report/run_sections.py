@@ -246,7 +246,7 @@ def _core_costs(sources: Sources, run: Run) -> list[Block]:
     intervals, statuses = energy.intervals_j(), energy.statuses()
     overall = Table(
         caption="All used cores together, per inference",
-        columns=("component", "energy", "share", "within", "constants"),
+        columns=("component", "energy", "share", "within", "status"),
         rows=tuple(
             (
                 name.replace("_", " "),
