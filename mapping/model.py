@@ -37,10 +37,18 @@ def load_model(path: Path, **given: str | float | None) -> Model:
         given: fields of :class:`mapping.nir.NirConventions`; None for what was not asked for.
 
     Raises:
-        ConfigError: ADL-NIR-10, a convention was asked for, but the format leaves none open.
+        ConfigError: there is nothing at ``path`` (ADL-MDL-06), or a convention was asked for, but
+            the format leaves none open (ADL-NIR-10).
         AdlrnsError: as :func:`mapping.nir.read_nir`, :func:`mapping.netx.read_net` and
             :func:`mapping.ir.checkpoint.load_network` document.
     """
+    if not path.exists() and path.suffix not in (".nir", ".net"):
+        raise ConfigError(
+            "no such file or folder",
+            where=str(path),
+            remedy="give a checkpoint folder with network.json in it, or a .nir or .net file",
+            code="ADL-MDL-06",
+        )
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if is_net(path):
         _refuse(chosen, "a lava-dl network")

@@ -91,10 +91,9 @@ def simulate(
         SimulationError: ADL-SIM-…, the backend failed.
     """
     run_backend = BACKENDS.get(backend)
-    own = artifact.partitioned.input
-    stimulus = stimulus.checked(own)
+    stimulus = stimulus.checked(artifact.partitioned)
     if carry_state:
-        stimulus.as_stream().checked(own)
+        stimulus.as_stream().checked(artifact.partitioned)
     probed = check_probe(probe, where="simulate")
     if steps is not None and not 1 <= steps <= stimulus.steps:
         raise ConfigError(

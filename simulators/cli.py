@@ -91,7 +91,7 @@ def simulate_command(
             code="ADL-NOC-02",
         )
     program = load_artifact(artifact)
-    spikes = load_stimulus(stimulus).checked(program.partitioned.input, where=str(stimulus))
+    spikes = load_stimulus(stimulus).checked(program.partitioned, where=str(stimulus))
     interrupted = False
     with progress_bar("simulate", total=spikes.samples, hidden=as_json) as advance:
         try:
@@ -133,6 +133,10 @@ def simulate_command(
         f"{summary['spikes_total']} spikes, {trace.seconds:.3g} s"
         + (f", accuracy {accuracy:.2%}" if accuracy is not None else "")
     )
+    if trace.is_silent():
+        complain(
+            f"No compartment of the output {trace.output} ever spiked, so every answer is class 0"
+        )
     for layer, used in usage.items():
         shares = ", ".join(f"{rank}: {share:.1%}" for rank, share in used.shares.items())
         say(f"Rank of {layer}: {used.mean:.2f} on average ({shares} of all steps)")
@@ -168,7 +172,7 @@ def curve_command(
 ) -> None:
     """Measure accuracy and energy of a gated program over budgets, beside its baselines."""
     program = load_artifact(artifact)
-    spikes = load_stimulus(stimulus).checked(program.partitioned.input, where=str(stimulus))
+    spikes = load_stimulus(stimulus).checked(program.partitioned, where=str(stimulus))
     others = {path.name: load_artifact(path) for path in baseline or []}
     curve = measure_curve(program, spikes, baselines=others, points=points, split=stimulus.name)
     curve.save(output)
@@ -195,7 +199,7 @@ def verify_command(
 ) -> None:
     """Run model, oracle, chip simulator and Lava side by side; all but a float model must agree."""
     program = load_artifact(artifact)
-    spikes = load_stimulus(stimulus).checked(program.partitioned.input, where=str(stimulus))
+    spikes = load_stimulus(stimulus).checked(program.partitioned, where=str(stimulus))
     lava = find_spec("lava") is not None
     found = verify(
         program,
@@ -211,6 +215,8 @@ def verify_command(
         out.print(verification_table(found))
         if model is None:
             say("The model was left out; --model adds it")
+        if found.traces[0].is_silent():
+            complain("The output never spiked: that the stages agree says nothing about it")
         if not lava:
             say("Lava is not installed and took no part")
     require_equal(*found.traces, where=str(artifact))
@@ -276,7 +282,7 @@ def metrics_command(
 ) -> None:
     """Print NeuroBench's metrics of a compiled program and of its model."""
     program = load_artifact(artifact)
-    spikes = load_stimulus(stimulus).checked(program.partitioned.input, where=str(stimulus))
+    spikes = load_stimulus(stimulus).checked(program.partitioned, where=str(stimulus))
     spikes = spikes if samples is None else spikes.first(samples)
     price = 0.0 if budget is None else price_for(program, budget * 1e-3)
     found = {}

@@ -16,8 +16,8 @@ from mapping.artifact.atomic import atomic_file
 from mapping.artifact.schema import Artifact
 from mapping.cost import ActionCounts
 from mapping.errors import ArtifactError, ConfigError
-from mapping.ir.network import Input
-from mapping.ir.traffic import check_payloads
+from mapping.ir.partitioned import PartitionedNetwork
+from mapping.ir.traffic import check_labels, check_payloads
 from mapping.latency import Work
 from mapping.semantics.answer import highest_voltage, most_spikes
 
@@ -59,20 +59,16 @@ class Stimulus:
         shape = self.payloads.shape
         return Stimulus(payloads=self.payloads.reshape(1, shape[0] * shape[1], *shape[2:]))
 
-    def checked(self, population: Input, *, where: str = "stimulus") -> Stimulus:
-        """This stimulus, if it suits the input ``population``.
+    def checked(self, network: PartitionedNetwork, *, where: str = "stimulus") -> Stimulus:
+        """This stimulus, if it suits the input of ``network``, and its labels the output.
 
         Raises:
             ConfigError: ADL-INP-01 … 04, naming ``where``.
         """
-        payloads = check_payloads(self.payloads, population, where=where)
-        if self.labels is not None and self.labels.shape != (self.samples,):
-            raise ConfigError(
-                f"labels have shape {self.labels.shape}, there are {self.samples} samples",
-                where=where,
-                remedy="give one integer label per sample or none at all",
-                code="ADL-INP-04",
-            )
+        payloads = check_payloads(self.payloads, network.input, where=where)
+        if self.labels is not None:
+            classes = network.population(network.output).size
+            check_labels(self.labels, self.samples, classes, where=where)
         return Stimulus(payloads=payloads, labels=self.labels)
 
     def save(self, path: Path | str) -> None:
@@ -219,6 +215,10 @@ class ExecutionTrace:
         if self.reads_voltage:
             return highest_voltage(self.v[self.output])
         return most_spikes(self.spikes[self.output])
+
+    def is_silent(self) -> bool:
+        """Whether the answer comes from spikes, and there are none."""
+        return not (self.reads_voltage or self.spikes[self.output].any())
 
     def accuracy(self) -> float | None:
         """Share of correct predictions, or None without labels."""

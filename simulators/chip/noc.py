@@ -142,7 +142,7 @@ def _from_host(
 ) -> BoolArray:
     """What the host sends, see :func:`host_sends`, if it is as much as ``counts`` say."""
     partitioned = artifact.partitioned
-    given = stimulus.checked(partitioned.input)
+    given = stimulus.checked(partitioned)
     steps = trace.steps - partitioned.latency_steps
     sent = np.zeros((trace.samples, trace.steps, 0), np.bool_)
     fitting = given.samples == trace.samples and 0 < steps <= given.steps

@@ -80,7 +80,7 @@ def compare_command(
 ) -> None:
     """Put the chip beside conventional processors: the same network on the same input."""
     program = load_artifact(artifact)
-    spikes = load_stimulus(stimulus).checked(program.partitioned.input, where=str(stimulus))
+    spikes = load_stimulus(stimulus).checked(program.partitioned, where=str(stimulus))
     found = side_by_side(
         program,
         spikes,

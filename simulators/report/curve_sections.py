@@ -42,8 +42,8 @@ def ranks(sources: Sources) -> Section:
     """How often each rank served, by layer and budget."""
     curve = sources.curve
     if curve is None:
-        hint = Hint(missing="how often each rank serves", option=_OPTION)
-        return Section(key="ranks", title="Ranks", blocks=(hint,))
+        block = _without_curve(sources, "how often each rank serves")
+        return Section(key="ranks", title="Ranks", blocks=(block,))
     points = curve.adaptive.falling()
     blocks: tuple[Block, ...] = tuple(
         Row(items=(_rank_picture(number, layer, points), _rank_table(layer, points)))
@@ -58,8 +58,8 @@ def accuracy_energy(sources: Sources) -> Section:
     """What accuracy each energy budget buys, and which cores go dark for it."""
     curve = sources.curve
     if curve is None:
-        hint = Hint(missing="accuracy and energy at each budget", option=_OPTION)
-        return Section(key="curve", title="Accuracy and energy", blocks=(hint,))
+        block = _without_curve(sources, "accuracy and energy at each budget")
+        return Section(key="curve", title="Accuracy and energy", blocks=(block,))
     points = curve.adaptive.falling()
     lead = Prose(
         text=f"{curve.adaptive.name} on {curve.samples:,} samples of {curve.dataset} "
@@ -71,6 +71,13 @@ def accuracy_energy(sources: Sources) -> Section:
         title="Accuracy and energy",
         blocks=(lead, _accuracy(curve, points), _numbers(curve, points), _cores(points)),
     )
+
+
+def _without_curve(sources: Sources, missing: str) -> Block:
+    """What to say without a curve: programs without gates have none."""
+    if sources.artifact.partitioned.gated_layers():
+        return Hint(missing=missing, option=_OPTION)
+    return Prose(text="The program has no gates: every layer runs at one rank, at one energy.")
 
 
 def _rank_picture(number: int, layer: str, points: Sequence[BudgetPoint]) -> Picture:

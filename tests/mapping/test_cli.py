@@ -372,7 +372,11 @@ def test_a_target_that_is_not_toml_is_named(cli: Any, content: bytes) -> None:
 
 def test_a_missing_model_is_named(cli: Any) -> None:
     outcome = cli("compile", "modell", "-o", "out")
+    assert_refused(outcome, 2, "ADL-MDL-06", "modell", ".nir or .net file")
+    Path("modell").mkdir()
+    outcome = cli("compile", "modell", "-o", "out")
     assert_refused(outcome, 2, "ADL-CKP-01", "modell/network.json", "tensors.safetensors")
+    Path("modell").rmdir()
     assert left() == {"model"}
 
 
@@ -715,7 +719,7 @@ def test_an_internal_error_exits_with_one_and_keeps_its_traceback_for_debug(
 def test_debug_shows_where_a_refusal_comes_from(cli: Any) -> None:
     outcome = cli("compile", "nowhere", "-o", "out", "--debug")
     assert outcome.code == 2
-    assert outcome.err.startswith("ADL-CKP-01")
+    assert outcome.err.startswith("ADL-MDL-06")
     assert "Traceback" in outcome.err
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from support.curves import curve_record
 from support.errors import refused
+from support.gated import rate_gated_network
 from support.networks import digits_like_network, random_payloads, small_network
 
 from mapping import CompileOptions, CompileResult, compile_network, load_target
@@ -220,15 +221,15 @@ def test_what_is_not_given_is_left_out_with_the_option_that_adds_it(
     text = Page(path.read_text("utf-8")).text
     for hint in hints:
         assert f"Left out: {hint.missing}. Add {hint.option}" in text
-    assert {hint.option for hint in hints} == {
-        "--trace trace.npz",
-        "--curve curve.json",
-        "--hardware hardware.json",
-    }
+    assert {hint.option for hint in hints} == {"--trace trace.npz", "--hardware hardware.json"}
+    assert "The program has no gates" in text
+    gated = compile_network(rate_gated_network(), load_target("loihi2"), CompileOptions())
+    hints = write_page(path, gated.artifact, gated.report)
+    assert "--curve curve.json" in {hint.option for hint in hints}
     assert "Energy per step" in text
     assert "Energy per inference" not in text
     hints = write_page(path, artifact, report, trace=small.trace)
-    assert {hint.option for hint in hints} == {"--curve curve.json", "--hardware hardware.json"}
+    assert {hint.option for hint in hints} == {"--hardware hardware.json"}
     given = {"trace": small.trace, "curve": small.curve(), "hardware": small.hardware()}
     assert write_page(path, artifact, report, **given) == ()
 

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from support.integer_networks import Case, cases
+from support.networks import random_payloads, small_network
 
+from mapping.artifact.write import write_artifact
+from mapping.cli import run as adlrns_map
 from mapping.errors import ArtifactError, ConfigError
+from mapping.pipeline import CompileOptions, compile_network
+from mapping.targets.load import load_target
 from simulators import Stimulus, estimate_energy, load_stimulus, load_trace, simulate
 from simulators.plots.overview import draw_overview
 
@@ -102,6 +107,9 @@ def test_unsuitable_input_is_refused(case: Case) -> None:
     refused(np.zeros(shape), "ADL-INP-02")
     refused(np.full(shape, population.payload_max + 1), "ADL-INP-03")
     refused(case.payloads, "ADL-INP-04", labels=np.zeros(shape[0] + 1, int))
+    classes = case.artifact.partitioned.population(case.artifact.partitioned.output).size
+    refused(case.payloads, "ADL-INP-04", labels=np.full(shape[0], classes))
+    refused(case.payloads, "ADL-INP-04", labels=np.full(shape[0], -1))
 
 
 @settings(max_examples=1)
@@ -151,3 +159,20 @@ def test_files_get_the_very_name_that_was_asked_for(
         draw_overview(case.artifact, trace, energy, folder / name)
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
     assert len(list(folder.iterdir())) == 4
+
+
+def test_an_output_that_never_spikes_is_remarked_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = small_network(biases=False)
+    result = compile_network(network, load_target("loihi2"), CompileOptions())
+    write_artifact(result.artifact, result.report, tmp_path / "program")
+    silent = Stimulus(payloads=random_payloads(network) * 0)
+    silent.save(tmp_path / "input.npz")
+    assert simulate(result.artifact, silent).is_silent()
+    command = [str(tmp_path / "program"), "--input", str(tmp_path / "input.npz")]
+    assert adlrns_map(["simulate", *command]) == 0
+    assert "ever spiked, so every answer is class 0" in capsys.readouterr().err
+    monkeypatch.setattr("simulators.cli.find_spec", lambda _: None)
+    assert adlrns_map(["verify", *command]) == 0
+    assert "The output never spiked" in capsys.readouterr().err
