@@ -136,6 +136,7 @@ def _layers(artifact: Artifact, lowered: LoweredRanks | None) -> list[Report]:
                 "why": choices[layer].why if layer in choices else "",
                 "cores": len(_cores_of(artifact, parts)),
                 "weight_bits": first.weight_bits,
+                "truncation_error": choices[layer].truncation_error if layer in choices else 0.0,
                 "relative_error": max(errors[s.name].relative_error for s in parts),
                 "clipped": max(errors[s.name].clipped for s in parts),
                 "zeroed": max(errors[s.name].zeroed for s in parts),

@@ -37,6 +37,7 @@ def print_summary(report: dict[str, Any]) -> None:
         conventions = dict(network["conventions"])
         origin = conventions.pop("format")
         say(f"Read from {origin} with {', '.join(f'{n} {v}' for n, v in conventions.items())}")
+    cut = any(layer["truncation_error"] for layer in network["layers"])
     layers = Table(
         "layer",
         "in → out",
@@ -44,6 +45,7 @@ def print_summary(report: dict[str, Any]) -> None:
         "form",
         "cores",
         "bits",
+        *(["cut"] if cut else []),
         "error",
         "clipped",
         "zeroed",
@@ -59,6 +61,7 @@ def print_summary(report: dict[str, Any]) -> None:
             layer["realisation"],
             str(layer["cores"]),
             str(layer["weight_bits"]),
+            *([f"{layer['truncation_error']:.1%}"] if cut else []),
             f"{layer['relative_error']:.2%}",
             f"{layer['clipped']:.2%}",
             f"{layer['zeroed']:.2%}",

@@ -45,6 +45,8 @@ class LayerChoice:
         whitening: of the singular value decomposition.
         full_j, factored_j: modelled dynamic energy per step of one matrix and of the pair [J];
             None where the layer cannot be a pair.
+        truncation_error: Frobenius norm of what the rank leaves out over that of the weights,
+            before they are rounded; 0 of a full matrix.
     """
 
     layer: str
@@ -54,6 +56,7 @@ class LayerChoice:
     whitening: Whitening = "none"
     full_j: float | None = None
     factored_j: float | None = None
+    truncation_error: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,9 +154,15 @@ class Factorise:
             )
             choice = self._choose(network, layer, cost, paired)
             if choice.realisation != "full":
-                choice = replace(choice, whitening=factors.whitening(layer))
                 u, v = factors.of(layer, choice.rank)
-                made[name] = replace(layer, weight=u @ v.T, fused_rank=choice.rank)
+                product = u @ v.T
+                lost = float(np.linalg.norm(layer.weight - product))
+                choice = replace(
+                    choice,
+                    whitening=factors.whitening(layer),
+                    truncation_error=lost / (float(np.linalg.norm(layer.weight)) or 1.0),
+                )
+                made[name] = replace(layer, weight=product, fused_rank=choice.rank)
                 if choice.realisation == "factored":
                     paired.add(name)
                     made[name] = LowRank(

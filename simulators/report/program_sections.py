@@ -36,6 +36,7 @@ def layers(sources: Sources) -> Section:
             layer["realisation"],
             number(layer["cores"]),
             number(layer["weight_bits"]),
+            percent(layer["truncation_error"], digits=2),
             percent(layer["relative_error"], digits=2),
             percent(layer["clipped"], digits=2),
             percent(layer["zeroed"], digits=2),
@@ -44,9 +45,9 @@ def layers(sources: Sources) -> Section:
     )
     columns = ("layer", "in", "out", "rank", "realisation", "cores", "bits per weight")
     table = Table(
-        caption="Layers. Error: Frobenius norm of the rounding over that of the weights; clipped "
-        "and zeroed: shares of the weights",
-        columns=(*columns, "error", "clipped", "zeroed"),
+        caption="Layers. Truncated, rounding: Frobenius norm of what --rank left out, and of the "
+        "rounding after it, over that of the weights; clipped and zeroed: shares of the weights",
+        columns=(*columns, "truncated", "rounding", "clipped", "zeroed"),
         rows=rows,
     )
     return Section(key="layers", title="Layers", blocks=(table,))

@@ -91,6 +91,20 @@ def test_dense_layers_become_factor_pairs_of_the_rank() -> None:
         assert (after.source, after.target, after.levels) == (before.source, before.target, (3,))
 
 
+def test_what_a_rank_leaves_out_is_told() -> None:
+    network = low_rank_chain(3)
+    whole, cut = factorised(network, 3), factorised(network, {"w1": 2})
+    assert all(c.truncation_error < 1e-6 for c in whole.choices.values())
+    (before,) = (p for p in network.projections if p.name == "w1")
+    (after,) = (p for p in cut.network.projections if p.name == "w1")
+    assert isinstance(before, Dense)
+    assert isinstance(after, LowRank)
+    lost = np.linalg.norm(before.weight - after.U @ after.V.T) / np.linalg.norm(before.weight)
+    assert cut.choices["w1"].truncation_error == pytest.approx(lost)
+    assert lost > 0.05
+    assert cut.choices["w3"].truncation_error == 0.0
+
+
 @pytest.mark.parametrize("skip", [False, True])
 def test_at_the_true_rank_every_spike_comes_just_later(skip: bool) -> None:
     network = low_rank_chain(3, skip=skip)
