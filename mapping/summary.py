@@ -170,6 +170,9 @@ def print_verdicts(name: str, verdicts: Sequence[Verdict]) -> None:
     for verdict in verdicts:
         if verdict.error:
             say(f"{verdict.target}: {verdict.error}")
+    fitting = [verdict.target for verdict in verdicts if not verdict.error]
+    if len(fitting) < len(verdicts):
+        say(f"As it is, {name} fits {', '.join(fitting) or 'none of these targets'}")
 
 
 def print_explanation(code: str, text: Explanation) -> None:

@@ -552,7 +552,11 @@ def test_fit_takes_the_options_of_the_compiler(cli: Any) -> None:
 
 def test_fit_exits_with_three_if_no_target_does(cli: Any) -> None:
     Path("mine.toml").write_text(as_toml(tiny_chip(synapse_words=11)))
+    both = cli("fit", "model", "--target", "mine.toml", "--target", "loihi2")
+    assert "As it is, " in both.out
+    assert " fits loihi2\n" in both.out
     outcome = cli("fit", "model", "--target", "mine.toml")
+    assert "fits none of these targets" in outcome.out
     assert outcome.code == 3
     assert "tiny: ADL-CAP-08 · enc/V.0:" in outcome.out
     (row,) = cli("fit", "model", "--target", "mine.toml", "--json").json["targets"]
