@@ -179,7 +179,9 @@ class ExecutionTrace:
             ConfigError: the trace holds no action counts (ADL-ENG-01) or another program's
                 (ADL-ENG-02).
         """
-        if self.program != artifact.origin.fingerprint():
+        cores = len(artifact.partitioned.cores)
+        foreign = self.counts is not None and self.counts.spike.shape[2] != cores
+        if foreign or self.program != artifact.origin.fingerprint():
             raise ConfigError(
                 "it was recorded with another compiled program",
                 where="trace",
@@ -298,6 +300,19 @@ class Interrupted(KeyboardInterrupt):
         self.trace = trace
 
 
+def _check_counts(counts: Mapping[str, IntArray], arrays: Mapping[str, IntArray]) -> None:
+    """Raise ValueError unless ``counts``, if any, are whole numbers of the same steps."""
+    if not counts:
+        return
+    shape = counts["spike"].shape
+    expected = {f"counts/{name}": shape for name in counts}
+    expected |= dict.fromkeys(("busiest_link", "busiest_chip_link"), shape[:2])
+    for name, wanted in expected.items():
+        found = arrays[name]
+        if found.dtype.kind not in "iu" or found.shape != wanted or len(shape) != 3:
+            raise ValueError(f"{name}: {found.dtype} of shape {found.shape}")
+
+
 def load_trace(path: Path | str) -> ExecutionTrace:
     """Read a trace file.
 
@@ -315,6 +330,7 @@ def load_trace(path: Path | str) -> ExecutionTrace:
             if name:
                 grouped[group][name] = values
         counts = grouped.pop("counts")
+        _check_counts(counts, arrays)
         answer = grouped["v" if about["reads_voltage"] else "spikes"]
         if about["output"] not in answer:
             raise KeyError(about["output"])

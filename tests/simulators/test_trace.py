@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from support.networks import random_payloads, small_network
 
 from mapping.artifact.write import write_artifact
 from mapping.cli import run as adlrns_map
+from mapping.cost import ActionCounts
 from mapping.errors import ArtifactError, ConfigError
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.targets.load import load_target
@@ -176,3 +178,25 @@ def test_an_output_that_never_spikes_is_remarked_on(
     monkeypatch.setattr("simulators.cli.find_spec", lambda _: None)
     assert adlrns_map(["verify", *command]) == 0
     assert "The output never spiked" in capsys.readouterr().err
+
+
+@settings(max_examples=1)
+@given(case=cases())
+def test_counts_of_another_shape_or_type_are_refused(
+    case: Case, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("torn") / "trace.npz"
+    trace = simulate(case.artifact, Stimulus(payloads=case.payloads))
+    trace.save(path)
+    with np.load(path) as file:
+        whole = dict(file)
+    for name in ("counts/axon_in", "busiest_link"):
+        for torn in (whole[name][:, :-1], whole[name].astype(float), whole[name].ravel()):
+            np.savez(path, **{**whole, name: torn})
+            with pytest.raises(ArtifactError, match=rf"ADL-TRC-01 .*trouble with {name}"):
+                load_trace(path)
+    assert trace.counts is not None
+    few = ActionCounts(**{n: values[..., :1] for n, values in trace.counts.items()})
+    if len(case.artifact.partitioned.cores) > 1:
+        with pytest.raises(ConfigError, match="ADL-ENG-02"):
+            estimate_energy(case.artifact, replace(trace, counts=few))
