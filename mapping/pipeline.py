@@ -18,7 +18,7 @@ from mapping.errors import CapacityError, ConfigError, DesignRuleError
 from mapping.fit import find_fixes
 from mapping.ir.checkpoint import fingerprint
 from mapping.ir.diagnostic import Diagnostic
-from mapping.ir.network import FloatArray, Network
+from mapping.ir.network import Network
 from mapping.ir.partitioned import PartitionedNetwork, packet_flows
 from mapping.ir.quantized import QuantizedNetwork
 from mapping.ir.traffic import Calibration, TrafficProfile, check_labels, check_payloads
@@ -33,7 +33,6 @@ from mapping.passes.realise_factors import realise_factors
 from mapping.passes.route import Route
 from mapping.report import Report, compile_report
 from mapping.rules import check_rules
-from mapping.semantics.float_net import typical_payloads
 from mapping.targets.load import target_data
 from mapping.targets.spec import ChipSpec
 
@@ -213,12 +212,8 @@ def _integers(
         weight_bits=options.weight_bits, layer_weight_bits=options.layer_weight_bits
     )
 
-    def typical(realised: Network) -> dict[str, FloatArray] | None:
-        return typical_payloads(realised, calibration.payloads) if calibration else None
-
     def integers(candidate: Network) -> QuantizedNetwork:
-        realised = realise_factors(FuseFactors().run(candidate, chip))
-        return quantize.run(realised, chip, typical(realised))
+        return quantize.run(realise_factors(FuseFactors().run(candidate, chip)), chip)
 
     lower = LowerRanks(
         rank=options.rank,
@@ -230,7 +225,7 @@ def _integers(
     )
     fused = stages.run("fuse_factors", FuseFactors().run, lowered.network, chip)
     factored = stages.run("realise_factors", realise_factors, fused)
-    return stages.run("quantize", quantize.run, factored, chip, typical(factored)), lowered
+    return stages.run("quantize", quantize.run, factored, chip), lowered
 
 
 def _refuse_float_options(options: CompileOptions) -> None:

@@ -43,11 +43,7 @@ def compile_report(
     return {
         "schema": REPORT_SCHEMA,
         "target": artifact.chip.name,
-        "network": _network(artifact, lowered)
-        | {
-            "conventions": dict(conventions),
-            "rounding_weighed_by": _rounding(lowered, traffic),
-        },
+        "network": _network(artifact, lowered) | {"conventions": dict(conventions)},
         "low_rank": _low_rank(lowered) if lowered and lowered.choices else None,
         "cores": _cores(artifact),
         "noc": _noc(artifact, traffic),
@@ -64,13 +60,6 @@ def _low_rank(lowered: LoweredRanks) -> Report:
         "layers": [asdict(choice) for choice in lowered.choices.values()],
         "search": asdict(lowered.search) if lowered.search else None,
     }
-
-
-def _rounding(lowered: LoweredRanks | None, traffic: TrafficProfile) -> str:
-    """By which payloads the quantiser weighed rounding errors."""
-    if lowered is None:
-        return "none: the model holds integers"
-    return "typical on the calibration" if traffic.status == "measured" else "worst case"
 
 
 def _network(artifact: Artifact, lowered: LoweredRanks | None) -> Report:

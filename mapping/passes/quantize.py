@@ -10,7 +10,6 @@ block of a projection then gets the exponent that uses its mantissa bits best.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -73,20 +72,12 @@ class Quantize:
     weight_bits: int | None = None
     layer_weight_bits: tuple[tuple[str, int], ...] = ()
 
-    def run(
-        self,
-        network: Network,
-        chip: ChipSpec,
-        typical: Mapping[str, FloatArray] | None = None,
-    ) -> QuantizedNetwork:
+    def run(self, network: Network, chip: ChipSpec) -> QuantizedNetwork:
         """The integer image of ``network``, which must hold no :class:`LowRank`.
 
         Args:
             network: the float network.
             chip: the target.
-            typical: by population, ``(size,)`` root mean square of what it sends on calibration
-                data, by which rounding errors are weighed; the worst case if None. No bound
-                depends on it.
 
         Raises:
             ConfigError: weight bits are outside the chip's range (ADL-CFG-04), or no layer has the
@@ -100,7 +91,6 @@ class Quantize:
             numeric=chip.numeric,
             grid=WeightGrid(numeric=chip.numeric),
             weight_bits=self._bits_by_layer(network, chip),
-            typical=typical or {},
         )
         for population in _sources_first(network):
             work.add(population)
@@ -140,7 +130,6 @@ class _Quantization:
     numeric: NumericSpec
     grid: WeightGrid
     weight_bits: dict[str, int]
-    typical: Mapping[str, FloatArray]
     populations: dict[str, IntegerPopulation] = field(default_factory=dict)
     projections: dict[str, list[IntegerProjection]] = field(init=False)
     sources: dict[str, list[Source]] = field(default_factory=dict)
@@ -181,13 +170,7 @@ class _Quantization:
 
     def _add_source(self, population: Population, reach: Reach, unit: float) -> None:
         self.sources[population.name] = [
-            Source(
-                start=0,
-                stop=population.size,
-                reach=reach,
-                unit=unit,
-                typical=self.typical.get(population.name),
-            )
+            Source(start=0, stop=population.size, reach=reach, unit=unit)
         ]
 
     def _add_input(self, population: Input) -> None:
@@ -276,16 +259,7 @@ class _Quantization:
             bias[part] = np.rint(relay.bias[part] * scale)
             threshold[part] = np.minimum(np.floor(relay.threshold[part] * scale), limit)
             reach = self._relay_reach(relay, pieces, images, bias[part], threshold[part])
-            typical = self.typical.get(relay.name)
-            sources.append(
-                Source(
-                    start=start,
-                    stop=stop,
-                    reach=reach,
-                    unit=1.0 / scale,
-                    typical=None if typical is None else typical[part],
-                )
-            )
+            sources.append(Source(start=start, stop=stop, reach=reach, unit=1.0 / scale))
             self._emit(pieces, images, scale, start)
         self.sources[relay.name] = sources
         self.populations[relay.name] = IntegerRelay(
@@ -396,11 +370,6 @@ class _Quantization:
                             stop=last,
                             reach=source.reach.part(first - source.start, last - source.start),
                             unit=source.unit,
-                            typical=(
-                                None
-                                if source.typical is None
-                                else source.typical[first - source.start : last - source.start]
-                            ),
                         ),
                         weight=projection.synapses.rows(np.arange(start, stop)).columns(
                             read.start, read.stop

@@ -14,9 +14,6 @@ from mapping.ir.synapses import ConvSynapses, Synapses
 from mapping.targets.spec import NumericSpec
 
 _SCALES_TRIED = 33
-SILENT_SHARE = 0.05
-"""Share of the largest payload by which a compartment counts that the calibration left silent:
-small beside any activity, but enough that its weights are not given up."""
 _WEIGHTS_TRIED = 2**14
 """Of a larger piece, so many weights of evenly spread rows stand for all when scales are compared;
 at the chosen scale all are rounded."""
@@ -24,29 +21,12 @@ at the chosen scale all are rounded."""
 
 @dataclass(slots=True, kw_only=True)
 class Source:
-    """One block of source compartments: what it sends, float value of a payload unit.
-
-    Attributes:
-        typical: ``(size,)`` root mean square of what was sent on calibration data, in float units;
-            None if nothing was measured.
-    """
+    """One block of source compartments: what it sends, float value of a payload unit."""
 
     start: int
     stop: int
     reach: Reach
     unit: float
-    typical: FloatArray | None = None
-
-    @property
-    def importance(self) -> FloatArray:
-        """``(size,)`` payload by which a weight's error counts: the typical one, or the largest.
-
-        What hardly ever sends still counts, by :data:`SILENT_SHARE` of its largest payload.
-        """
-        largest = self.reach.packet.magnitude
-        if self.typical is None:
-            return largest
-        return np.hypot(self.typical / self.unit, SILENT_SHARE * largest)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -184,7 +164,7 @@ class WeightGrid:
         exact = min(max(exact, low), high)
         accumulator = 2 ** (self.numeric.accumulator_bits.value - 1) - 1
         reach = piece.source.reach.packet.magnitude
-        weight_of = piece.weight.per_value(piece.source.importance)
+        weight_of = piece.weight.per_value(reach)
         nothing = np.zeros_like(reach)
         bound = 2 ** (piece.weight_bits - 1)
         images: list[Image] = []

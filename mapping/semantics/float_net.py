@@ -125,20 +125,6 @@ def trace_float_network(
     return FloatTrace(sent=sent, v=voltages)
 
 
-def typical_payloads(
-    network: Network, payloads: npt.NDArray[np.integer[Any]]
-) -> dict[str, FloatArray]:
-    """Root mean square of what each population sends in a run, ``(size,)`` in float units.
-
-    Args:
-        network: what to run, without :class:`LowRank`.
-        payloads: as of :func:`run_float_network`.
-    """
-    shown = payloads.reshape(*payloads.shape[:2], -1) * np.float64(network.input.payload_scale)
-    sent = {**run_float_network(network, payloads), network.input.name: shown}
-    return {name: np.sqrt((values**2).mean(axis=(0, 1))) for name, values in sent.items()}
-
-
 def _longest(network: Network) -> int:
     """The longest axonal delay."""
     return max((p.delay - 1 for p in network.projections), default=0)

@@ -6,13 +6,12 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from support.networks import changed, dense_network, digits_like_network, random_payloads
+from support.networks import changed, dense_network, random_payloads
 from support.spatial import spatial_network
 
 from mapping.ir.network import Conv2d, Dense, Input, Li, Lif, Network, Sparse, SumPool2d
 from mapping.ir.timing import pipeline_latency
-from mapping.passes.realise_factors import realise_factors
-from mapping.semantics.float_net import run_float_network, typical_payloads
+from mapping.semantics.float_net import run_float_network
 
 
 def synapses_of(projection: Dense | Sparse | Conv2d | SumPool2d) -> list[tuple[int, int, float]]:
@@ -101,14 +100,3 @@ def test_a_delayed_spike_arrives_that_much_later() -> None:
     sent = run_float_network(network, payloads)["out"]
     assert np.flatnonzero(sent[0, :, 0]).tolist() == [1, 3, 64]
     assert pipeline_latency(network.graph(), "in", "out") == 64
-
-
-def test_typical_payloads_are_root_mean_squares_of_what_is_sent() -> None:
-    network = realise_factors(digits_like_network())
-    payloads = random_payloads(network)
-    typical, sent = typical_payloads(network, payloads), run_float_network(network, payloads)
-    assert set(typical) == {p.name for p in network.populations}
-    for name, values in sent.items():
-        np.testing.assert_allclose(typical[name] ** 2, (values**2).mean(axis=(0, 1)))
-    shown = payloads.reshape(-1, 64) / 16
-    np.testing.assert_allclose(typical["in"] ** 2, (shown**2).mean(axis=0))

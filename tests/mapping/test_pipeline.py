@@ -331,11 +331,3 @@ def test_integers_without_a_record_of_rounding_are_exact() -> None:
     integers = replace(network.artifact.network, fidelity=())
     report = compile_network(integers, load_target("loihi2"), CompileOptions()).report
     assert {row["relative_error"] for row in report["network"]["layers"]} == {0.0}  # type: ignore[index]
-
-
-def test_the_report_says_by_what_rounding_was_weighed() -> None:
-    network = small_network()
-    calibration = Calibration(payloads=random_payloads(network))
-    for data, said in ((None, "worst case"), (calibration, "typical on the calibration")):
-        result = compile_network(network, LOIHI2, CompileOptions(), calibration=data)
-        assert report_of(result)["network"]["rounding_weighed_by"] == said

@@ -617,46 +617,6 @@ def test_zeroed_is_a_share_of_the_weights_that_are_not_zero() -> None:
     assert next(f.zeroed for f in image.fidelity if f.projection == "w1") == pytest.approx(5 / 6)
 
 
-def test_typical_payloads_decide_which_weights_are_rounded_best() -> None:
-    """Two inputs share an exponent; the one that is nearly silent may clip for the other's sake."""
-    rng = np.random.default_rng(0)
-    weight = rng.normal(0, 0.1, (4, 12))
-    weight[:, 0] = 0.9
-    network = chain(Input(name="in", shape=(12,)), weight, lif(4))
-    typical = np.array([0.0, *[0.5] * 11])
-
-    def error(image: QuantizedNetwork) -> float:
-        """Root mean square of the error per step, in float units."""
-        (w,) = image.projections
-        unit = 2.0**w.spec.exponent / image.population("out").scale  # type: ignore[union-attr]
-        return float(np.linalg.norm((w.weights * unit - weight) * typical))
-
-    worst, measured = (
-        Quantize(weight_bits=4).run(network, CHIP, known) for known in (None, {"in": typical})
-    )
-    assert error(measured) < 0.8 * error(worst)
-
-
-@settings(max_examples=10)
-@given(network=networks, bits=all_bits, seed=st.integers(0, 2**32 - 1))
-def test_no_input_makes_anything_overflow_whatever_is_typical(
-    network: Network, bits: int, seed: int
-) -> None:
-    rng = np.random.default_rng(seed)
-    realised = realise_factors(network)
-    typical = {p.name: rng.random(p.size) ** 8 for p in realised.populations}
-    image = Quantize(weight_bits=bits).run(realised, CHIP, typical)
-    limit = 2 ** (CHIP.numeric.activation_bits.value - 1) - 1
-    for payloads in (random_payloads(network, seed=seed), hardest(network)):
-        trace = run_integer_network(image, payloads)
-        for current in trace.u.values():
-            assert np.abs(current).max() <= limit << 6
-        for population in image.populations:
-            if isinstance(population, IntegerRelay):
-                sent = np.abs(trace.spikes[population.name]).max()
-                assert sent <= 2 ** (CHIP.numeric.payload_bits.value - 1) - 1
-
-
 def hardest(network: Network) -> np.ndarray:
     """Every input at its highest in every step, then at its lowest."""
     source = network.input
