@@ -122,6 +122,9 @@ class Curve(RecordFile):
         target: the chip that every program was compiled for.
     """
 
+    what = "curve"
+    schema_name = SCHEMA
+    code = "ADL-CRV-01"
     format: Literal["adlrns-curve/1"] = Field(alias="schema")
     dataset: str
     split: str
@@ -149,11 +152,6 @@ class Curve(RecordFile):
             remedy="measure the curve of this artifact and use that file",
             code="ADL-CRV-02",
         )
-
-    @classmethod
-    def kind(cls) -> tuple[str, str, str]:
-        """See :class:`simulators.record.RecordFile`."""
-        return "curve", SCHEMA, "ADL-CRV-01"
 
 
 def load_curve(path: Path | str) -> Curve:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -18,12 +18,16 @@ class Record(BaseModel):
 
 
 class RecordFile(Record):
-    """A record that is a file."""
+    """A record that is a file.
 
-    @classmethod
-    def kind(cls) -> tuple[str, str, str]:
-        """What it is, its schema, and the code of the error that a file is none."""
-        raise NotImplementedError
+    Attributes:
+        what: what messages call it; schema_name: of its schema; code: of the error that a file is
+            none.
+    """
+
+    what: ClassVar[str]
+    schema_name: ClassVar[str]
+    code: ClassVar[str]
 
     def save(self, path: Path | str) -> None:
         """Write it as JSON, whole or not at all.
@@ -39,9 +43,8 @@ class RecordFile(Record):
         """Read a file.
 
         Raises:
-            ArtifactError: with the kind's code; the file is missing, not JSON or of another schema.
+            ArtifactError: with :attr:`code`; the file is missing, not JSON or of another schema.
         """
-        what, schema, _ = cls.kind()
         try:
             return cls.model_validate_json(Path(path).read_bytes())
         except OSError as error:
@@ -50,15 +53,15 @@ class RecordFile(Record):
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"]) or "the document"
             raise cls._unreadable(
-                path, f"is not a {what} of schema {schema} (trouble with {place}: {first['msg']})"
+                path,
+                f"is not a {cls.what} of schema {cls.schema_name} (trouble with {place}: {first['msg']})",
             ) from error
 
     @classmethod
     def _unreadable(cls, path: Path | str, message: str) -> ArtifactError:
-        _, schema, code = cls.kind()
         return ArtifactError(
             message,
             where=str(path),
-            remedy=f"give a JSON file of schema {schema}",
-            code=code,
+            remedy=f"give a JSON file of schema {cls.schema_name}",
+            code=cls.code,
         )

@@ -90,6 +90,9 @@ class SideBySide(RecordFile):
         points: by falling budget.
     """
 
+    what = "comparison"
+    schema_name = SCHEMA
+    code = "ADL-SBS-01"
     format: Literal["adlrns-side-by-side/1"] = Field(alias="schema")
     program: str
     network: str
@@ -119,11 +122,6 @@ class SideBySide(RecordFile):
                 code="ADL-SBS-02",
             )
         return self
-
-    @classmethod
-    def kind(cls) -> tuple[str, str, str]:
-        """See :class:`simulators.record.RecordFile`."""
-        return "comparison", SCHEMA, "ADL-SBS-01"
 
 
 def budgets_of(artifact: Artifact, points: int) -> list[float | None]:
