@@ -52,9 +52,9 @@ class RecordFile(Record):
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"]) or "the document"
+            trouble = f"trouble with {place}: {first['msg']}"
             raise cls._unreadable(
-                path,
-                f"is not a {cls.what} of schema {cls.schema_name} (trouble with {place}: {first['msg']})",
+                path, f"is not a {cls.what} of schema {cls.schema_name} ({trouble})"
             ) from error
 
     @classmethod

@@ -21,7 +21,7 @@ from mapping.pipeline import CompileOptions, compile_network
 from mapping.targets.load import load_target
 from mapping.targets.spec import ChipSpec
 from simulators import Stimulus, estimate_energy, simulate
-from simulators.energy.calibrate import calibrate
+from simulators.energy.calibrate import Calibration, calibrate
 from simulators.energy.measurements import ACTIONS, Measurements, load_measurements
 
 LOIHI2 = load_target("loihi2")
@@ -99,7 +99,7 @@ def test_static_power_is_fitted_to_totals() -> None:
     assert all(c.name != "static_power_w" for c in calibrate_dynamic(counts).constants)
 
 
-def calibrate_dynamic(counts: np.ndarray):  # type: ignore[no-untyped-def]
+def calibrate_dynamic(counts: np.ndarray) -> Calibration:
     return calibrate(LOIHI2, measured(counts, counts @ BASE))
 
 
