@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from mapping.errors import ConfigError
 from mapping.processors.load import load_processor
 from mapping.processors.spec import BYTES, NumberFormat, ProcessorSpec
-from mapping.targets.spec import Constant, Status, weakest
+from mapping.targets.figures import Constant, Status, weakest
 
 FORMAT: NumberFormat = "fp32"
 """Weights and activations are single precision."""

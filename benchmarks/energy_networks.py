@@ -36,7 +36,8 @@ from mapping.ir.synapses import (
 )
 from mapping.passes.route import Route
 from mapping.semantics.fixedpoint import STATE_SHIFT
-from mapping.targets.spec import ChipSpec, Faults
+from mapping.targets.figures import Faults
+from mapping.targets.spec import ChipSpec
 from simulators import Stimulus
 
 NO_CURRENT_MEMORY = 4095

@@ -26,7 +26,8 @@ from mapping.ir.synapses import (
     Synapses,
 )
 from mapping.ir.traffic import TrafficProfile
-from mapping.targets.spec import ChipSpec, Limit
+from mapping.targets.figures import Limit
+from mapping.targets.spec import ChipSpec
 
 WINDOW = 100
 """Steps in which a compartment spikes as often as Γ(2, 5) says, ten times on average."""

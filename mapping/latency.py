@@ -31,7 +31,8 @@ from mapping.cost import (
     weighted,
 )
 from mapping.registry import Registry
-from mapping.targets.spec import ChipSpec, LatencyTable, Status
+from mapping.targets.figures import Status
+from mapping.targets.spec import ChipSpec, LatencyTable
 
 DEFAULT_LATENCY_MODEL = "max-core"
 

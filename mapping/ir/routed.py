@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from mapping.ir.network import FloatArray, frozen_array
 from mapping.ir.quantized import Int32Array
-from mapping.targets.spec import STEPS, MeshSpec
+from mapping.targets.figures import STEPS
+from mapping.targets.spec import MeshSpec
 
 DIRECTIONS = tuple(STEPS.values())
 """East, west, south, north as steps in (x, y).

@@ -11,7 +11,7 @@ from importlib import resources
 from itertools import chain
 
 from mapping.processors.load import load_processor, processor_names
-from mapping.targets.spec import Constant
+from mapping.targets.figures import Constant
 from mapping.units import unit_of, with_prefix
 
 _HEAD = """\

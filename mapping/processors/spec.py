@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mapping.targets.spec import Constant, Status, weakest
+from mapping.targets.figures import Constant, Status, weakest
 
 NumberFormat = Literal["fp32", "fp16", "bf16", "int8"]
 BYTES: Mapping[NumberFormat, int] = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}

@@ -11,8 +11,8 @@ from itertools import chain
 
 from mapping.rules import RULES
 from mapping.rules.base import Rule
+from mapping.targets.figures import Figure
 from mapping.targets.load import load_target, target_names
-from mapping.targets.spec import Figure
 
 Figures = Mapping[str, Mapping[str, Figure]]
 """Per target: its figures by dotted name."""

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterator
 from itertools import chain
 
+from mapping.targets.figures import Constant, Curve
 from mapping.targets.load import load_target
-from mapping.targets.spec import ChipSpec, Constant, Curve
+from mapping.targets.spec import ChipSpec
 from mapping.units import unit_of, with_prefix
 
 TARGETS = ("loihi1", "loihi1-fit", "loihi2")

@@ -16,7 +16,8 @@ from pydantic import TypeAdapter
 from mapping.descriptions import SUFFIX, Descriptions
 from mapping.errors import TargetError
 from mapping.ir.network_rules import LONGEST_DELAY
-from mapping.targets.spec import STEPS, ChipSpec, Limit, MeshSpec
+from mapping.targets.figures import STEPS, Limit
+from mapping.targets.spec import ChipSpec, MeshSpec
 
 _ADAPTER = TypeAdapter(ChipSpec)
 _TARGETS = Descriptions(

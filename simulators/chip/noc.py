@@ -23,7 +23,7 @@ from mapping.artifact.schema import Artifact
 from mapping.cost import ActionCounts, FloatArray, charged
 from mapping.errors import ConfigError
 from mapping.latency import DEFAULT_LATENCY_MODEL, LATENCY_MODELS, step_time_s
-from mapping.targets.spec import Status
+from mapping.targets.figures import Status
 from simulators.chip.noc_layout import (
     BoolArray,
     core_sends,

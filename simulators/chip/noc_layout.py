@@ -19,7 +19,7 @@ from mapping.cost import SYNAPTIC_OPS
 from mapping.ir.partitioned import HOST, Members, PartitionedNetwork
 from mapping.ir.quantized import Int32Array
 from mapping.ir.routed import between_chips
-from mapping.targets.spec import Constant
+from mapping.targets.figures import Constant
 from simulators.trace import IntArray
 
 BoolArray = npt.NDArray[np.bool_]

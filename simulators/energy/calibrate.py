@@ -26,7 +26,8 @@ from scipy.optimize import nnls
 from mapping.artifact.atomic import atomic_file
 from mapping.cost import FloatArray
 from mapping.errors import ConfigError
-from mapping.targets.spec import ChipSpec, Constant
+from mapping.targets.figures import Constant
+from mapping.targets.spec import ChipSpec
 from simulators.energy.measurements import ACTIONS, Measurements
 
 IntArray = npt.NDArray[np.integer[Any]]

@@ -23,7 +23,7 @@ from mapping.artifact.schema import Artifact
 from mapping.errors import ConfigError
 from mapping.ir.network import Input
 from mapping.processors.spec import BYTES, NumberFormat, ProcessorSpec
-from mapping.targets.spec import Status
+from mapping.targets.figures import Status
 from simulators.ranks import rank_usage
 from simulators.trace import ExecutionTrace
 

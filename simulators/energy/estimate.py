@@ -12,7 +12,8 @@ from mapping.artifact.schema import Artifact
 from mapping.cost import COMPONENTS, SYNAPTIC_OPS, FloatArray, static_power_w
 from mapping.errors import ConfigError
 from mapping.latency import DEFAULT_LATENCY_MODEL, LATENCY_MODELS, Totals, estimate_status
-from mapping.targets.spec import ChipSpec, Constant, Curve, Status, weakest
+from mapping.targets.figures import Constant, Curve, Status, weakest
+from mapping.targets.spec import ChipSpec
 from mapping.units import unit_of
 from simulators.energy.accumulate import ACTIONS, Int64Array, accumulate
 from simulators.trace import ExecutionTrace

@@ -14,7 +14,7 @@ from mapping.artifact.schema import Artifact
 from mapping.budget import price_for
 from mapping.errors import ConfigError
 from mapping.processors.spec import NumberFormat, ProcessorSpec
-from mapping.targets.spec import Status
+from mapping.targets.figures import Status
 from mapping.units import with_prefix
 from simulators.backend import simulate
 from simulators.energy.conventional import ProcessorEstimate, on_processors, workload_of

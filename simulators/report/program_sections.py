@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from mapping.artifact.schema import REPORT_SCHEMA
 from mapping.artifact.schema import SCHEMA as ARTIFACT_SCHEMA
 from mapping.latency import DEFAULT_LATENCY_MODEL, LATENCY_MODELS
-from mapping.targets.spec import Constant, Curve
+from mapping.targets.figures import Constant, Curve
 from mapping.units import unit_of, with_prefix
 from simulators.curve import SCHEMA as CURVE_SCHEMA
 from simulators.energy.side_by_side import SCHEMA as HARDWARE_SCHEMA

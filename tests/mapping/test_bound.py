@@ -15,7 +15,8 @@ from mapping.pipeline import CompileOptions, compile_network
 from mapping.placement import bound as bounds
 from mapping.placement.bound import BOUNDS, degree_bound, lower_bound, spectral_bound, town_bound
 from mapping.placement.problem import PLACERS, PlacementProblem, Search
-from mapping.targets.spec import ChipSpec, Faults
+from mapping.targets.figures import Faults
+from mapping.targets.spec import ChipSpec
 
 BROKEN = Faults(cores=((0, 1, 0, 0),), links=(), status="assumed", source="made up for a test")
 CHIPS = {

@@ -27,7 +27,8 @@ from mapping.passes.place import Place
 from mapping.passes.quantize import Quantize
 from mapping.passes.realise_factors import realise_factors
 from mapping.passes.route import Route
-from mapping.targets.spec import ChipSpec, Faults, MeshSpec
+from mapping.targets.figures import Faults
+from mapping.targets.spec import ChipSpec, MeshSpec
 
 CHIPS = {
     "one": tiny_chip(width=4, height=3, cores_per_tile=2, host_tile=(1, 1)),

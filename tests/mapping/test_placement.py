@@ -15,7 +15,8 @@ from mapping.placement import anneal as annealing
 from mapping.placement.graph import HOP_UNITS, WeightedGraph
 from mapping.placement.loads import link_loads, longest_path
 from mapping.placement.starts import starts
-from mapping.targets.spec import ChipSpec, Faults
+from mapping.targets.figures import Faults
+from mapping.targets.spec import ChipSpec
 
 CHIPS = {
     "square": tiny_chip(width=4, height=4, cores_per_tile=1, host_tile=(1, 2)),

@@ -33,7 +33,7 @@ from mapping.passes.realise_factors import realise_factors
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.rules import RULES, check_rules
 from mapping.semantics.int_net import run_integer_network
-from mapping.targets.spec import STEPS, Faults
+from mapping.targets.figures import STEPS, Faults
 
 Doctor = Callable[[Artifact], Artifact]
 

@@ -19,8 +19,9 @@ from support.networks import dense_network, small_network
 from mapping.errors import AdlrnsError, TargetError
 from mapping.pipeline import CompileOptions, compile_network
 from mapping.rules import check_rules
+from mapping.targets.figures import Constant, Curve, Flag, Grid, Limit, Widths
 from mapping.targets.load import load_target, parse_target, target_data, target_names
-from mapping.targets.spec import ChipSpec, Constant, Curve, Flag, Grid, Limit, Widths
+from mapping.targets.spec import ChipSpec
 
 Path_ = tuple[str, ...]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mapping.targets.document import TARGETS, constants_page
+from mapping.targets.figures import Constant, Curve
 from mapping.targets.load import load_target
-from mapping.targets.spec import Constant, Curve
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "energy-constants.md"

@@ -26,7 +26,8 @@ from mapping.errors import ConfigError
 from mapping.ir.quantized import IntegerGate
 from mapping.ir.routed import link_ends
 from mapping.pipeline import CompileOptions, compile_network
-from mapping.targets.spec import ChipSpec, Constant
+from mapping.targets.figures import Constant
+from mapping.targets.spec import ChipSpec
 from mapping.units import with_prefix
 from simulators import estimate_energy, noc_timing, simulate
 from simulators.chip.noc_layout import core_sends, host_sends, noc_program

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mapping.targets.figures import Grid, Limit
 from mapping.targets.load import load_target, target_data
-from mapping.targets.spec import ChipSpec, Grid, Limit
+from mapping.targets.spec import ChipSpec
 
 
 def limit(value: int) -> Limit:

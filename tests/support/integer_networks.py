@@ -34,8 +34,9 @@ from mapping.passes.partition import Partition
 from mapping.passes.place import Place
 from mapping.passes.route import Route
 from mapping.semantics.int_net import IntegerTrace
+from mapping.targets.figures import Grid, Limit
 from mapping.targets.load import load_target
-from mapping.targets.spec import ChipSpec, Grid, Limit
+from mapping.targets.spec import ChipSpec
 from simulators.backend import Run
 
 _CORES = 40
