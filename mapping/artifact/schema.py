@@ -20,7 +20,7 @@ from mapping.ir.routed import Routing
 from mapping.ir.synapses import Form
 from mapping.targets.spec import ChipSpec
 
-SCHEMA = "adlrns-artifact/3"
+SCHEMA = "adlrns-artifact/4"
 REPORT_SCHEMA = "adlrns-report/1"
 MANIFEST_FILE = "manifest.json"
 CORES_FILE = "cores.npz"
@@ -171,7 +171,7 @@ class CoreRecord(_Record):
 class ManifestRecord(_Record):
     """``manifest.json``."""
 
-    format: Literal["adlrns-artifact/3"] = Field(alias="schema")
+    format: Literal["adlrns-artifact/4"] = Field(alias="schema")
     origin: Origin
     files: dict[str, str]
     name: str

@@ -87,7 +87,7 @@ def manifest_record(artifact: Artifact, files: dict[str, str]) -> ManifestRecord
     """Everything but the arrays."""
     partitioned = artifact.partitioned
     return ManifestRecord(
-        schema="adlrns-artifact/3",
+        schema="adlrns-artifact/4",
         origin=artifact.origin,
         files=files,
         name=partitioned.name,
