@@ -259,7 +259,8 @@ def _classes(
         listeners[source].append(section)
     flow_of = {pair: flow for flow, pair in enumerate(artifact.routing.pairs())}
     source_class = np.zeros(sum(p.size for p in partitioned.populations), np.int32)
-    sends: list[tuple[Int64Array, Int64Array, Int64Array]] = []
+    nothing = np.zeros(0, np.int64)
+    sends: list[tuple[Int64Array, Int64Array, Int64Array]] = [(nothing, nothing, nothing)]
     known: dict[Hashable, int] = {}
     for population in partitioned.populations:
         name = population.name

@@ -35,6 +35,7 @@ from mapping.cost import ActionCounts
 from mapping.errors import ConfigError
 from mapping.ir.network import Conv2d, ConvShape, Dense, Input, Lif, Network, Sparse
 from mapping.ir.placed import Placement, slot_at
+from mapping.ir.quantized import IntegerLif, IntegerProjection, ProjectionSpec, QuantizedNetwork
 from mapping.ir.synapses import SparseSynapses
 from mapping.passes.route import Route
 from mapping.pipeline import CompileOptions, CompileResult, compile_network
@@ -533,3 +534,47 @@ def test_packets_in_transit_are_not_timed_over_carried_state(
     command = ["simulate", str(tmp_path), "--input", str(tmp_path / "x.npz")]
     assert adlrns_map([*command, "--noc", "--carry-state"]) == 2
     assert "ADL-NOC-02" in capsys.readouterr().err
+
+
+def test_a_network_without_a_single_synapse_runs() -> None:
+    source = Input(name="in", shape=(3,))
+    driven = IntegerLif(
+        name="out",
+        shape=(2,),
+        du=4095,
+        dv=0,
+        threshold=5,
+        bias_mantissa=np.array([0, 64], np.int32),
+        bias_exponent=0,
+        scale=1.0,
+    )
+    spec = ProjectionSpec(
+        name="nothing",
+        layer="nothing",
+        part="full",
+        source="in",
+        source_start=0,
+        source_stop=3,
+        target="out",
+        target_start=0,
+        target_stop=2,
+        weight_bits=8,
+        exponent=0,
+        graded=False,
+        form="sparse",
+    )
+    empty = SparseSynapses.of(np.zeros((2, 3), np.int8))
+    network = QuantizedNetwork(
+        name="lonely",
+        dt_s=1e-3,
+        populations=(source, driven),
+        projections=(IntegerProjection(spec=spec, synapses=empty),),
+        output="out",
+        fidelity=(),
+    )
+    artifact = compile_network(network, tiny_chip(), CompileOptions()).artifact
+    trace = simulate(artifact, Stimulus(payloads=np.ones((1, 20, 3), np.int64)))
+    assert trace.counts is not None
+    assert [int(n) for n in trace.spikes["out"].sum(axis=(0, 1))] == [0, 3]
+    assert not trace.counts.axon_in.any()
+    assert not trace.counts.synapse_read.any()
