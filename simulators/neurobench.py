@@ -7,22 +7,25 @@ Keys and definitions are those of NeuroBench 2.3 (Yik et al., Nature Communicati
 * ``ActivationSparsity``: share of zeros in what all populations send, over steps and samples;
 * ``SynapticOperations``: non-zero weights met by non-zero inputs per sample, ``Effective_MACs`` of
   inputs with values and ``Effective_ACs`` of inputs that are -1, 0 or 1; ``Dense`` if nothing were
-  zero;
+  zero, absent synapses of a sparse layer included;
 * ``MembraneUpdates``: changes of a membrane voltage from one step to the next per sample, all
   neurons counting in the first step;
 * ``ClassificationAccuracy``: where classes are known.
 
-The *original* is the float model as a framework runs it: weights and biases, unless a population's
-are all zero, take four bytes each, and each population is looked at for as many steps as the input
-has, from its lag on. The *mapped* network is the program as the chip runs it, the steps of its
-pipeline, relays and gates included; its footprint is the synapse memory in use and u and v of every
-compartment.
+The *original* is the float model as a framework runs it: weights, absent ones as zeros, and biases,
+unless a population's are all zero, take four bytes each; pools have no weights and take no
+operations; each population is looked at for as many steps as the input has, from its lag on; and
+inputs have values in the steps in which one of them, in any sample, is not -1, 0 or 1. The *mapped*
+network is the program as the chip runs it, the steps of its pipeline, pools, relays and gates
+included; its graded spikes have values; its footprint is the synapse memory in use and u and v of
+every compartment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,14 +34,15 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from mapping.artifact.schema import Artifact
-from mapping.ir.network import Li, LowRank, Network
+from mapping.ir.network import Li, LowRank, Network, Relay, SumPool2d
 from mapping.ir.quantized import IntegerLif
-from mapping.ir.synapses import ConvSynapses, Matrix, Synapses
+from mapping.ir.synapses import ConvSynapses, Synapses
 from mapping.ir.timing import delay_graph, pipeline_latency
 from mapping.passes.realise_factors import realise_factors
 from mapping.semantics.answer import highest_voltage, most_spikes
 from mapping.semantics.float_net import trace_float_network
 from simulators.backend import simulate
+from simulators.ranks import gates_on
 from simulators.trace import Stimulus
 
 BYTES_PER_PARAMETER = 4
@@ -49,39 +53,36 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Connection:
-    """A projection.
+    """Synapses and what reaches them.
 
     Attributes:
-        weights: ``(rows, columns)``; synapses: the same as they are stored.
-        sent: ``(samples, steps, columns)`` what its sources send.
-        binary: whether that is nothing but -1, 0 and 1.
-        is_open: ``(samples, steps, rows or 1)`` whether a row is listening.
+        synapses: of a projection, or of the rows of one that listen together.
+        sent: ``(samples, steps, columns)`` what their sources send to them.
+        binary: ``(steps,)`` whether that is nothing but -1, 0 and 1.
     """
 
-    weights: Matrix
     synapses: Synapses
     sent: Array
-    binary: bool
-    is_open: Array
+    binary: npt.NDArray[np.bool_]
 
-    def effective(self) -> float:
-        """Synaptic operations of all samples together."""
-        weights: Any = self.weights
-        present = (weights != 0).astype(np.float64)
-        reached = (self.sent != 0).astype(np.float64).reshape(-1, self.sent.shape[2]) @ present.T
-        shape = (*self.sent.shape[:2], present.shape[0])
-        return float((np.asarray(reached).reshape(shape) * self.is_open).sum())
+    def effective(self) -> npt.NDArray[np.int64]:
+        """``(steps,)`` synaptic operations of all samples together."""
+        weights: Any = self.synapses.matrix()
+        fan_out = np.asarray((weights != 0).sum(axis=0)).ravel()
+        found: npt.NDArray[np.int64] = np.count_nonzero(self.sent, axis=0) @ fan_out
+        return found
 
-    def dense(self) -> float:
-        """The same if nothing were zero or closed."""
-        return float(self.synapses.count * self.sent.shape[0] * self.sent.shape[1])
+    def dense(self) -> int:
+        """The same of all steps if nothing were zero."""
+        samples, steps, _ = self.sent.shape
+        shared = isinstance(self.synapses, ConvSynapses)
+        places = self.synapses.count if shared else _parameters(self.synapses)
+        return int(places * samples * steps)
 
     def zeros(self) -> tuple[int, int]:
-        """How many weights are zero, and how many there are; shared ones count once."""
-        present = int(np.count_nonzero(self.synapses.values))
-        shared = isinstance(self.synapses, ConvSynapses)
-        total = self.synapses.values.size if shared else int(np.prod(self.synapses.shape))
-        return total - present, total
+        """How many weights are zero, and how many there are."""
+        total = _parameters(self.synapses)
+        return total - int(np.count_nonzero(self.synapses.values)), total
 
 
 def original_metrics(network: Network, stimulus: Stimulus, *, price: float = 0.0) -> Metrics:
@@ -100,40 +101,40 @@ def original_metrics(network: Network, stimulus: Stimulus, *, price: float = 0.0
     ran = trace_float_network(network, payloads, price=price)
     shown = payloads.reshape(*payloads.shape[:2], -1)
     sent = {network.input.name: shown, **ran.sent}
-    values = [p.synapses.values for p in network.projections if not isinstance(p, LowRank)]
-    biases = [b for b in (getattr(p, "bias", np.zeros(0)) for p in network.populations) if b.any()]
-    own = {n: s[:, lag[n] : lag[n] + steps] for n, s in ran.sent.items()}
-    binary = {n: bool(np.isin(s, (-1, 0, 1)).all()) for n, s in sent.items()}
+    wired = [p for p in network.projections if not isinstance(p, LowRank | SumPool2d)]
 
     def connections() -> Iterator[_Connection]:
-        for projection in network.projections:
-            assert not isinstance(projection, LowRank)
+        for projection in wired:
+            first = lag[projection.target] - projection.delay
             source = network.population(projection.source)
-            window = slice(lag[source.name], lag[source.name] + steps)
-            rows = projection.synapses.shape[0]
-            needed = np.zeros(rows, np.int64)
-            gates = np.zeros((*shown.shape[:2], 0))
+            spiking = np.isin(_window(sent[source.name], first, steps), (-1, 0, 1))
+            blocks = [(np.arange(projection.synapses.shape[0]), sent[source.name])]
             if projection.gate:
-                target = network.population(projection.target)
-                bounds = getattr(target, "block_bounds", np.array([0, rows]))
-                needed = np.repeat(projection.gates_needed, np.diff(bounds))
-                gates = ran.sent[projection.gate]
-            yield _Connection(
-                weights=projection.synapses.matrix(),
-                synapses=projection.synapses,
-                sent=sent[source.name][:, window, projection.columns(source)],
-                binary=binary[source.name],
-                is_open=_first_on(gates)[:, window, None] >= needed,
-            )
+                relay = network.population(projection.target)
+                assert isinstance(relay, Relay)
+                bounds = pairwise(relay.block_bounds)
+                blocks = [
+                    (np.arange(*block), _by_host(shown, ran.sent[projection.gate], needed, delta))
+                    for block, needed in zip(bounds, projection.gates_needed, strict=True)
+                ]
+            for rows, values in blocks:
+                yield _Connection(
+                    synapses=projection.synapses.rows(rows),
+                    sent=_window(values, first, steps)[..., projection.columns(source)],
+                    binary=np.asarray(spiking.all(axis=(0, 2))),
+                )
 
-    voltages = {n: v[:, lag[n] : lag[n] + steps] for n, v in ran.v.items()}
+    delta = network.input.delta
+    weights = sum(_parameters(projection.synapses) for projection in wired)
+    biases = [getattr(population, "bias", np.zeros(0)) for population in network.populations]
+    own = {name: _window(values, lag[name], steps) for name, values in ran.sent.items()}
     output = network.population(network.output)
     answers = highest_voltage if isinstance(output, Li) else most_spikes
     found = _metrics(
-        footprint=BYTES_PER_PARAMETER * sum(a.size for a in [*values, *biases]),
+        footprint=BYTES_PER_PARAMETER * (weights + sum(b.size for b in biases if b.any())),
         connections=list(connections()),
         sent={n: s for n, s in own.items() if not isinstance(network.population(n), Li)},
-        voltages=voltages,
+        voltages={name: _window(v, lag[name], steps) for name, v in ran.v.items()},
     )
     return found | _accuracy(answers(ran.sent[network.output]), stimulus)
 
@@ -159,13 +160,14 @@ def mapped_metrics(artifact: Artifact, stimulus: Stimulus, *, price: float = 0.0
     def connections() -> Iterator[_Connection]:
         for projection in network.projections:
             spec = projection.spec
-            gates = trace.spikes[spec.gate] if spec.gate else np.zeros((*shown.shape[:2], 0))
+            values = sent[spec.source]
+            if spec.gate:
+                events = trace.spikes[spec.gate]
+                values = _by_host(shown, events, spec.gates_needed, network.input.delta)
             yield _Connection(
-                weights=projection.weights,
                 synapses=projection.synapses,
-                sent=sent[spec.source][..., spec.source_start : spec.source_stop],
-                binary=not spec.graded,
-                is_open=_first_on(gates)[..., None] >= spec.gates_needed,
+                sent=values[..., spec.source_start : spec.source_stop],
+                binary=np.full(trace.steps, not spec.graded),
             )
 
     usage = artifact.partitioned.usage(chip)
@@ -206,26 +208,46 @@ def _metrics(
     zeros, weights = np.sum([connection.zeros() for connection in connections], axis=0).tolist()
     silent = sum(values.size - np.count_nonzero(values) for values in sent.values())
     updates = sum(v[:, 0].size + np.count_nonzero(np.diff(v, axis=1)) for v in voltages.values())
-    operations = {"Effective_MACs": 0.0, "Effective_ACs": 0.0, "Dense": 0.0}
+    operations = {"Effective_MACs": 0, "Effective_ACs": 0, "Dense": 0}
     for connection in connections:
-        kind = "Effective_ACs" if connection.binary else "Effective_MACs"
-        operations[kind] += connection.effective() / samples
-        operations["Dense"] += connection.dense() / samples
+        effective = connection.effective()
+        operations["Effective_MACs"] += int(effective[~connection.binary].sum())
+        operations["Effective_ACs"] += int(effective[connection.binary].sum())
+        operations["Dense"] += connection.dense()
     return {
         "Footprint": footprint,
         "ConnectionSparsity": round(zeros / weights, 4),
         "ActivationSparsity": silent / sum(values.size for values in sent.values()),
-        "SynapticOperations": operations,
+        "SynapticOperations": {name: count / samples for name, count in operations.items()},
         "MembraneUpdates": updates / samples,
     }
 
 
-def _first_on(gates: Array) -> Array:
-    """``(samples, steps)`` how many of the first gates were on in the step before, all of them."""
-    on = np.zeros(gates.shape, np.int64)
-    on[:, 1:] = np.cumsum(gates, axis=1)[:, :-1] > 0
-    found: Array = np.cumprod(on, axis=2).sum(axis=2)
-    return found
+def _parameters(synapses: Synapses) -> int:
+    """Weights that a framework holds: absent ones as zeros, those of a kernel once."""
+    shared = isinstance(synapses, ConvSynapses)
+    return int(synapses.values.size if shared else np.prod(synapses.shape))
+
+
+def _window(values: Array, first: int, steps: int) -> Array:
+    """``steps`` steps of ``(samples, steps, size)`` from ``first`` on, silence before step 0."""
+    if first < 0:
+        values = np.pad(values, ((0, 0), (-first, 0), (0, 0)))
+    return values[:, max(first, 0) :][:, :steps]
+
+
+def _by_host(payloads: Array, events: Array, needed: int, delta: bool) -> Array:
+    """What the host sends of ``(samples, steps, inputs)`` while the first gates are on.
+
+    Args:
+        payloads: the input.
+        events: of the gates; needed: how many of them must be on.
+        delta: payloads are changes: it sends their sum when the gates open, and takes it back.
+    """
+    is_open = gates_on(events)[..., :needed].all(axis=2, keepdims=True)
+    if not delta:
+        return payloads * is_open
+    return np.diff(np.cumsum(payloads, axis=1) * is_open, axis=1, prepend=0)
 
 
 def _lags(network: Network) -> dict[str, int]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mapping.artifact.schema import Artifact
 from simulators.trace import ExecutionTrace, IntArray
@@ -33,12 +35,21 @@ class RankUsage:
         return {level: float((self.ranks == level).mean()) for level in self.levels}
 
 
+def gates_on(events: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """``(samples, steps, gates)`` which gates are on by their events up to the step before.
+
+    Args:
+        events: ``(samples, steps, gates)`` 1 where a gate opens, -1 where it closes, else 0.
+    """
+    on = np.zeros(events.shape, np.bool_)
+    on[:, 1:] = np.cumsum(events, axis=1)[:, :-1] > 0
+    return on
+
+
 def rank_usage(artifact: Artifact, trace: ExecutionTrace) -> dict[str, RankUsage]:
     """By layer with a gate, in the order of the program."""
     found = {}
     for gated in artifact.partitioned.gated_layers():
-        on = np.zeros(trace.spikes[gated.gate].shape, np.int64)
-        on[:, 1:] = np.cumsum(trace.spikes[gated.gate], axis=1)[:, :-1]
-        level = np.cumprod(on, axis=2).sum(axis=2)
+        level = np.cumprod(gates_on(trace.spikes[gated.gate]), axis=2).sum(axis=2)
         found[gated.layer] = RankUsage(ranks=np.array(gated.levels)[level], levels=gated.levels)
     return found

@@ -1,71 +1,128 @@
-"""The networks that NeuroBench has measured, and their inputs."""
+"""The networks that NeuroBench has measured, and their inputs.
+
+All weights are multiples of a power of two, so that sums are exact in any order and precision.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from mapping.ir.network import Dense, Input, Lif, Network
+from mapping.ir.network import (
+    Conv2d,
+    ConvShape,
+    Dense,
+    Input,
+    Lif,
+    Network,
+    Population,
+    Projection,
+    Relay,
+    Sparse,
+    SparseSynapses,
+    SumPool2d,
+)
 
-CASES = ("spikes", "values")
-"""What the inputs send."""
+LABELS = np.array([6, 1, 5, 5, 6])
+"""Of every network's samples: some are answered rightly, some wrongly."""
 SIZES = (64, 32, 10)
+IMAGES = (2, 8, 7)
+CONV = ConvShape(
+    inputs=IMAGES, out_channels=4, kernel=(3, 2), stride=(1, 2), padding=(1, 1), groups=2
+)
+POOL = ConvShape(inputs=CONV.outputs, out_channels=4, kernel=(2, 2), stride=(2, 2), groups=4)
 
 
-@dataclass(frozen=True, eq=False)
-class Weights:
-    """Two layers, some weights of which are zero, and the constants of all neurons."""
-
-    matrices: tuple[np.ndarray, ...]
-    voltage_decay: float
-    threshold: float
+def _weights(rng: np.random.Generator, *shape: int, low: int = -16) -> np.ndarray:
+    """Some of which are zero."""
+    return rng.integers(low, 25, shape) * (rng.random(shape) < 0.8) / 64
 
 
-def weights(case: str) -> Weights:
-    """Weights of multiples of 1/64, so that sums are exact in any order and precision."""
-    rng = np.random.default_rng(CASES.index(case))
-    matrices = []
-    for wide, narrow in pairwise(SIZES):
-        matrix = rng.integers(-16, 25, (narrow, wide)) * (rng.random((narrow, wide)) < 0.8)
-        matrices.append(matrix / 64)
-    return Weights(matrices=tuple(matrices), voltage_decay=0.875, threshold=1.0)
+def _lif(name: str, *shape: int) -> Lif:
+    return Lif(name=name, shape=shape, current_decay=0.0, voltage_decay=0.875, threshold=1.0)
 
 
-def payloads(case: str) -> np.ndarray:
-    """``(samples, steps, inputs)`` integers."""
-    rng = np.random.default_rng(7)
-    largest = 1 if case == "spikes" else 3
-    shape = (5, 12, SIZES[0])
-    return rng.integers(1, largest + 1, shape) * (rng.random(shape) < 0.2)
-
-
-def network(case: str) -> Network:
-    """The network as the compiler reads it."""
-    given = weights(case)
-    populations: list[Input | Lif] = [
-        Input(name="in", shape=(SIZES[0],), payload_max=1 if case == "spikes" else 3)
-    ]
-    projections = []
-    for number, matrix in enumerate(given.matrices, start=1):
-        populations.append(
-            Lif(
-                name=str(number),
-                shape=(len(matrix),),
-                current_decay=0.0,
-                voltage_decay=given.voltage_decay,
-                threshold=given.threshold,
-            )
-        )
-        source = populations[-2].name
-        projections.append(
-            Dense(name=f"w{number}", source=source, target=str(number), weight=matrix)
-        )
+def _network(
+    name: str, populations: list[Population], projections: list[Projection], payload_max: int = 1
+) -> Network:
+    """A network of ``populations`` behind an input ``in`` of the shape that ``name`` asks for."""
+    shape = IMAGES if name == "images" else SIZES[:1]
     return Network(
-        name=case,
+        name=name,
         dt_s=1e-3,
-        populations=tuple(populations),
+        populations=(Input(name="in", shape=shape, payload_max=payload_max), *populations),
         projections=tuple(projections),
         output=populations[-1].name,
     )
+
+
+def _perceptron(name: str, hidden: Population, payload_max: int, seed: int) -> Network:
+    rng = np.random.default_rng(seed)
+    populations = [hidden, _lif("2", SIZES[2])]
+    projections: list[Projection] = [
+        Dense(
+            name=f"w{target}",
+            source=source,
+            target=target,
+            weight=_weights(rng, narrow, wide),
+        )
+        for (source, target), (wide, narrow) in zip(
+            pairwise(("in", "1", "2")), pairwise(SIZES), strict=True
+        )
+    ]
+    return _network(name, populations, projections, payload_max)
+
+
+def _recurrent() -> Network:
+    feed_forward = _perceptron("recurrent", _lif("1", SIZES[1]), 1, 3)
+    weight = _weights(np.random.default_rng(4), SIZES[1], SIZES[1], low=-24)
+    return _network(
+        "recurrent",
+        list(feed_forward.populations[1:]),
+        [*feed_forward.projections, Dense(name="loop", source="1", target="1", weight=weight)],
+    )
+
+
+def _images() -> Network:
+    rng = np.random.default_rng(5)
+    pooled = int(np.prod(POOL.outputs))
+    weight = 4 * _weights(rng, *CONV.weight_shape)
+    read = SparseSynapses.of(4 * _weights(rng, SIZES[2], pooled) * (rng.random(pooled) < 0.5))
+    return _network(
+        "images",
+        [_lif("maps", *CONV.outputs), _lif("pooled", *POOL.outputs), _lif("out", SIZES[2])],
+        [
+            Conv2d(name="conv", source="in", target="maps", weight=weight, conv=CONV),
+            SumPool2d(name="pool", source="maps", target="pooled", conv=POOL, weight=0.25),
+            Sparse(name="read", source="pooled", target="out", synapses=read),
+        ],
+    )
+
+
+def _rectified() -> Network:
+    relu = Relay(name="1", threshold=np.zeros(SIZES[1]), block_bounds=(0, SIZES[1]), rectified=True)
+    return _perceptron("rectified", relu, 3, 2)
+
+
+NETWORKS = {
+    network.name: network
+    for network in (
+        _perceptron("spikes", _lif("1", SIZES[1]), 1, 0),
+        _perceptron("values", _lif("1", SIZES[1]), 3, 1),
+        _rectified(),
+        _recurrent(),
+        _images(),
+    )
+}
+
+
+def payloads(case: str) -> np.ndarray:
+    """``(samples, steps, *shape)`` integers; every third step of ``values`` has ones alone."""
+    rng = np.random.default_rng(7)
+    source = NETWORKS[case].input
+    shape = (5, 12, *source.shape)
+    found = rng.integers(1, source.payload_max + 1, shape) * (rng.random(shape) < 0.2)
+    if case == "values":
+        found[:, ::3] = found[:, ::3] > 0
+    return found
