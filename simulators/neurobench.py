@@ -131,6 +131,7 @@ def original_metrics(network: Network, stimulus: Stimulus, *, price: float = 0.0
     output = network.population(network.output)
     answers = highest_voltage if isinstance(output, Li) else most_spikes
     found = _metrics(
+        samples=stimulus.samples,
         footprint=BYTES_PER_PARAMETER * (weights + sum(b.size for b in biases if b.any())),
         connections=list(connections()),
         sent={n: s for n, s in own.items() if not isinstance(network.population(n), Li)},
@@ -175,6 +176,7 @@ def mapped_metrics(artifact: Artifact, stimulus: Stimulus, *, price: float = 0.0
     bits += 2 * chip.numeric.state_bits.value * sum(core.compartments for core in usage)
     silent = {p.name for p in network.populations if isinstance(p, IntegerLif) and not p.spikes}
     return _metrics(
+        samples=trace.samples,
         footprint=bits / 8,
         connections=list(connections()),
         sent={name: values for name, values in trace.spikes.items() if name not in silent},
@@ -199,14 +201,14 @@ def metrics_table(found: Mapping[str, Metrics]) -> Table:
 
 def _metrics(
     *,
+    samples: int,
     footprint: float,
     connections: list[_Connection],
     sent: Mapping[str, Array],
     voltages: Mapping[str, Array],
 ) -> Metrics:
-    samples = len(connections[0].sent)
-    zeros, weights = np.sum([connection.zeros() for connection in connections], axis=0).tolist()
-    silent = sum(values.size - np.count_nonzero(values) for values in sent.values())
+    zeros = [connection.zeros() for connection in connections]
+    silent = [(v.size - int(np.count_nonzero(v)), v.size) for v in sent.values()]
     updates = sum(v[:, 0].size + np.count_nonzero(np.diff(v, axis=1)) for v in voltages.values())
     operations = {"Effective_MACs": 0, "Effective_ACs": 0, "Dense": 0}
     for connection in connections:
@@ -216,11 +218,16 @@ def _metrics(
         operations["Dense"] += connection.dense()
     return {
         "Footprint": footprint,
-        "ConnectionSparsity": round(zeros / weights, 4),
-        "ActivationSparsity": silent / sum(values.size for values in sent.values()),
+        "ConnectionSparsity": round(_share(zeros), 4),
+        "ActivationSparsity": _share(silent),
         "SynapticOperations": {name: count / samples for name, count in operations.items()},
         "MembraneUpdates": updates / samples,
     }
+
+
+def _share(parts: list[tuple[int, int]]) -> float:
+    """Of the first numbers in the second ones; nothing of nothing is 0, as in NeuroBench."""
+    return sum(part for part, _ in parts) / max(sum(whole for _, whole in parts), 1)
 
 
 def _parameters(synapses: Synapses) -> int:

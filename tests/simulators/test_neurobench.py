@@ -19,7 +19,7 @@ from support.spatial import spatial_network
 from mapping.artifact.write import write_artifact
 from mapping.cli import run as adlrns_map
 from mapping.ir.checkpoint import save_network
-from mapping.ir.network import Network
+from mapping.ir.network import ConvShape, Input, Li, Network, SumPool2d
 from mapping.ir.synapses import ConvSynapses
 from mapping.ir.traffic import Calibration
 from mapping.pipeline import CompileOptions, compile_network
@@ -137,6 +137,29 @@ def test_silence_takes_no_operation_without_biases() -> None:
         operations = found["SynapticOperations"]
         assert operations["Effective_MACs"] == operations["Effective_ACs"] == 0
         assert found["ActivationSparsity"] == 1.0
+
+
+def test_shares_of_nothing_are_zero() -> None:
+    conv = ConvShape(inputs=(1, 4, 4), out_channels=1, kernel=(2, 2), stride=(2, 2))
+    model = Network(
+        name="pool",
+        dt_s=1e-3,
+        populations=(
+            Input(name="in", shape=conv.inputs),
+            Li(name="out", shape=conv.outputs, current_decay=0.0, voltage_decay=0.5),
+        ),
+        projections=(SumPool2d(name="pool", source="in", target="out", conv=conv),),
+        output="out",
+    )
+    stimulus = stimulus_of(model)
+    original = original_metrics(model, stimulus)
+    artifact = compile_network(model, LOIHI2, CompileOptions()).artifact
+    mapped = mapped_metrics(artifact, stimulus)
+    assert original["Footprint"] == original["ConnectionSparsity"] == 0
+    assert original["ActivationSparsity"] == mapped["ActivationSparsity"] == 0
+    assert set(original["SynapticOperations"].values()) == {0}
+    events = np.count_nonzero(stimulus.payloads) / stimulus.samples
+    assert mapped["SynapticOperations"]["Effective_ACs"] == events
 
 
 def test_closed_gates_leave_their_blocks_out() -> None:
