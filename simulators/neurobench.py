@@ -226,7 +226,7 @@ def _metrics(
 
 
 def _share(parts: list[tuple[int, int]]) -> float:
-    """Of the first numbers in the second ones; nothing of nothing is 0, as in NeuroBench."""
+    """Of the first numbers in the second ones; nothing of nothing is 0."""
     return sum(part for part, _ in parts) / max(sum(whole for _, whole in parts), 1)
 
 
