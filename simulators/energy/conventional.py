@@ -3,7 +3,9 @@
 A processor computes every step of a spiking network densely, as torch and snnTorch do: it
 multiplies whole matrices, whatever spikes, and updates every compartment. Only the rank of gated
 layers is what the gates asked for, on average, as kernels with a rank per sample have it. Per step
-there is one kernel for each projection, factors apart, and one for each population:
+there is one kernel for each projection, the factors of a pair apart, however the chip's cores cut
+it, one for each gate with what it reads, and one for each population of neurons; relays are
+computed by the kernel that fills them:
 
     ops     = 2 * synapses * batch, or NEURON_OPS * compartments * batch
     bytes   = weights that do not stay on the chip, and inputs and outputs of the network
@@ -11,22 +13,26 @@ there is one kernel for each projection, factors apart, and one for each populat
     energy  = ops * energy per op + bytes * energy per byte + idle power * latency
 
 Weights and states stay on the chip from step to step and sample to sample if all of them fit there
-together. Frameworks that wait for the host between kernels take longer than that.
+together. There are as many steps as the input has: the steps that a chip's pipeline adds are its
+own. Frameworks that wait for the host between kernels take longer than that; programs that are
+launched once for many steps take less.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mapping.artifact.schema import Artifact
 from mapping.errors import ConfigError
 from mapping.ir.network import Input
+from mapping.ir.quantized import IntegerLif
 from mapping.processors.spec import BYTES, NumberFormat, ProcessorSpec
 from mapping.targets.figures import Status
-from simulators.ranks import rank_usage
-from simulators.trace import ExecutionTrace
 
+OPS_PER_SYNAPSE = 2
+"""Per step: a multiplication and an addition."""
 NEURON_OPS = 6
 """Of a compartment in a step: two decays, two additions, a comparison, a reset."""
 STATES = 2
@@ -51,7 +57,7 @@ class Workload:
     """An inference as a processor computes it.
 
     Attributes:
-        steps: number of steps.
+        steps: number of steps of the input.
         kernels: of a step.
         weights: numbers that have to be kept, all ranks included.
         states: numbers that a sample keeps from step to step.
@@ -106,45 +112,44 @@ class ProcessorEstimate:
 
 
 def workload(artifact: Artifact, steps: int, ranks: Mapping[str, float] | None = None) -> Workload:
-    """What a processor has to compute for an inference.
+    """What a processor has to compute for an inference, whatever cores the program was cut into.
 
     Args:
         artifact: the compiled program.
-        steps: number of steps, the pipeline's latency included.
+        steps: number of steps of the input.
         ranks: mean rank of gated layers by name; those left out run at full rank.
     """
-    partitioned = artifact.partitioned
+    network = artifact.network
     share = {
         gated.layer: (ranks or {}).get(gated.layer, gated.levels[-1]) / gated.levels[-1]
-        for gated in partitioned.gated_layers()
+        for gated in artifact.partitioned.gated_layers()
     }
-    synapses = [0] * len(partitioned.projections)
-    stored = [0] * len(partitioned.projections)
-    for program in partitioned.cores:
-        for tile in program.tiles:
-            synapses[tile.projection] += tile.synapses.count
-            stored[tile.projection] += tile.synapses.values.size
-    kernels, weights = [], 0
-    for spec, count, values in zip(partitioned.projections, synapses, stored, strict=True):
-        part = share.get(spec.layer, 1.0) if spec.part in ("V", "U") else 1.0
-        own = min(count, values) if spec.form == "conv" else count
-        kernels.append(Kernel(ops=2 * part * count, weights=part * own))
-        weights += own
-    inner = [p for p in partitioned.populations if not isinstance(p, Input)]
-    kernels += [Kernel(ops=NEURON_OPS * p.size, weights=0) for p in inner]
+    partial = {p.spec.source for p in network.projections if p.spec.part == "sum"}
+    projections = [p for p in network.projections if p.spec.part != "sum"]
+    populations = [
+        p for p in network.populations if not isinstance(p, Input) and p.name not in partial
+    ]
+    ops: defaultdict[tuple[str, str], float] = defaultdict(float)
+    weights: defaultdict[tuple[str, str], float] = defaultdict(float)
+    kernel_of: dict[str, tuple[str, str]] = {}
+    for projection in projections:
+        spec, synapses = projection.spec, projection.synapses
+        kernel = spec.layer, "U" if spec.part == "bias" else spec.part
+        rank = share.get(spec.layer, 1.0) if spec.part in ("V", "U") else 1.0
+        ops[kernel] += rank * OPS_PER_SYNAPSE * synapses.count
+        weights[kernel] += rank * synapses.values.size
+        kernel_of.setdefault(spec.target, kernel)
+    for population in populations:
+        own = population.name, "neurons"
+        relayed = not isinstance(population, IntegerLif)
+        ops[kernel_of.get(own[0], own) if relayed else own] += NEURON_OPS * population.size
     return Workload(
         steps=steps,
-        kernels=tuple(kernels),
-        weights=weights,
-        states=STATES * sum(p.size for p in inner),
-        values=partitioned.input.size + partitioned.population(partitioned.output).size,
+        kernels=tuple(Kernel(ops=ops[name], weights=weights[name]) for name in ops),
+        weights=sum(p.synapses.values.size for p in projections),
+        states=STATES * sum(p.size for p in populations),
+        values=network.input.size + network.population(network.output).size,
     )
-
-
-def workload_of(artifact: Artifact, trace: ExecutionTrace) -> Workload:
-    """The workload of a traced run, at the mean ranks that its gates asked for."""
-    ranks = {layer: used.mean for layer, used in rank_usage(artifact, trace).items()}
-    return workload(artifact, trace.steps, ranks)
 
 
 def on_processor(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -17,7 +17,7 @@ from mapping.processors.spec import NumberFormat, ProcessorSpec
 from mapping.targets.figures import Status
 from mapping.units import with_prefix
 from simulators.backend import simulate
-from simulators.energy.conventional import ProcessorEstimate, on_processors, workload_of
+from simulators.energy.conventional import ProcessorEstimate, on_processors, workload
 from simulators.energy.estimate import EnergyReport, estimate_energy
 from simulators.ranks import rank_usage
 from simulators.record import Record, RecordFile
@@ -88,6 +88,8 @@ class SideBySide(RecordFile):
         network, target: names; samples: number of samples.
         number_format: in which the processors compute.
         points: by falling budget.
+        full_rank: the cost on the same processors if every gated layer runs at full rank, as it
+            does where a kernel has one rank for all samples; empty without gates.
     """
 
     what = "comparison"
@@ -100,13 +102,26 @@ class SideBySide(RecordFile):
     samples: Annotated[int, Field(ge=1)]
     number_format: NumberFormat
     points: Annotated[tuple[AtBudget, ...], Field(min_length=1)]
+    full_rank: tuple[DeviceCost, ...]
 
     @model_validator(mode="after")
     def _same_devices(self) -> Self:
-        rows = {tuple((c.device, c.batch) for c in point.processors) for point in self.points}
+        costs = [point.processors for point in self.points]
+        costs += [self.full_rank] if self.full_rank else []
+        rows = {tuple((c.device, c.batch) for c in same) for same in costs}
         if len(rows) > 1 or len({tuple(point.mean_rank) for point in self.points}) > 1:
             raise ValueError("points differ in their devices or layers")
         return self
+
+    def devices(self) -> Iterator[tuple[DeviceCost, *tuple[DeviceCost | None, ...]]]:
+        """By device, the chip first: its cost at every budget, then, with gates, at full rank.
+
+        The chip has no cost at full rank: its relays and gates are part of the program.
+        """
+        rows = zip(*((point.chip, *point.processors) for point in self.points), strict=True)
+        last = (None, *self.full_rank) if self.full_rank else None
+        for number, (first, *others) in enumerate(rows):
+            yield (first, *others, *(() if last is None else (last[number],)))
 
     def checked(self, artifact: Artifact, *, where: str = "hardware") -> SideBySide:
         """This comparison, if ``artifact`` is the program that it is about.
@@ -156,23 +171,31 @@ def side_by_side(
             and -02, see :func:`simulators.energy.conventional.on_processor`; ADL-INP-…, the
             stimulus does not suit the program.
     """
+
+    def priced(ranks: Mapping[str, float]) -> tuple[DeviceCost, ...]:
+        estimates = on_processors(
+            workload(artifact, stimulus.steps, ranks),
+            processors,
+            batches=batches,
+            number_format=number_format,
+        )
+        return tuple(map(_of_processor, estimates))
+
     found = []
     for budget_j in budgets:
         price = 0.0 if budget_j is None else price_for(artifact, budget_j)
         trace = simulate(artifact, stimulus, price=price)
         energy = estimate_energy(artifact, trace)
-        estimates = on_processors(
-            workload_of(artifact, trace), processors, batches=batches, number_format=number_format
-        )
+        ranks = {layer: used.mean for layer, used in rank_usage(artifact, trace).items()}
         found.append(
             AtBudget(
                 budget_j=budget_j,
                 accuracy=trace.accuracy(),
-                mean_rank={n: used.mean for n, used in rank_usage(artifact, trace).items()},
+                mean_rank=ranks,
                 dynamic_j=energy.dynamic_j,
                 core_dark_share=tuple(energy.core_dark_share.tolist()),
                 chip=_of_chip(energy),
-                processors=tuple(map(_of_processor, estimates)),
+                processors=priced(ranks),
             )
         )
     return SideBySide(
@@ -183,6 +206,7 @@ def side_by_side(
         samples=stimulus.samples,
         number_format=number_format,
         points=tuple(found),
+        full_rank=priced({}) if artifact.partitioned.gated_layers() else (),
     )
 
 
@@ -228,36 +252,45 @@ def _device_cost(
 
 
 def device_table(found: SideBySide) -> Table:
-    """One row per device: energy and latency per inference at every budget."""
+    """One row per device: energy and latency per inference at every budget and at full rank."""
     table = Table(
-        "device",
-        "batch",
         title=f"{found.network}, {found.samples} samples: modelled energy per inference, "
         "time until it is done",
         box=SIMPLE,
         collapse_padding=True,
         pad_edge=False,
     )
+    table.add_column("device", no_wrap=True)
     for point in found.points:
         budget = "" if point.budget_j is None else with_prefix(point.budget_j, "J")
         table.add_column(budget or "energy, time", justify="right")
-    table.add_column("figures")
+    if found.full_rank:
+        table.add_column("full\nrank", justify="right")
+    table.add_column("within", no_wrap=True)
     rows = [("accuracy", [_percent(point.accuracy) for point in found.points])]
     for layer in found.points[0].mean_rank:
         rows.append((f"rank of {layer}", [f"{p.mean_rank[layer]:.1f}" for p in found.points]))
     rows.append(("dark cores", [_numbers(point.dark_cores()) for point in found.points]))
     for name, cells in rows:
-        table.add_row(name, "", *cells, "")
+        table.add_row(name, *cells)
     table.add_section()
-    for same in zip(*((p.chip, *p.processors) for p in found.points), strict=True):
+    for same in found.devices():
         first = same[0]
-        table.add_row(first.device, str(first.batch), *map(_cost, same), first.status)
+        costs = ["–" if cost is None else _cost(cost) for cost in same]
+        table.add_row(f"{first.device}\nbatch {first.batch}", *costs, _within(first))
     return table
 
 
 def _cost(cost: DeviceCost) -> str:
     energy, latency = (cost.energy_j, "J"), (cost.latency_s, "s")
     return "\n".join(with_prefix(value, unit, digits=2) for value, unit in (energy, latency))
+
+
+def _within(cost: DeviceCost) -> str:
+    """How much less and more the energy may be, and the weakest status."""
+    low, own, high = cost.energy_low_j, cost.energy_j, cost.energy_high_j
+    factors = f"÷{own / low:.2g} ×{high / own:.2g}" if low > 0 else "–"
+    return f"{factors}\n{cost.status}"
 
 
 def _percent(share: float | None) -> str:

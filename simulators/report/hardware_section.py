@@ -30,8 +30,8 @@ def devices(sources: Sources) -> Section:
     caution = Caution(
         lead="Modelled, not measured.",
         text="Processors compute every step densely, at the mean rank that the gates asked for; "
-        "launches, idling, operations and memory are modelled, frameworks and hosts are not, so "
-        "these are lower bounds. The chip has its used cores' static energy, not its host.",
+        "or all at full rank; launches, idling, operations and memory are modelled, frameworks and "
+        "hosts are not. The chip has its used cores' static energy, not its host.",
     )
     lead = Prose(
         text=f"{found.samples:,} samples, numbers in {found.number_format}. Energies are per "
@@ -54,13 +54,15 @@ def _energies(found: SideBySide) -> Table:
         rows.append((f"rank of {layer}", "", *(number(p.mean_rank[layer]) for p in points)))
     dark = (", ".join(map(str, p.dark_cores())) or "none" for p in points)
     rows.append(("cores dark throughout", "", *dark))
-    for same in zip(*((p.chip, *p.processors) for p in points), strict=True):
-        energies = (quantity(cost.energy_j, "J") for cost in same)
+    full = (_NONE,) if found.full_rank else ()
+    rows = [(*row, *full) for row in rows]
+    for same in found.devices():
+        energies = (_NONE if cost is None else quantity(cost.energy_j, "J") for cost in same)
         rows.append((same[0].device, number(same[0].batch), *energies))
     budgets = (_NONE if p.budget_j is None else quantity(p.budget_j, "J").text for p in points)
     return Table(
         caption="Energy per inference, by device and budget",
-        columns=("device", "batch", *budgets),
+        columns=("device", "batch", *budgets, *(("full rank",) if full else ())),
         rows=tuple(rows),
     )
 

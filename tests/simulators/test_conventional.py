@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.chips import tiny_chip
 from support.errors import refused
 from support.gated import program, rate_gated_network, spikes
+from support.networks import dense_network
 from support.spatial import INPUTS, spatial_network
 
+from mapping.artifact.schema import Artifact
 from mapping.artifact.write import write_artifact
 from mapping.budget import price_for
 from mapping.cli import run as adlrns_map
@@ -32,10 +35,10 @@ from simulators.energy.conventional import (
     on_processor,
     on_processors,
     workload,
-    workload_of,
 )
 from simulators.energy.meter import Metered, NoMeter, measure
 from simulators.energy.side_by_side import SideBySide, budgets_of, device_table, side_by_side
+from simulators.ranks import rank_usage
 
 H100 = load_processor("h100")
 WORK = Workload(
@@ -63,6 +66,11 @@ def spatial() -> CompileResult:
     return compile_network(spatial_network(seed=1), load_target("loihi2"), CompileOptions())
 
 
+def ranks_of(artifact: Artifact, *, price: float) -> dict[str, float]:
+    used = rank_usage(artifact, simulate(artifact, spikes(), price=price))
+    return {layer: usage.mean for layer, usage in used.items()}
+
+
 def test_every_synapse_and_compartment_is_computed_in_every_step() -> None:
     artifact = spatial().artifact
     network = artifact.network
@@ -88,9 +96,45 @@ def test_a_gated_layer_costs_its_mean_rank() -> None:
     ]
     assert full.ops - half.ops == pytest.approx(5 * sum(own))
     assert full.weights == half.weights
-    closed = workload_of(artifact, simulate(artifact, spikes(), price=1e9))
-    opened = workload_of(artifact, simulate(artifact, spikes()))
-    assert closed.ops / closed.steps < opened.ops / opened.steps < full.ops / full.steps
+    closed, opened = (
+        workload(artifact, 5, ranks_of(artifact, price=price)).ops for price in (1e9, 0.0)
+    )
+    assert closed < opened < full.ops
+
+
+def test_a_gated_layer_is_launched_once_per_factor_and_gate() -> None:
+    """The chip holds a factor in one projection per rank block; a processor computes it at once."""
+    artifact = program()
+    work = workload(artifact, 5)
+    layer = artifact.partitioned.gated_layers()[0]
+    sizes = {p.name: p.size for p in artifact.network.populations}
+    inputs, hidden, rank = sizes["in"], sizes["hidden"], layer.levels[-1]
+    neurons = [NEURON_OPS * sizes[name] for name in ("hidden", "out")]
+    relays = NEURON_OPS * sizes["enc/relay"]
+    gate = sum(p.synapses.count for p in artifact.network.projections if p.spec.part == "gate")
+    gate_ops = 2 * gate + NEURON_OPS * (sizes["enc/trace"] + sizes["enc/gate"])
+    factors = [2 * rank * inputs + relays, 2 * rank * hidden]
+    decoder = 2 * hidden * sizes["out"]
+    assert sorted(k.ops for k in work.kernels) == sorted([*factors, gate_ops, decoder, *neurons])
+
+
+def test_the_cut_into_cores_changes_nothing() -> None:
+    spread = compile_network(
+        spatial_network(seed=1), load_target("loihi2"), CompileOptions(neurons_per_core=8)
+    ).artifact
+    assert len(spread.partitioned.cores) > 2 * len(spatial().artifact.partitioned.cores)
+    assert workload(spread, 7) == workload(spatial().artifact, 7)
+
+
+def test_partial_sums_of_a_wide_layer_are_the_chips_alone() -> None:
+    network = dense_network((9, 7, 3), seed=0)
+    cut, whole = (
+        compile_network(network, chip, CompileOptions()).artifact
+        for chip in (tiny_chip(input_axons=4), load_target("loihi2"))
+    )
+    assert any(p.spec.part == "sum" for p in cut.network.projections)
+    assert not any(p.spec.part == "sum" for p in whole.network.projections)
+    assert workload(cut, 3) == workload(whole, 3)
 
 
 @pytest.mark.parametrize("name", processor_names())
@@ -185,15 +229,28 @@ def test_side_by_side_prices_the_same_run_on_every_device(tmp_path: Path) -> Non
         assert (point.chip.latency_low_s, point.chip.latency_high_s) == energy.interval_s()
         dark = np.flatnonzero(energy.core_dark_share == 1.0).tolist()
         assert point.dark_cores() == dark
-        work = workload_of(artifact, trace)
+        work = workload(artifact, spikes().steps, point.mean_rank)
+        assert point.mean_rank == ranks_of(artifact, price=price)
         costs = on_processors(work, devices, batches=[1, 8])
         assert [c.energy_j for c in costs] == [p.energy_j for p in point.processors]
         kinds = {point.chip.kind, *(p.kind for p in point.processors)}
         assert kinds == {"modelled"}
+        assert all(
+            full.energy_j >= cost.energy_j
+            for full, cost in zip(found.full_rank, point.processors, strict=True)
+        )
     assert found.points[-1].dark_cores()
+    full = on_processors(workload(artifact, spikes().steps), devices, batches=[1, 8])
+    assert [cost.energy_j for cost in found.full_rank] == [cost.energy_j for cost in full]
     found.save(tmp_path / "hardware.json")
     assert SideBySide.load(tmp_path / "hardware.json") == found
-    assert device_table(found).row_count == 3 + 1 + 4
+    table = device_table(found)
+    assert table.row_count == 3 + 1 + 4
+    assert [column.header for column in table.columns][-2:] == ["full\nrank", "within"]
+    chip = found.points[0].chip
+    factors = chip.energy_j / chip.energy_low_j, chip.energy_high_j / chip.energy_j
+    within = list(table.columns[-1].cells)[3]
+    assert within == "÷{:.2g} ×{:.2g}\n{}".format(*factors, chip.status)
 
 
 def test_a_file_that_is_no_comparison_or_of_another_program_is_refused(tmp_path: Path) -> None:
@@ -221,6 +278,8 @@ def test_a_program_without_gates_has_one_column() -> None:
     spikes_of = Stimulus(payloads=np.ones((2, 3, *INPUTS), np.int64))
     found = side_by_side(artifact, spikes_of, budgets=[None], processors=[H100])
     assert len(found.points) == 1
+    assert found.full_rank == ()
+    assert "full\nrank" not in [column.header for column in device_table(found).columns]
     assert device_table(found).row_count == 2 + 1 + 1
 
 
