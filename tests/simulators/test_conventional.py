@@ -19,7 +19,7 @@ from mapping.artifact.schema import Artifact
 from mapping.artifact.write import write_artifact
 from mapping.budget import price_for
 from mapping.cli import run as adlrns_map
-from mapping.errors import ArtifactError, ConfigError, MissingDependencyError
+from mapping.errors import ArtifactError, ConfigError
 from mapping.ir.network import Input
 from mapping.ir.traffic import Calibration
 from mapping.pipeline import CompileOptions, CompileResult, compile_network
@@ -27,7 +27,6 @@ from mapping.processors.load import load_processor, processor_names
 from mapping.processors.spec import BYTES
 from mapping.targets.load import load_target
 from simulators import Stimulus, estimate_energy, simulate
-from simulators.energy import meter
 from simulators.energy.conventional import (
     NEURON_OPS,
     Kernel,
@@ -36,7 +35,6 @@ from simulators.energy.conventional import (
     on_processors,
     workload,
 )
-from simulators.energy.meter import Metered, NoMeter, measure
 from simulators.energy.side_by_side import SideBySide, budgets_of, device_table, side_by_side
 from simulators.ranks import rank_usage
 
@@ -281,23 +279,6 @@ def test_a_program_without_gates_has_one_column() -> None:
     assert found.full_rank == ()
     assert "full\nrank" not in [column.header for column in device_table(found).columns]
     assert device_table(found).row_count == 2 + 1 + 1
-
-
-def test_without_a_meter_nothing_is_measured() -> None:
-    """There is none here, or this machine's own figure is positive."""
-    found = measure(lambda: sum(range(1000)), least_s=0.01)
-    if isinstance(found, Metered):
-        assert found.energy_j > 0
-        assert found.runs >= 1
-        assert found.meters
-    else:
-        assert found == NoMeter(reason="zeus finds neither NVML, AMDSMI nor RAPL on this machine")
-
-
-def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meter, "find_spec", lambda _: None)
-    with refused(MissingDependencyError, "ADL-DEP-03", remedy="adlrns[meter]"):
-        measure(lambda: None)
 
 
 def test_the_command_compares_devices(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
