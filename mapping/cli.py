@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.box import SIMPLE
-from rich.table import Table
-from rich.text import Text
 
 from mapping.artifact.archive import read_spikes
 from mapping.artifact.read import load_artifact, load_report
@@ -33,9 +30,11 @@ from mapping.ir.traffic import Calibration, check_labels, check_payloads
 from mapping.model import load_model
 from mapping.nir import write_nir
 from mapping.pipeline import CompileOptions, compile_network, cut_network
+from mapping.processors.cli import processors_app
 from mapping.rules import check_rules
 from mapping.summary import (
     diagnostic_line,
+    print_constants,
     print_cores,
     print_explanation,
     print_summary,
@@ -57,6 +56,7 @@ app = typer.Typer(
 )
 targets_app = typer.Typer(help="List, show and validate chip targets.", no_args_is_help=True)
 app.add_typer(targets_app, name="targets")
+app.add_typer(processors_app, name="processors")
 app.command("support")(support_command)
 
 
@@ -291,17 +291,7 @@ def targets_show(
     if as_json:
         print_json(target_data(chip))
         return
-    table = Table(title=Text(chip.description), box=SIMPLE, collapse_padding=True, pad_edge=False)
-    table.add_column("entry", no_wrap=True)
-    for heading in ("value", "status", "source"):
-        table.add_column(heading, overflow="fold")
-    for name, entry in chip.constants().items():
-        factor = getattr(entry, "factor", 1.0)
-        interval = f" (×/÷ {factor:g})" if factor > 1 else ""
-        plain = isinstance(entry.value, int | float) and not isinstance(entry.value, bool)
-        value = f"{entry.value:g}" if plain else str(entry.value)
-        table.add_row(name, value + interval, entry.status, Text(entry.source))
-    out.print(table)
+    print_constants(chip.description, chip.constants())
 
 
 @targets_app.command("validate")

@@ -153,6 +153,21 @@ def print_cores(report: dict[str, Any], mesh: MeshSpec) -> None:
     out.print(table)
 
 
+def print_constants(description: str, constants: Mapping[str, Any]) -> None:
+    """Every figure of a chip or processor with its interval, status and source."""
+    table = Table(title=Text(description), box=SIMPLE, collapse_padding=True, pad_edge=False)
+    table.add_column("entry", no_wrap=True)
+    for heading in ("value", "status", "source"):
+        table.add_column(heading, overflow="fold")
+    for name, entry in constants.items():
+        factor = getattr(entry, "factor", 1.0)
+        interval = f" (×/÷ {factor:g})" if factor > 1 else ""
+        plain = isinstance(entry.value, int | float) and not isinstance(entry.value, bool)
+        value = f"{entry.value:g}" if plain else str(entry.value)
+        table.add_row(name, value + interval, entry.status, Text(entry.source))
+    out.print(table)
+
+
 def print_verdicts(name: str, verdicts: Sequence[Verdict]) -> None:
     """One row per target: how full its fullest core is of each resource, and whether that fits."""
     table = Table(box=SIMPLE, collapse_padding=True, pad_edge=False)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import subprocess
 import sys
 import tomllib
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.errors import refused
 
+from mapping.cli import run as adlrns_map
 from mapping.errors import TargetError
 from mapping.processors.document import processors_page
 from mapping.processors.load import load_processor, parse_processor, processor_names
@@ -113,3 +115,35 @@ def test_the_page_is_what_the_processors_say() -> None:
     for name in processor_names():
         for constant in load_processor(name).constants().values():
             assert constant.source in page
+
+
+def test_processors_are_listed_with_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert adlrns_map(["processors", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    described = [f"{name}: {load_processor(name).description}" for name in processor_names()]
+    assert lines == described
+    assert adlrns_map(["processors", "list", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [f"{row['name']}: {row['description']}" for row in rows] == described
+
+
+@pytest.mark.parametrize("name", processor_names())
+def test_every_figure_of_a_processor_is_shown(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    processor = load_processor(name)
+    assert adlrns_map(["processors", "show", name]) == 0
+    text = capsys.readouterr().out
+    for entry, constant in processor.constants().items():
+        assert entry in text
+        assert f"{constant.value:g}" in text
+    assert adlrns_map(["processors", "show", name, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert parse_processor(shown, where=name) == processor
+
+
+def test_showing_an_unknown_processor_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert adlrns_map(["processors", "show", "h10"]) == 2
+    message = capsys.readouterr().err
+    assert "ADL-PRC-01" in message
+    assert "adlrns-map processors list" in message
