@@ -24,18 +24,23 @@ figures below.
 ```
 adlrns-map compare out --input test.npz --processors h100,mine.toml --batch 1 --batch 256
 adlrns-map compare out --input test.npz --measure
+adlrns-map processors show h100
 ```
 
 ## The model
 
 A processor computes every step of a spiking network densely, as torch and snnTorch do: it
 multiplies whole matrices, whatever spikes, and updates every compartment. Only the rank of
-gated layers is what the gates asked for, on average, as kernels with a rank per sample have it.
-Per step there is one kernel for each projection, factors apart, and one for each population:
+gated layers is what the gates asked for, on average, as kernels with a rank per sample have it; the
+column "full rank" has the cost with one rank for all. Per step of the input there is one kernel for
+each projection, factors apart, one for each gate with what it reads, and one for each population of
+neurons; a kernel also computes the relays that it fills. How the chip cuts the network into cores,
+and the steps that its pipeline adds, cost a processor nothing:
 
-- operations: 2 per synapse and sample, 6 per compartment and sample;
+- operations: 2 per synapse and sample (of sparse layers without their zeros), 6 per compartment and
+  sample;
 - bytes: inputs and outputs of the network; weights and states too, unless all of them fit into
-  `on_chip_bytes` together, where they then stay;
+  `on_chip_bytes` together, where they then stay; what one kernel hands to the next always stays;
 - time of a kernel: `launch_s`, then the longer of operations / `peak_ops_per_s` and bytes /
   `bandwidth_bytes_per_s` (roofline; Williams et al., 2009); the latency is that of the whole
   batch;
@@ -46,16 +51,40 @@ Intervals have every figure at its cheap and fast, and at its dear and slow boun
 that of the weakest figure.
 
 **Left out:** frameworks that wait for the host between kernels, rates below the peak, clocks
-that fall under load, host processors and power supplies. At batch 1 a small network is all
-launches and idling: for scale, one keyword-spotting network of 172,800 multiply-adds was
-measured at batch 1 (public figures) with 6.3 mJ and 0.55 ms on a Xeon E5-2630, 5.6 mJ and 2.4
-ms on a Jetson TX1, 29.8 mJ and 1.3 ms on a Quadro K4000. None of those parts is modelled here,
-and a model of launches and idling alone stays well below such figures: take these columns as
-what a processor needs at least.
+that fall under load, host processors and power supplies, energy of on-chip memory beyond what
+`energy_per_op_j` holds, indices of sparse weights. Programs that compute many steps of a layer in
+one launch, or are launched as one graph, take less time than this at batch 1.
 
-**Measured.** `--measure` runs the chip simulator on this machine between two readings of its
-energy meters (NVML, AMDSMI, RAPL; library `zeus`, `pip install 'adlrns[meter]'`). Where no
-meter can be read it says so; nothing is ever estimated under the name of a measurement.
+**Against silicon** (`python benchmarks/processor_cases.py`): one keyword-spotting network of
+172,800 multiply-adds, one sample at a time, in TensorFlow (Blouw et al., 2019, arXiv:1812.01739;
+energies from its idle and running power). None of those parts is modelled here; beside each stands
+the model of a younger part of its kind.
+
+| measured on | measured | modelled for | modelled | model has | of |
+|---|---|---|---|---|---|
+| Quadro K4000 | 1.3 ms | v100 | 30 µs | 2.31% | time |
+| Quadro K4000 | 49.1 mJ | v100 | 1.36 mJ | 2.76% | energy, rest included |
+| Quadro K4000 | 29.7 mJ | v100 | 5.9 µJ | 0.02% | energy beyond rest |
+| Xeon E5-2630 | 551 µs | cpu | 7.39 µs | 1.34% | time |
+| Xeon E5-2630 | 15.7 mJ | cpu | 16.6 µJ | 0.11% | energy, rest included |
+| Xeon E5-2630 | 6.32 mJ | cpu | 5.5 µJ | 0.09% | energy beyond rest |
+| Jetson TX1 | 2.39 ms | jetson-orin-nano | 60.3 µs | 2.53% | time |
+| Jetson TX1 | 11.9 mJ | jetson-orin-nano | 245 µJ | 2.06% | energy, rest included |
+| Jetson TX1 | 5.58 mJ | jetson-orin-nano | 3.54 µJ | 0.06% | energy beyond rest |
+
+So at batch 1 a small network is launches, idling and, above all, what is left out: real programs
+take 40 to 75 times the time and 36 to 950 times the energy, more than any interval here says, for
+an interval holds how uncertain the figures are and not what is missing. Part of the gap is that the
+models are of younger parts, and `cpu` is one core where the Xeon's power is that of all. The table
+cannot tell how right the models are for large networks and batches, where operations and bytes
+decide: nothing was measured there.
+
+**Measured.** `--measure` computes every step densely in NumPy, all samples at once and at full
+rank, on this machine, between two readings of its meters (RAPL of the processor's packages and
+their memory, or that of a Jetson or an Apple chip; library `zeus`, `pip install 'adlrns[meter]'`).
+What the machine takes at rest is part of it. GPUs are not read, for nothing runs on them, nor is
+RAPL's `psys`, which holds the packages once more. Where no meter can be read it says so; nothing is
+ever estimated under the name of a measurement.
 
 ## Your own
 

@@ -29,9 +29,10 @@ def devices(sources: Sources) -> Section:
         return Section(key="hardware", title=_TITLE, blocks=(hint,))
     caution = Caution(
         lead="Modelled, not measured.",
-        text="Processors compute every step densely, at the mean rank that the gates asked for; "
-        "or all at full rank; launches, idling, operations and memory are modelled, frameworks and "
-        "hosts are not. The chip has its used cores' static energy, not its host.",
+        text="Processors compute every step densely, at the mean rank that the gates asked for, or "
+        "all at full rank; launches, idling, operations and memory are modelled, frameworks and "
+        "hosts are not: a small network at batch 1 takes far more in practice. The chip has its "
+        "used cores' static energy, not its host.",
     )
     lead = Prose(
         text=f"{found.samples:,} samples, numbers in {found.number_format}. Energies are per "
