@@ -23,7 +23,7 @@ from simulators.ranks import rank_usage
 from simulators.record import Record, RecordFile
 from simulators.trace import Stimulus
 
-SCHEMA = "adlrns-side-by-side/1"
+SCHEMA = "adlrns-side-by-side/2"
 BATCHES = (1, 256)
 """One sample as it comes, and so many that a processor is busy."""
 NonNegative = Annotated[float, Field(ge=0)]
@@ -95,7 +95,7 @@ class SideBySide(RecordFile):
     what = "comparison"
     schema_name = SCHEMA
     code = "ADL-SBS-01"
-    format: Literal["adlrns-side-by-side/1"] = Field(alias="schema")
+    format: Literal["adlrns-side-by-side/2"] = Field(alias="schema")
     program: str
     network: str
     target: str
@@ -199,7 +199,7 @@ def side_by_side(
             )
         )
     return SideBySide(
-        schema="adlrns-side-by-side/1",
+        schema="adlrns-side-by-side/2",
         program=artifact.origin.fingerprint(),
         network=artifact.partitioned.name,
         target=artifact.chip.name,

@@ -288,7 +288,7 @@ def test_the_command_compares_devices(capsys: pytest.CaptureFixture[str], tmp_pa
     command = ["compare", str(tmp_path / "program"), "--input", str(tmp_path / "input.npz")]
     assert adlrns_map([*command, "--processors", "h100,cpu", "--points", "3", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
-    assert content["schema"] == "adlrns-side-by-side/1"
+    assert content["schema"] == "adlrns-side-by-side/2"
     assert [len(p["processors"]) for p in content["points"]] == [4, 4, 4]
     assert content["measured"] is None
     page, file = tmp_path / "page.html", tmp_path / "hardware.json"

@@ -162,11 +162,22 @@ def test_the_page_says_what_other_devices_take(small: Compiled, complete: Page) 
             assert cost.device in complete.text
             assert str(cost.energy_j) in complete.values
             assert str(cost.latency_s) in complete.values
+    assert "full rank" not in complete.text.split("Energy per inference, by device")[1][:200]
     assert "Modelled, not measured." in complete.text
-    assert "adlrns-side-by-side/1" in complete.text
+    assert "adlrns-side-by-side/2" in complete.text
     other = hardware.model_copy(update={"program": "another"})
     with refused(ConfigError, "ADL-SBS-02", where="hardware"):
         small.page(Path("nowhere.html"), hardware=other)
+
+
+def test_the_page_says_what_processors_take_at_full_rank(tmp_path: Path) -> None:
+    gated = _compiled(rate_gated_network(), neurons_per_core=6)
+    hardware = gated.hardware()
+    page = gated.page(tmp_path / "report.html", hardware=hardware)
+    assert len(hardware.full_rank) == len(hardware.points[0].processors) == 2
+    for cost in hardware.full_rank:
+        assert with_prefix(cost.energy_j, "J") in page.values[str(cost.energy_j)]
+    assert "full rank" in page.text.split("Energy per inference, by device")[1][:200]
 
 
 def test_the_page_gives_every_component_its_interval_and_status(
