@@ -13,6 +13,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +27,7 @@ from scipy.optimize import nnls
 
 from mapping.artifact.atomic import atomic_file
 from mapping.cost import FloatArray
+from mapping.descriptions import SUFFIX
 from mapping.errors import ConfigError
 from mapping.targets.figures import Constant
 from mapping.targets.spec import ChipSpec
@@ -33,6 +36,8 @@ from simulators.energy.measurements import ACTIONS, Measurements
 IntArray = npt.NDArray[np.integer[Any]]
 TELLING = 1e-3
 """Of the largest column: a column that differs less from the others cannot be told from them."""
+LARGEST_MISS = 1e6
+"""A measurement this many times the base's energy, or a part as small, is in another unit."""
 _SMALLEST_J = 1e-13
 """Scale of a constant that starts from zero [J]."""
 Why = Literal["fitted", "does not occur", "cannot be told from the others"]
@@ -45,7 +50,9 @@ class FittedConstant:
     Attributes:
         name: in a target file.
         base: value of the base [J, or W].
-        value: the new one; factor: within which it lies, by the jackknife.
+        value: the new one.
+        factor: within which it lies, by the jackknife; 1 if it is zero, the bound of the fit, of
+            which no factor can tell how far the truth lies above.
         why: whether it was fitted, and if not, why it could not be.
     """
 
@@ -119,6 +126,7 @@ class Calibration:
             f"(sha256 {self.measurements.sha256}, {self.measurements.rows} measurements; "
             f"leave-one-out error {absolute.mean():.2%} on average, {absolute.max():.2%} at most)"
         )
+        at_bound = "; at the bound of the fit, of which no interval is known"
         lines = [
             f"base = {json.dumps(base)}",
             f"name = {json.dumps(name)}",
@@ -131,7 +139,7 @@ class Calibration:
                     f"[{constant.name}]",
                     f"value = {constant.value!r}",
                     'status = "fit"',
-                    f"source = {json.dumps(source)}",
+                    f"source = {json.dumps(source if constant.value else source + at_bound)}",
                     f"factor = {constant.factor!r}",
                 ]
         return "\n".join(lines) + "\n"
@@ -144,30 +152,52 @@ class Calibration:
             target: name or file that the fit started from.
 
         Raises:
-            ConfigError: ADL-CAL-05, the file has another ending.
+            ConfigError: the file has another ending (ADL-CAL-05), or the fit started from it
+                (ADL-CAL-07).
         """
-        if file.suffix != ".toml":
+        if file.suffix != SUFFIX:
             raise ConfigError(
                 "a target file ends in .toml",
                 where=str(file),
-                remedy=f"write to {file.with_suffix('.toml')}",
+                remedy=f"write to {file.with_suffix(SUFFIX)}",
                 code="ADL-CAL-05",
             )
-        base = os.path.relpath(target, file.parent) if target.endswith(".toml") else target
+        if file.resolve() in _files_below(target):
+            raise ConfigError(
+                f"{target} rests on this file, and so would the new target, which replaces it",
+                where=str(file),
+                remedy="write to another file",
+                code="ADL-CAL-07",
+            )
+        base = target
+        if target.endswith(SUFFIX):
+            base = os.path.relpath(Path(target).resolve(), file.parent.resolve())
         text = self.target_file(file.stem, base)
         with atomic_file(file) as work:
             work.write_text(text, "utf-8")
+
+
+def _files_below(target: str) -> Iterator[Path]:
+    """The files of ``target``, its base, the base of that, and so on; built-in ones have none."""
+    while target.endswith(SUFFIX):
+        file = Path(target)
+        yield file.resolve()
+        base = tomllib.loads(file.read_text("utf-8")).get("base", "")
+        target = str(file.parent / base) if base.endswith(SUFFIX) else base
 
 
 def calibrate(chip: ChipSpec, measurements: Measurements) -> Calibration:
     """Fit the energies of ``chip``, and its static power where measurements are totals.
 
     Raises:
-        ConfigError: ADL-CAL-04, there are not more measurements than constants to fit.
+        ConfigError: there are not more measurements than constants to fit (ADL-CAL-04), or one is
+            out of all proportion to what it counts (ADL-CAL-06).
     """
     names, base = _start(chip, totals=bool(measurements.chip_s.any()))
     work = np.concatenate([measurements.counts, measurements.chip_s[:, None]], axis=1)
-    relative = work[:, : base.size] / measurements.energy_j[:, None]
+    work = work[:, : base.size]
+    _check_proportion(chip, measurements, expected_j=work @ np.maximum(base, _SMALLEST_J))
+    relative = work / measurements.energy_j[:, None]
     chosen, why = _determined(relative, base)
     if measurements.rows <= chosen.size:
         raise ConfigError(
@@ -197,6 +227,21 @@ def calibrate(chip: ChipSpec, measurements: Measurements) -> Calibration:
         left_out_errors=np.einsum("rk,rk->r", relative, without) - 1,
         base_errors=relative @ base - 1,
     )
+
+
+def _check_proportion(
+    chip: ChipSpec, measurements: Measurements, *, expected_j: FloatArray
+) -> None:
+    """Refuse measurements that no constants near those of ``chip`` can explain."""
+    for row, (energy_j, own_j) in enumerate(zip(measurements.energy_j, expected_j, strict=True)):
+        if not energy_j / LARGEST_MISS <= own_j <= energy_j * LARGEST_MISS:
+            raise ConfigError(
+                f"{energy_j:g} J were measured, where {chip.name} expects {own_j:g} J of what is "
+                "counted",
+                where=f"{measurements.file}, measurement {row + 1}",
+                remedy="give energies in joules and what happened in one inference",
+                code="ADL-CAL-06",
+            )
 
 
 def _start(chip: ChipSpec, *, totals: bool) -> tuple[list[str], FloatArray]:

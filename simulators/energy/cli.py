@@ -133,7 +133,7 @@ def calibration_table(found: Calibration) -> Table:
             constant.name,
             with_prefix(constant.base, unit),
             with_prefix(constant.value, unit) if fitted else "–",
-            f"×/÷ {constant.factor:g}" if fitted else "–",
+            f"×/÷ {constant.factor:g}" if fitted and constant.value else "–",
             constant.why,
         )
     return table

@@ -11,10 +11,10 @@ Without ``latency_s`` the energies are dynamic: what the idle chip takes has bee
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from hashlib import sha256
-from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,9 @@ ACTIONS = tuple(field.name for field in fields(EnergyTable))
 """What has an energy, and a column."""
 _RUN = ("program", "trace")
 _TIME = ("latency_s", "chips")
+_POSITIVE = math.nextafter(0.0, 1.0)
+Row = tuple[int, Mapping[str, str]]
+"""Number of a line, and its entries by column."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,12 +64,12 @@ def load_measurements(file: Path, chip: ChipSpec) -> Measurements:
 
     Raises:
         ConfigError: the file cannot be read (ADL-CAL-01), a column is missing, unknown or double
-            (ADL-CAL-02) or an entry is not the number that belongs there (ADL-CAL-03); what loading
-            a program or trace raises.
+            (ADL-CAL-02), an entry is not the number that belongs there, or a row has more or fewer
+            entries than there are columns (ADL-CAL-03); what loading a program or trace raises.
     """
     try:
         content = file.read_bytes()
-        lines = content.decode("utf-8").splitlines()
+        lines = content.decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"cannot be read as text ({error})",
@@ -74,11 +77,32 @@ def load_measurements(file: Path, chip: ChipSpec) -> Measurements:
             remedy="give a CSV file in UTF-8",
             code="ADL-CAL-01",
         ) from error
-    reader = csv.DictReader(lines, strict=True)
+    columns, rows = _table(file, lines)
+
+    def column(name: str, least: float, default: float) -> FloatArray:
+        if name not in columns:
+            return np.full(len(rows), default)
+        return np.array([_number(file, line, name, row[name], least) for line, row in rows])
+
+    if _RUN[0] in columns:
+        counts = np.stack([_counts_of_run(file, line, row, chip) for line, row in rows])
+    else:
+        counts = np.stack([column(name, 0.0, 0.0) for name in ACTIONS], axis=1)
+    return Measurements(
+        file=file,
+        sha256=sha256(content).hexdigest(),
+        energy_j=column("energy_j", _POSITIVE, 0.0),
+        counts=counts,
+        chip_s=column("latency_s", _POSITIVE, 0.0) * column("chips", 1.0, 1.0),
+    )
+
+
+def _table(file: Path, lines: list[str]) -> tuple[tuple[str, ...], list[Row]]:
+    """The columns and rows of a CSV file, every row with an entry in every column."""
+    reader = csv.reader(lines, strict=True)
     try:
-        columns = _checked_columns([name.strip() for name in reader.fieldnames or ()], file)
-        reader.fieldnames = list(columns)
-        rows = [(reader.line_num, row) for row in reader]
+        columns = _checked_columns([name.strip() for name in next(reader, [])], file)
+        rows = [(reader.line_num, entries) for entries in reader if entries]
     except csv.Error as error:
         raise ConfigError(
             f"line {reader.line_num} is not CSV ({error})",
@@ -93,24 +117,15 @@ def load_measurements(file: Path, chip: ChipSpec) -> Measurements:
             remedy="write one row per measured program below the names of the columns",
             code="ADL-CAL-01",
         )
-
-    def column(name: str, least: float, default: float) -> FloatArray:
-        entries = ((line, row.get(name)) for line, row in rows)
-        if name not in columns:
-            return np.full(len(rows), default)
-        return np.array([_number(file, line, name, text, least) for line, text in entries])
-
-    if _RUN[0] in columns:
-        counts = np.stack([_counts_of_run(file, line, row, chip) for line, row in rows])
-    else:
-        counts = np.stack([column(name, 0.0, 0.0) for name in ACTIONS], axis=1)
-    return Measurements(
-        file=file,
-        sha256=sha256(content).hexdigest(),
-        energy_j=column("energy_j", np.nextafter(0.0, 1.0), 0.0),
-        counts=counts,
-        chip_s=column("latency_s", 0.0, 0.0) * column("chips", 1.0, 1.0),
-    )
+    for line, entries in rows:
+        if len(entries) != len(columns):
+            raise ConfigError(
+                f"{len(entries)} entries stand below {len(columns)} columns",
+                where=f"{file}, line {line}",
+                remedy="give one entry per column, with a point before decimals, not a comma",
+                code="ADL-CAL-03",
+            )
+    return columns, [(line, dict(zip(columns, entries, strict=True))) for line, entries in rows]
 
 
 def _checked_columns(names: list[str], file: Path) -> tuple[str, ...]:
@@ -139,12 +154,12 @@ def _listed(what: str, names: Iterable[str]) -> list[str]:
     return [f"{what} {', '.join(found)}"] if found else []
 
 
-def _number(file: Path, line: int, name: str, text: str | None, least: float) -> float:
+def _number(file: Path, line: int, name: str, text: str, least: float) -> float:
     try:
-        value = float(text or "")
+        value = float(text)
     except ValueError:
         value = float("nan")
-    if not (isfinite(value) and value >= least):
+    if not (math.isfinite(value) and value >= least):
         raise ConfigError(
             f"{name} is {text!r}",
             where=f"{file}, line {line}",
@@ -154,16 +169,14 @@ def _number(file: Path, line: int, name: str, text: str | None, least: float) ->
     return value
 
 
-def _counts_of_run(
-    file: Path, line: int, row: Mapping[str, str | None], chip: ChipSpec
-) -> FloatArray:
+def _counts_of_run(file: Path, line: int, row: Mapping[str, str], chip: ChipSpec) -> FloatArray:
     """``(actions,)`` means per sample of what the trace of a row recorded."""
-    program, trace = (file.parent / _path(file, line, name, row.get(name)) for name in _RUN)
+    program, trace = (file.parent / _path(file, line, name, row[name]) for name in _RUN)
     energy = estimate_energy(load_artifact(program), load_trace(trace), chip=chip)
     return np.array([energy.counts[name].sum() / energy.samples for name in ACTIONS])
 
 
-def _path(file: Path, line: int, name: str, text: str | None) -> str:
+def _path(file: Path, line: int, name: str, text: str) -> str:
     if not text:
         raise ConfigError(
             f"{name} is empty",
