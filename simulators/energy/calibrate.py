@@ -5,7 +5,12 @@ power × time where the measurements are totals. Errors of measured energies are
 row is divided by its energy. Only constants that the measurements determine are fitted: columns are
 taken in the order of their share of the energy (QR with pivoting, each scaled by the constant that
 it starts from) until what the next one adds that the others could not say is below
-:data:`TELLING`. The rest keep the base's values, and their part of the energy is subtracted first.
+:data:`TELLING`; then the constant that the scatter about the fit leaves least certain is dropped,
+again and again, until every interval is narrower than the constant that it started from. The rest
+keep the base's values, and their part of the energy is subtracted first.
+
+The interval of a fitted constant is one of 95 %: the jackknife's standard error times Student's t,
+and, squares added, what the fit would move by if a kept constant were off by the base's factor.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import qr
 from scipy.optimize import nnls
+from scipy.special import stdtrit
 
 from mapping.artifact.atomic import atomic_file
 from mapping.cost import FloatArray
@@ -40,7 +46,11 @@ LARGEST_MISS = 1e6
 """A measurement this many times the base's energy, or a part as small, is in another unit."""
 _SMALLEST_J = 1e-13
 """Scale of a constant that starts from zero [J]."""
-Why = Literal["fitted", "does not occur", "cannot be told from the others"]
+_CONFIDENCE = 0.975
+"""Of either side of an interval."""
+Why = Literal[
+    "fitted", "does not occur", "cannot be told from the others", "is lost in the scatter"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +61,8 @@ class FittedConstant:
         name: in a target file.
         base: value of the base [J, or W].
         value: the new one.
-        factor: within which it lies, by the jackknife; 1 if it is zero, the bound of the fit, of
-            which no factor can tell how far the truth lies above.
+        factor: within which it lies, the base's unless it was fitted; 1 if it was fitted to zero,
+            the bound of the fit, of which no factor can tell how far the truth lies above.
         why: whether it was fitted, and if not, why it could not be.
     """
 
@@ -190,26 +200,38 @@ def calibrate(chip: ChipSpec, measurements: Measurements) -> Calibration:
     """Fit the energies of ``chip``, and its static power where measurements are totals.
 
     Raises:
-        ConfigError: there are not more measurements than constants to fit (ADL-CAL-04), or one is
-            out of all proportion to what it counts (ADL-CAL-06).
+        ConfigError: there are not more measurements than constants to fit (ADL-CAL-04), one is out
+            of all proportion to what it counts (ADL-CAL-06), or they scatter so much that none of
+            the constants can be told (ADL-CAL-08).
     """
-    names, base = _start(chip, totals=bool(measurements.chip_s.any()))
+    start = _start(chip, totals=bool(measurements.chip_s.any()))
+    base = np.array([constant.value for constant in start.values()])
     work = np.concatenate([measurements.counts, measurements.chip_s[:, None]], axis=1)
     work = work[:, : base.size]
-    _check_proportion(chip, measurements, expected_j=work @ np.maximum(base, _SMALLEST_J))
+    _check_proportion(chip, measurements, expected_j=work @ _scale(base))
     relative = work / measurements.energy_j[:, None]
-    chosen, why = _determined(relative, base)
-    if measurements.rows <= chosen.size:
+    told = _told_apart(relative, base)
+    if measurements.rows <= told.size:
         raise ConfigError(
-            f"{measurements.rows} measurements cannot fit {chosen.size} constants "
-            f"({', '.join(names[k] for k in chosen)}) and tell how well",
+            f"{measurements.rows} measurements cannot fit {told.size} constants "
+            f"({', '.join(np.array(list(start))[told])}) and tell how well",
             where=str(measurements.file),
-            remedy=f"measure at least {chosen.size + 1} programs that differ in what they do",
+            remedy=f"measure at least {told.size + 1} programs that differ in what they do",
             code="ADL-CAL-04",
+        )
+    chosen = _certain(relative, base, told)
+    if chosen.size == 0:
+        raise ConfigError(
+            "the energies scatter so much about any fit that no constant is certain",
+            where=str(measurements.file),
+            remedy="check that each energy stands beside its own program, and measure more",
+            code="ADL-CAL-08",
         )
     everything = np.arange(measurements.rows)
     values = _fit(relative, base, chosen)
     without = np.stack([_fit(relative[everything != row], base, chosen) for row in everything])
+    factors = np.array([constant.factor for constant in start.values()])
+    factors[chosen] = _factors(relative, base * (factors - 1), chosen, values, without)
     return Calibration(
         target=chip.name,
         measurements=measurements,
@@ -218,10 +240,10 @@ def calibrate(chip: ChipSpec, measurements: Measurements) -> Calibration:
                 name=name,
                 base=float(base[k]),
                 value=float(values[k]),
-                factor=_factor(values[k], without[:, k]) if why[k] == "fitted" else 1.0,
-                why=why[k],
+                factor=float(factors[k]),
+                why=_why(k, relative, told, chosen),
             )
-            for k, name in enumerate(names)
+            for k, name in enumerate(start)
         ),
         errors=relative @ values - 1,
         left_out_errors=np.einsum("rk,rk->r", relative, without) - 1,
@@ -244,34 +266,54 @@ def _check_proportion(
             )
 
 
-def _start(chip: ChipSpec, *, totals: bool) -> tuple[list[str], FloatArray]:
-    """Names and values of the constants of ``chip`` that measurements may tell of."""
+def _start(chip: ChipSpec, *, totals: bool) -> dict[str, Constant]:
+    """The constants of ``chip`` that measurements may tell of, by name."""
     found: dict[str, Constant] = {
         f"energy_j.{action}": getattr(chip.energy_j, action) for action in ACTIONS
     }
     if totals:
         found["static_power_w"] = chip.static_power_w
-    return list(found), np.array([constant.value for constant in found.values()])
+    return found
 
 
-def _determined(relative: FloatArray, base: FloatArray) -> tuple[IntArray, list[Why]]:
-    """Rising numbers of the constants that can be fitted, and for each constant why or why not."""
-    shares = relative * np.maximum(base, _SMALLEST_J)
-    _, triangle, order = qr(shares, mode="economic", pivoting=True)
+def _scale(base: FloatArray) -> FloatArray:
+    """What constants are measured by: those that they start from."""
+    return np.maximum(base, _SMALLEST_J)
+
+
+def _told_apart(relative: FloatArray, base: FloatArray) -> IntArray:
+    """Rising numbers of the constants that exact measurements would determine."""
+    _, triangle, order = qr(relative * _scale(base), mode="economic", pivoting=True)
     news = np.abs(np.diag(triangle))
-    telling = int((news > TELLING * news[0]).sum()) if news[0] > 0 else 0
-    chosen = np.sort(order[:telling])
-    why: list[Why] = []
-    for k, column in enumerate(relative.T):
-        unfitted: Why = "cannot be told from the others" if column.any() else "does not occur"
-        why.append("fitted" if k in chosen else unfitted)
-    return chosen, why
+    return np.sort(order[: int((news > TELLING * news[0]).sum())])
+
+
+def _certain(relative: FloatArray, base: FloatArray, chosen: IntArray) -> IntArray:
+    """Those of ``chosen`` whose intervals are narrower than the constants that they start from."""
+    while chosen.size:
+        freedom = len(relative) - chosen.size
+        misses = relative @ _fit(relative, base, chosen) - 1
+        scatter = math.sqrt(float(misses @ misses) / freedom)
+        solve = np.linalg.pinv(relative[:, chosen] * _scale(base[chosen]))
+        widths = stdtrit(freedom, _CONFIDENCE) * scatter * np.linalg.norm(solve, axis=1)
+        if widths.max() <= 1:
+            break
+        chosen = np.delete(chosen, widths.argmax())
+    return chosen
+
+
+def _why(k: int, relative: FloatArray, told: IntArray, chosen: IntArray) -> Why:
+    if k in chosen:
+        return "fitted"
+    if k in told:
+        return "is lost in the scatter"
+    return "cannot be told from the others" if relative[:, k].any() else "does not occur"
 
 
 def _fit(relative: FloatArray, base: FloatArray, chosen: IntArray) -> FloatArray:
     """All constants, those ``chosen`` fitted."""
     kept = np.delete(np.arange(base.size), chosen)
-    scale = np.maximum(base[chosen], _SMALLEST_J)
+    scale = _scale(base[chosen])
     wanted = 1 - relative[:, kept] @ base[kept]
     found, _ = nnls(relative[:, chosen] * scale, wanted)
     values = base.copy()
@@ -279,8 +321,32 @@ def _fit(relative: FloatArray, base: FloatArray, chosen: IntArray) -> FloatArray
     return values
 
 
-def _factor(value: float, without: FloatArray) -> float:
-    """Twice the jackknife's standard error around ``value``, as a factor, rounded up."""
-    spread = without - without.mean()
-    error = math.sqrt((without.size - 1) / without.size * float(spread @ spread))
-    return 1.0 if value == 0 else math.ceil(100 * (1 + 2 * error / value)) / 100
+def _factors(
+    relative: FloatArray,
+    doubts: FloatArray,
+    chosen: IntArray,
+    values: FloatArray,
+    without: FloatArray,
+) -> FloatArray:
+    """Within which the constants ``chosen`` lie, rounded up to hundredths.
+
+    Args:
+        relative: ``(rows, constants)`` counts by measured energy [1/J].
+        doubts: ``(constants,)`` how far each may be from the base's value, if it is kept [J].
+        chosen: numbers of the fitted ones.
+        values: ``(constants,)`` the fit [J].
+        without: ``(rows, constants)`` fits without one row [J].
+    """
+    rows = len(relative)
+    own = values[chosen]
+    kept = np.delete(np.arange(values.size), chosen)
+    spread = without[:, chosen] - without[:, chosen].mean(axis=0)
+    error = np.sqrt((rows - 1) / rows * (spread**2).sum(axis=0))
+    columns, doubted = relative[:, chosen], relative[:, kept] * doubts[kept]
+    size = np.linalg.norm(columns, axis=0)
+    moved = np.linalg.pinv(columns / size) @ doubted / size[:, None]
+    halves = np.sqrt(
+        (stdtrit(rows - chosen.size, _CONFIDENCE) * error) ** 2 + (moved**2).sum(axis=1)
+    )
+    shares = np.divide(halves, own, out=np.zeros_like(own), where=own > 0)
+    return np.asarray(np.ceil(100 * (1 + shares)) / 100)

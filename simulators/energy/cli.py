@@ -126,6 +126,7 @@ def calibration_table(found: Calibration) -> Table:
         collapse_padding=True,
         pad_edge=False,
     )
+    table.columns[0].min_width = max(len(constant.name) for constant in found.constants)
     for constant in found.constants:
         unit = unit_of(constant.name)
         fitted = constant.why == "fitted"

@@ -182,7 +182,8 @@ def test_wrong_columns_are_named(columns: Sequence[str], message: str, tmp_path:
         ("energy_j", "inf", "positive"),
         ("spike", "-1", "0 or more"),
         ("spike", "", "0 or more"),
-        ("latency_s", "nan", "0 or more"),
+        ("latency_s", "nan", "positive"),
+        ("latency_s", "0", "positive"),
         ("chips", "0", "positive"),
     ],
 )
