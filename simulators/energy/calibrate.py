@@ -6,8 +6,9 @@ row is divided by its energy. Only constants that the measurements determine are
 taken in the order of their share of the energy (QR with pivoting, each scaled by the constant that
 it starts from) until what the next one adds that the others could not say is below
 :data:`TELLING`; then the constant that the scatter about the fit leaves least certain is dropped,
-again and again, until every interval is narrower than the constant that it started from. The rest
-keep the base's values, and their part of the energy is subtracted first.
+again and again, until every interval is narrower than the constant that it started from (times the
+median of measured by expected energy, as a base may be off as a whole). The rest keep the base's
+values, and their part of the energy is subtracted first.
 
 The interval of a fitted constant is one of 95 %: the jackknife's standard error times Student's t,
 and, squares added, what the fit would move by if a kept constant were off by the base's factor.
@@ -48,9 +49,7 @@ _SMALLEST_J = 1e-13
 """Scale of a constant that starts from zero [J]."""
 _CONFIDENCE = 0.975
 """Of either side of an interval."""
-Why = Literal[
-    "fitted", "does not occur", "cannot be told from the others", "is lost in the scatter"
-]
+Why = Literal["fitted", "does not occur", "is tied to others", "is lost in the scatter"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +223,8 @@ def calibrate(chip: ChipSpec, measurements: Measurements) -> Calibration:
         raise ConfigError(
             "the energies scatter so much about any fit that no constant is certain",
             where=str(measurements.file),
-            remedy="check that each energy stands beside its own program, and measure more",
+            remedy="check that each energy stands beside its own program, measure more, or start "
+            "from a target nearer to the chip",
             code="ADL-CAL-08",
         )
     everything = np.arange(measurements.rows)
@@ -290,13 +290,14 @@ def _told_apart(relative: FloatArray, base: FloatArray) -> IntArray:
 
 def _certain(relative: FloatArray, base: FloatArray, chosen: IntArray) -> IntArray:
     """Those of ``chosen`` whose intervals are narrower than the constants that they start from."""
+    off = np.median(1 / (relative @ _scale(base)))
     while chosen.size:
         freedom = len(relative) - chosen.size
         misses = relative @ _fit(relative, base, chosen) - 1
         scatter = math.sqrt(float(misses @ misses) / freedom)
         solve = np.linalg.pinv(relative[:, chosen] * _scale(base[chosen]))
         widths = stdtrit(freedom, _CONFIDENCE) * scatter * np.linalg.norm(solve, axis=1)
-        if widths.max() <= 1:
+        if widths.max() <= off:
             break
         chosen = np.delete(chosen, widths.argmax())
     return chosen
@@ -307,7 +308,7 @@ def _why(k: int, relative: FloatArray, told: IntArray, chosen: IntArray) -> Why:
         return "fitted"
     if k in told:
         return "is lost in the scatter"
-    return "cannot be told from the others" if relative[:, k].any() else "does not occur"
+    return "is tied to others" if relative[:, k].any() else "does not occur"
 
 
 def _fit(relative: FloatArray, base: FloatArray, chosen: IntArray) -> FloatArray:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -114,7 +115,7 @@ def test_what_cannot_be_told_keeps_the_value_of_the_base() -> None:
     found = {c.name: c for c in calibrate(LOIHI2, measured(counts, counts @ truth)).constants}
     assert found["energy_j.hop_chip"].why == "does not occur"
     why = {found[f"energy_j.{name}"].why for name in ("spike", "compartment_access")}
-    assert why == {"fitted", "cannot be told from the others"}
+    assert why == {"fitted", "is tied to others"}
     for name in ("spike", "compartment_access", "hop_chip"):
         constant = found[f"energy_j.{name}"]
         assert constant.value == pytest.approx(constant.base, rel=1e-3)
@@ -125,6 +126,41 @@ def test_too_few_measurements_are_refused() -> None:
     counts = some_counts(0, rows=4)
     with refused(ConfigError, "ADL-CAL-04", where="measured.csv", remedy="at least 5"):
         calibrate(LOIHI2, measured(counts, counts @ BASE))
+
+
+@pytest.mark.parametrize("times", [1e9, 1e-9])
+def test_energies_in_another_unit_are_refused(times: float) -> None:
+    counts = some_counts(0)
+    energy_j = counts @ BASE
+    energy_j[4] *= times
+    with refused(ConfigError, "ADL-CAL-06", where="measurement 5", remedy="joules"):
+        calibrate(LOIHI2, measured(counts, energy_j))
+
+
+def test_a_measurement_that_counts_nothing_is_refused() -> None:
+    counts = np.zeros((3, len(ACTIONS)))
+    with refused(ConfigError, "ADL-CAL-06", where="measurement 1", message="expects 0 J"):
+        calibrate(LOIHI2, measured(counts, np.full(3, 1e-9)))
+
+
+def test_energies_of_other_programs_are_refused() -> None:
+    counts = np.zeros((3, len(ACTIONS)))
+    counts[:, ACTIONS.index("spike")] = 1000
+    energy_j = counts @ BASE * [1, 1, 10]
+    with refused(ConfigError, "ADL-CAL-08", where="measured.csv", remedy="its own program"):
+        calibrate(LOIHI2, measured(counts, energy_j))
+
+
+def test_a_constant_at_the_bound_has_no_interval() -> None:
+    counts = some_counts(0)
+    truth = BASE.copy()
+    truth[ACTIONS.index("spike")] = 0
+    found = calibrate(LOIHI2, measured(counts, (counts @ truth) - 1e-3 * counts @ BASE))
+    spike = next(c for c in found.constants if c.name == "energy_j.spike")
+    assert (spike.why, spike.value, spike.factor) == ("fitted", 0.0, 1.0)
+    entry = tomllib.loads(found.target_file("mine", "loihi2"))["energy_j"]
+    assert "no interval" in entry["spike"]["source"]
+    assert "no interval" not in entry["axon_out"]["source"]
 
 
 def write_rows(file: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:
@@ -195,6 +231,22 @@ def test_a_wrong_entry_is_named_with_its_line(
     file = write_rows(tmp_path / "m.csv", columns, [[1.0] * len(columns), row])
     with refused(ConfigError, "ADL-CAL-03", where="line 3", message=name, remedy=remedy):
         load_measurements(file, LOIHI2)
+
+
+@pytest.mark.parametrize("entries", [len(COLUMNS) - 1, len(COLUMNS) + 1])
+def test_a_row_of_another_length_is_named(entries: int, tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "m.csv", COLUMNS, [ROW, [1.0] * entries])
+    with refused(ConfigError, "ADL-CAL-03", where="line 3", message=f"{entries} entries"):
+        load_measurements(file, LOIHI2)
+
+
+def test_what_a_spreadsheet_writes_is_read(tmp_path: Path) -> None:
+    plain = write_rows(tmp_path / "plain.csv", COLUMNS, [ROW, ROW])
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes() + b"\r\n")
+    found = load_measurements(sheet, LOIHI2)
+    assert found.energy_j.tolist() == [1.0, 1.0]
+    assert found.counts.tolist() == load_measurements(plain, LOIHI2).counts.tolist()
 
 
 def test_an_empty_path_is_named(tmp_path: Path) -> None:
@@ -282,3 +334,31 @@ def test_another_ending_is_refused_and_nothing_is_written(
     assert adlrns_map(command) == 2
     assert "ADL-CAL-05" in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_what_the_fit_started_from_is_not_replaced(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    csv_file = str(folder / "measured.csv")
+    one, two = tmp_path / "one.toml", tmp_path / "two.toml"
+    assert adlrns_map(["calibrate", "loihi2", csv_file, "-o", str(one)]) == 0
+    assert adlrns_map(["calibrate", str(one), csv_file, "-o", str(two)]) == 0
+    before = one.read_bytes(), two.read_bytes()
+    for target, output in ((one, one), (two, two), (two, one)):
+        assert adlrns_map(["calibrate", str(target), csv_file, "-o", str(output)]) == 2
+        assert "ADL-CAL-07" in capsys.readouterr().err
+    assert (one.read_bytes(), two.read_bytes()) == before
+    assert load_target(two).name == "two"
+
+
+def test_a_base_is_found_from_a_folder_behind_a_link(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    csv_file = str(folder / "measured.csv")
+    one, real, link = tmp_path / "one.toml", tmp_path / "deep" / "real", tmp_path / "link"
+    real.mkdir(parents=True)
+    link.symlink_to(real)
+    assert adlrns_map(["calibrate", "loihi2", csv_file, "-o", str(one)]) == 0
+    assert adlrns_map(["calibrate", str(one), csv_file, "-o", str(link / "two.toml")]) == 0
+    assert load_target(link / "two.toml").name == "two"
+    capsys.readouterr()
