@@ -34,14 +34,14 @@ from mapping.processors.cli import processors_app
 from mapping.rules import check_rules
 from mapping.summary import (
     diagnostic_line,
-    print_constants,
     print_cores,
     print_explanation,
     print_summary,
     print_verdicts,
 )
 from mapping.support import support_command
-from mapping.targets.load import load_target, target_data, target_names
+from mapping.targets.cli import targets_app
+from mapping.targets.load import load_target, target_names
 from mapping.units import with_prefix
 
 app = typer.Typer(
@@ -54,7 +54,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-targets_app = typer.Typer(help="List, show and validate chip targets.", no_args_is_help=True)
 app.add_typer(targets_app, name="targets")
 app.add_typer(processors_app, name="processors")
 app.command("support")(support_command)
@@ -268,42 +267,6 @@ def inspect_command(artifact: ArtifactPath, as_json: JsonFlag = False) -> None:
     else:
         print_summary(report)
         print_cores(report, mesh)
-
-
-@targets_app.command("list")
-def targets_list(as_json: JsonFlag = False) -> None:
-    """List the built-in targets."""
-    chips = [load_target(name) for name in target_names()]
-    if as_json:
-        print_json([{"name": c.name, "description": c.description} for c in chips])
-        return
-    for chip in chips:
-        say(f"{chip.name}: {chip.description}")
-
-
-@targets_app.command("show")
-def targets_show(
-    target: Annotated[str, typer.Argument(help="Target name or TOML file.")],
-    as_json: JsonFlag = False,
-) -> None:
-    """Show every figure of a target with its status and source."""
-    chip = load_target(target)
-    if as_json:
-        print_json(target_data(chip))
-        return
-    print_constants(chip.description, chip.constants())
-
-
-@targets_app.command("validate")
-def targets_validate(
-    file: Annotated[str, typer.Argument(help="TOML file.")], as_json: JsonFlag = False
-) -> None:
-    """Check a target file of your own."""
-    chip = load_target(file)
-    if as_json:
-        print_json({"name": chip.name, "valid": True})
-    else:
-        say(f"{chip.name} is complete: {len(chip.constants())} figures.")
 
 
 def _parse_rank(text: str | None) -> int | float | Literal["auto"] | None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
-from mapping.console import out, say
+from mapping.console import out, print_json, say
 from mapping.explain import Explanation
 from mapping.fit import Verdict
-from mapping.targets.spec import MeshSpec
+from mapping.processors.spec import ProcessorSpec
+from mapping.targets.figures import Figure
+from mapping.targets.spec import ChipSpec, MeshSpec
 from mapping.units import with_prefix
 
 _HEADINGS = {
@@ -153,7 +155,16 @@ def print_cores(report: dict[str, Any], mesh: MeshSpec) -> None:
     out.print(table)
 
 
-def print_constants(description: str, constants: Mapping[str, Any]) -> None:
+def print_descriptions(found: Iterable[ChipSpec | ProcessorSpec], *, as_json: bool) -> None:
+    """One line per chip or processor: its name and what it is."""
+    if as_json:
+        print_json([{"name": one.name, "description": one.description} for one in found])
+        return
+    for one in found:
+        say(f"{one.name}: {one.description}")
+
+
+def print_constants(description: str, constants: Mapping[str, Figure]) -> None:
     """Every figure of a chip or processor with its interval, status and source."""
     table = Table(title=Text(description), box=SIMPLE, collapse_padding=True, pad_edge=False)
     table.add_column("entry", no_wrap=True)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from mapping.console import JsonFlag, print_json, say
+from mapping.console import JsonFlag, print_json
 from mapping.processors.load import load_processor, processor_names
-from mapping.summary import print_constants
+from mapping.summary import print_constants, print_descriptions
 
 processors_app = typer.Typer(help="List and show models of processors.", no_args_is_help=True)
 
@@ -17,12 +17,7 @@ processors_app = typer.Typer(help="List and show models of processors.", no_args
 @processors_app.command("list")
 def processors_list(as_json: JsonFlag = False) -> None:
     """List the built-in processors."""
-    processors = [load_processor(name) for name in processor_names()]
-    if as_json:
-        print_json([{"name": p.name, "description": p.description} for p in processors])
-        return
-    for processor in processors:
-        say(f"{processor.name}: {processor.description}")
+    print_descriptions(map(load_processor, processor_names()), as_json=as_json)
 
 
 @processors_app.command("show")
