@@ -47,7 +47,17 @@ def load_target(name_or_file: str | Path) -> ChipSpec:
             (ADL-TGT-04).
     """
     text = str(name_or_file)
-    return parse_target(_description(text, heirs=()), where=text)
+    return parse_target(_description(text), where=text)
+
+
+def files_of(name_or_file: str | Path) -> tuple[Path, ...]:
+    """The files that a target is made of: its own and those of its bases; built-in ones have none.
+
+    Raises:
+        TargetError: as of :func:`load_target`, one of them cannot be read.
+    """
+    bases = (Path(text).resolve() for text, _ in _with_bases(str(name_or_file)))
+    return tuple(file for file in bases if file.suffix == SUFFIX)
 
 
 def parse_target(data: object, *, where: str) -> ChipSpec:
@@ -139,36 +149,39 @@ def target_data(chip: ChipSpec) -> dict[str, object]:
     return data
 
 
-def _description(text: str, *, heirs: tuple[str, ...]) -> dict[str, object]:
-    """The entries of a target, on top of those of its base.
+def _description(text: str) -> dict[str, object]:
+    """The entries of the target called ``text``, on top of those of its base."""
+    found: dict[str, object] = {}
+    for _, entries in reversed(list(_with_bases(text))):
+        found = _overlaid({k: v for k, v in found.items() if k not in _OWN}, entries)
+    return found
 
-    Args:
-        text: name or file of the target.
-        heirs: names or files of those that it is the base of, nearest last.
-    """
-    where = " → ".join((*heirs, text))
-    if os.path.realpath(text) in map(os.path.realpath, heirs):
-        raise TargetError(
-            "is its own base",
-            where=where,
-            remedy="let one of these files give every entry itself, without a base",
-            code="ADL-TGT-04",
-        )
-    entries = _TARGETS.read(text, where=where)
-    base = entries.pop("base", None)
-    if base is None:
-        return entries
-    if not isinstance(base, str):
-        raise TargetError(
-            f"base: {base!r} is not the name or file of a target",
-            where=where,
-            remedy='write e.g. base = "loihi2", above the first section',
-            code="ADL-TGT-03",
-        )
-    if base.endswith(SUFFIX):
-        base = str(Path(text).parent / base)
-    inherited = _description(base, heirs=(*heirs, text))
-    return _overlaid({k: v for k, v in inherited.items() if k not in _OWN}, entries)
+
+def _with_bases(text: str) -> Iterator[tuple[str, dict[str, object]]]:
+    """Name or file, and own entries, of a target, its base, the base of that, and so on."""
+    chain: list[str] = []
+    base: object = text
+    while isinstance(base, str):
+        where = " → ".join((*chain, base))
+        if os.path.realpath(base) in map(os.path.realpath, chain):
+            raise TargetError(
+                "is its own base",
+                where=where,
+                remedy="let one of these files give every entry itself, without a base",
+                code="ADL-TGT-04",
+            )
+        chain.append(base)
+        entries = _TARGETS.read(base, where=where)
+        below = entries.pop("base", None)
+        if not isinstance(below, str | None):
+            raise TargetError(
+                f"base: {below!r} is not the name or file of a target",
+                where=where,
+                remedy='write e.g. base = "loihi2", above the first section',
+                code="ADL-TGT-03",
+            )
+        yield base, entries
+        base = str(Path(base).parent / below) if below and below.endswith(SUFFIX) else below
 
 
 def _overlaid(base: dict[str, object], own: dict[str, object]) -> dict[str, object]:

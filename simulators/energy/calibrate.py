@@ -19,8 +19,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +35,7 @@ from mapping.cost import FloatArray
 from mapping.descriptions import SUFFIX
 from mapping.errors import ConfigError
 from mapping.targets.figures import Constant
+from mapping.targets.load import files_of
 from mapping.targets.spec import ChipSpec
 from simulators.energy.measurements import ACTIONS, Measurements
 
@@ -171,7 +170,7 @@ class Calibration:
                 remedy=f"write to {file.with_suffix(SUFFIX)}",
                 code="ADL-CAL-05",
             )
-        if file.resolve() in _files_below(target):
+        if file.resolve() in files_of(target):
             raise ConfigError(
                 f"{target} rests on this file, and so would the new target, which replaces it",
                 where=str(file),
@@ -184,15 +183,6 @@ class Calibration:
         text = self.target_file(file.stem, base)
         with atomic_file(file) as work:
             work.write_text(text, "utf-8")
-
-
-def _files_below(target: str) -> Iterator[Path]:
-    """The files of ``target``, its base, the base of that, and so on; built-in ones have none."""
-    while target.endswith(SUFFIX):
-        file = Path(target)
-        yield file.resolve()
-        base = tomllib.loads(file.read_text("utf-8")).get("base", "")
-        target = str(file.parent / base) if base.endswith(SUFFIX) else base
 
 
 def calibrate(chip: ChipSpec, measurements: Measurements) -> Calibration:
