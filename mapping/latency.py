@@ -31,7 +31,7 @@ from mapping.cost import (
     weighted,
 )
 from mapping.registry import Registry
-from mapping.targets.figures import Status
+from mapping.targets.figures import Constant, Curve, Status, weakest
 from mapping.targets.spec import ChipSpec, LatencyTable
 
 DEFAULT_LATENCY_MODEL = "max-core"
@@ -167,9 +167,21 @@ def step_time_s(work: Work, chip: ChipSpec, time: StepTime) -> FloatArray:
     return np.asarray(np.maximum(waited_s, max(time.barrier_s, time.shortest_s)))
 
 
+def estimate_constants(
+    chip: ChipSpec, model: str = DEFAULT_LATENCY_MODEL
+) -> dict[str, Constant | Curve]:
+    """By dotted name, the constants that energy and latency by ``model`` come from."""
+    prefixes = ("energy_j.", "static_power_w", *LATENCY_MODELS.get(model).constants)
+    return {
+        name: figure
+        for name, figure in chip.constants().items()
+        if name.startswith(prefixes) and isinstance(figure, Constant | Curve)
+    }
+
+
 def estimate_status(chip: ChipSpec, model: str = DEFAULT_LATENCY_MODEL) -> Status:
     """The weakest status among the constants that energy and latency by ``model`` come from."""
-    return chip.weakest_status("energy_j.", "static_power_w", *LATENCY_MODELS.get(model).constants)
+    return weakest(constant.status for constant in estimate_constants(chip, model).values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,14 @@ import numpy as np
 from mapping.artifact.schema import Artifact
 from mapping.cost import COMPONENTS, SYNAPTIC_OPS, FloatArray, static_power_w
 from mapping.errors import ConfigError
-from mapping.latency import DEFAULT_LATENCY_MODEL, LATENCY_MODELS, Totals, estimate_status
-from mapping.targets.figures import Constant, Curve, Status, weakest
+from mapping.latency import (
+    DEFAULT_LATENCY_MODEL,
+    LATENCY_MODELS,
+    Totals,
+    estimate_constants,
+    estimate_status,
+)
+from mapping.targets.figures import Constant, Status, weakest
 from mapping.targets.spec import ChipSpec
 from mapping.units import unit_of
 from simulators.energy.accumulate import ACTIONS, Int64Array, accumulate
@@ -191,11 +197,6 @@ class EnergyReport:
 
     def as_dict(self) -> dict[str, object]:
         """The content of ``energy --json``."""
-        prefixes = (
-            "energy_j.",
-            "static_power_w",
-            *LATENCY_MODELS.get(self.latency_model).constants,
-        )
         table = {
             name: {
                 "value": entry.value,
@@ -204,8 +205,7 @@ class EnergyReport:
                 "status": entry.status,
                 "source": entry.source,
             }
-            for name, entry in self.chip.constants().items()
-            if isinstance(entry, Constant | Curve) and name.startswith(prefixes)
+            for name, entry in estimate_constants(self.chip, self.latency_model).items()
         }
         per_core = [
             {

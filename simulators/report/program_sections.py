@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mapping.artifact.schema import REPORT_SCHEMA
 from mapping.artifact.schema import SCHEMA as ARTIFACT_SCHEMA
-from mapping.latency import DEFAULT_LATENCY_MODEL, LATENCY_MODELS
+from mapping.latency import estimate_constants
 from mapping.targets.figures import Constant, Curve
 from mapping.units import unit_of, with_prefix
 from simulators.curve import SCHEMA as CURVE_SCHEMA
@@ -102,10 +102,7 @@ def _origin(sources: Sources) -> Iterator[tuple[Cell, ...]]:
 
 def _constants(sources: Sources) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    prefixes = ("energy_j.", "static_power_w", *LATENCY_MODELS.get(DEFAULT_LATENCY_MODEL).constants)
-    for name, constant in sources.artifact.chip.constants().items():
-        if not name.startswith(prefixes) or not isinstance(constant, Constant | Curve):
-            continue
+    for name, constant in estimate_constants(sources.artifact.chip).items():
         factor = Quantity(value=constant.factor, text=f"×/÷ {constant.factor:g}")
         rows.append((name, _value(name, constant), factor, constant.status, constant.source))
     return Table(
