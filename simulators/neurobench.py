@@ -42,7 +42,7 @@ from mapping.passes.realise_factors import realise_factors
 from mapping.semantics.answer import highest_voltage, most_spikes
 from mapping.semantics.float_net import trace_float_network
 from simulators.backend import simulate
-from simulators.ranks import gates_on
+from simulators.ranks import sent_by_host
 from simulators.trace import Stimulus
 
 BYTES_PER_PARAMETER = 4
@@ -114,7 +114,10 @@ def original_metrics(network: Network, stimulus: Stimulus, *, price: float = 0.0
                 assert isinstance(relay, Relay)
                 bounds = pairwise(relay.block_bounds)
                 blocks = [
-                    (np.arange(*block), _by_host(shown, ran.sent[projection.gate], needed, delta))
+                    (
+                        np.arange(*block),
+                        sent_by_host(shown, ran.sent[projection.gate], needed, delta),
+                    )
                     for block, needed in zip(bounds, projection.gates_needed, strict=True)
                 ]
             for rows, values in blocks:
@@ -164,7 +167,7 @@ def mapped_metrics(artifact: Artifact, stimulus: Stimulus, *, price: float = 0.0
             values = sent[spec.source]
             if spec.gate:
                 events = trace.spikes[spec.gate]
-                values = _by_host(shown, events, spec.gates_needed, network.input.delta)
+                values = sent_by_host(shown, events, spec.gates_needed, network.input.delta)
             yield _Connection(
                 synapses=projection.synapses,
                 sent=values[..., spec.source_start : spec.source_stop],
@@ -241,20 +244,6 @@ def _window(values: Array, first: int, steps: int) -> Array:
     if first < 0:
         values = np.pad(values, ((0, 0), (-first, 0), (0, 0)))
     return values[:, max(first, 0) :][:, :steps]
-
-
-def _by_host(payloads: Array, events: Array, needed: int, delta: bool) -> Array:
-    """What the host sends of ``(samples, steps, inputs)`` while the first gates are on.
-
-    Args:
-        payloads: the input.
-        events: of the gates; needed: how many of them must be on.
-        delta: payloads are changes: it sends their sum when the gates open, and takes it back.
-    """
-    is_open = gates_on(events)[..., :needed].all(axis=2, keepdims=True)
-    if not delta:
-        return payloads * is_open
-    return np.diff(np.cumsum(payloads, axis=1) * is_open, axis=1, prepend=0)
 
 
 def _lags(network: Network) -> dict[str, int]:

@@ -46,6 +46,24 @@ def gates_on(events: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     return on
 
 
+def sent_by_host(
+    payloads: npt.NDArray[Any], events: npt.NDArray[Any], needed: int, delta: bool
+) -> npt.NDArray[Any]:
+    """``(samples, steps, inputs)`` payloads that the host sends while the first gates are on.
+
+    Args:
+        payloads: ``(samples, steps, inputs)`` of the input.
+        events: of the gates, as of :func:`gates_on`; needed: how many of them must be on.
+        delta: payloads are changes: it sends their sum, in 32 bits, when the gates open, and takes
+            it back when they close.
+    """
+    is_open = gates_on(events[..., :needed]).all(axis=2, keepdims=True)
+    if not delta:
+        return payloads * is_open
+    so_far = np.cumsum(payloads, axis=1).astype(np.int32).astype(np.int64)
+    return np.diff(so_far * is_open, axis=1, prepend=0)
+
+
 def rank_usage(artifact: Artifact, trace: ExecutionTrace) -> dict[str, RankUsage]:
     """By layer with a gate, in the order of the program."""
     found = {}

@@ -20,6 +20,7 @@ from mapping.ir.partitioned import HOST, Members, PartitionedNetwork
 from mapping.ir.quantized import Int32Array
 from mapping.ir.routed import between_chips
 from mapping.targets.figures import Constant
+from simulators.ranks import sent_by_host
 from simulators.trace import IntArray
 
 BoolArray = npt.NDArray[np.bool_]
@@ -116,16 +117,9 @@ def host_sends(
         spikes: of every population but the input, ``(samples, steps, size)``.
         payloads: ``(samples, steps, inputs)`` of the input.
     """
-    so_far = payloads
-    if partitioned.input.delta:
-        so_far = np.cumsum(payloads, axis=1).astype(np.int32).astype(np.int64)
     sent = [payloads != 0]
     for gate, needed in conditions(partitioned)[1:]:
-        on = np.cumsum(spikes[gate][..., :needed], axis=1) > 0
-        was_on = np.pad(on, ((0, 0), (1, 0), (0, 0)))[:, :-1]
-        wanted = so_far * was_on.all(axis=2, keepdims=True)
-        told = np.pad(wanted, ((0, 0), (1, 0), (0, 0)))[:, :-1] * partitioned.input.delta
-        sent.append(wanted != told)
+        sent.append(sent_by_host(payloads, spikes[gate], needed, partitioned.input.delta) != 0)
     return np.stack(sent, axis=3).reshape(*payloads.shape[:2], -1)
 
 
