@@ -18,7 +18,7 @@ from adlrns_neuro.export import export_network
 from adlrns_neuro.gates.spiking import fit_spiking_gate
 from adlrns_neuro.models.snn import SnnConfig
 from adlrns_neuro.recipe import Recipe
-from adlrns_neuro.trainer import train_dense_snn, train_snn
+from adlrns_neuro.snn_trainer import train_dense_snn, train_snn
 from mapping.artifact.read import load_report
 from mapping.artifact.schema import Artifact
 from mapping.artifact.write import write_artifact

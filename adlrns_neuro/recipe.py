@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from adlrns_neuro.data.coding import Coding
 from adlrns_neuro.models.snn import SnnConfig
-from adlrns_neuro.trainer import TrainingConfig
+from adlrns_neuro.snn_trainer import TrainingConfig
 from mapping.errors import ConfigError
 
 _HOLDS = 1 - 2**-12

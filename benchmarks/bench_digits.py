@@ -42,7 +42,7 @@ from adlrns_neuro.evaluation import encode
 from adlrns_neuro.export import export_network
 from adlrns_neuro.gates.spiking import fit_spiking_gate
 from adlrns_neuro.recipe import Recipe, digits_recipe
-from adlrns_neuro.trainer import train_dense_snn, train_snn
+from adlrns_neuro.snn_trainer import train_dense_snn, train_snn
 from mapping.artifact.schema import Artifact
 from mapping.budget import price_for
 from mapping.units import with_prefix

@@ -14,7 +14,7 @@ from adlrns_neuro.evaluation import accuracy_by_rank, encode
 from adlrns_neuro.export import export_network
 from adlrns_neuro.gates.spiking import fit_spiking_gate
 from adlrns_neuro.recipe import digits_recipe
-from adlrns_neuro.trainer import train_digits_snn
+from adlrns_neuro.snn_trainer import train_digits_snn
 from mapping import save_network
 from simulators import Stimulus
 

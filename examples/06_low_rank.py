@@ -13,7 +13,7 @@ from adlrns_neuro.data import load_digits_splits
 from adlrns_neuro.evaluation import encode
 from adlrns_neuro.export import export_network
 from adlrns_neuro.recipe import digits_recipe
-from adlrns_neuro.trainer import train_dense_snn
+from adlrns_neuro.snn_trainer import train_dense_snn
 from mapping import Calibration, CompileOptions, compile_network, load_target, write_artifact
 from mapping.nir import read_nir, write_nir
 from mapping.units import with_prefix

@@ -8,7 +8,7 @@ from torch.nn import functional as F  # noqa: N812
 from adlrns_neuro.evaluation import Examples
 from adlrns_neuro.gates.fit import fit_gate
 from adlrns_neuro.models.snn import LOW_RANK_DELAY, LowRankSNN
-from adlrns_neuro.trainer import TrainingConfig, check_examples, check_opening
+from adlrns_neuro.snn_trainer import TrainingConfig, check_examples, check_opening
 
 
 def fit_spiking_gate(model: LowRankSNN, held_out: Examples, training: TrainingConfig) -> None:

@@ -16,7 +16,7 @@ from adlrns_neuro.evaluation import Examples
 from adlrns_neuro.export import export_network
 from adlrns_neuro.gates.spiking import fit_spiking_gate
 from adlrns_neuro.models import DenseSNN, LowRankSNN, SnnConfig
-from adlrns_neuro.trainer import TrainingConfig
+from adlrns_neuro.snn_trainer import TrainingConfig
 from mapping.errors import ConfigError, UnsupportedModelError
 from mapping.ir.network import LowRank
 from mapping.semantics.float_net import run_float_network

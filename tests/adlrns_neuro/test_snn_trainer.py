@@ -12,7 +12,7 @@ from adlrns_neuro.data import Coding, DigitsSplits, LabelledImages, load_digits_
 from adlrns_neuro.evaluation import Examples, accuracy_by_rank, encode
 from adlrns_neuro.models import LowRankSNN, SnnConfig
 from adlrns_neuro.recipe import digits_recipe
-from adlrns_neuro.trainer import (
+from adlrns_neuro.snn_trainer import (
     TrainedSnn,
     TrainingConfig,
     train_dense_snn,
