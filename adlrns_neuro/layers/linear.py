@@ -34,6 +34,8 @@ class DynamicLowRankLayer(nn.Module):
             most min(in_features, out_features).
         r_max, r_min: instead of ``levels``: r_min, 2 r_min, 4 r_min, … and r_max.
         level_bias: add a bias that depends on the level.
+        level_gain: weigh the values between the factors by level; a chip cannot, so leave it out of
+            what is to be compiled.
         scorer_hidden: size of the gate's rectified population; 0 is a linear gate.
         perf_estimator: models what a level costs; on the V100 if None.
 
@@ -43,6 +45,8 @@ class DynamicLowRankLayer(nn.Module):
         level_bias: parameter of shape (K, out_features), or None. Row 0 is the bias of the lowest
             level; each further row comes on top when its level is reached, so that rows 1 onwards
             are those of :class:`mapping.ir.network.LowRank`.
+        level_gain: parameter of shape (K, r_max), or None. Row k holds what level k multiplies
+            z = x V with; entries beyond its rank do not count.
         levels: the K ranks, ascending.
         gate: :class:`~adlrns_neuro.gates.network.GateNetwork` that reads the first rank block.
             Its cost of a level is the step of :func:`~adlrns_neuro.functional.cost.relative_cost`.
@@ -54,6 +58,7 @@ class DynamicLowRankLayer(nn.Module):
     """
 
     level_bias: nn.Parameter | None
+    level_gain: nn.Parameter | None
     _ranks: Tensor
 
     def __init__(
@@ -65,6 +70,7 @@ class DynamicLowRankLayer(nn.Module):
         r_max: int | None = None,
         r_min: int | None = None,
         level_bias: bool = False,
+        level_gain: bool = False,
         scorer_hidden: int = 0,
         perf_estimator: PerfEstimator | None = None,
     ) -> None:
@@ -79,6 +85,10 @@ class DynamicLowRankLayer(nn.Module):
         self.register_parameter(
             "level_bias",
             nn.Parameter(torch.zeros(len(self.levels), out_features)) if level_bias else None,
+        )
+        self.register_parameter(
+            "level_gain",
+            nn.Parameter(torch.ones(len(self.levels), self.levels[-1])) if level_gain else None,
         )
         self.register_buffer("_ranks", torch.tensor(self.levels), persistent=False)
         costs = relative_cost(self._ranks.double(), in_features, out_features)
@@ -166,6 +176,26 @@ class DynamicLowRankLayer(nn.Module):
         self._level(rank)
         return self.decode(self._checked(x) @ self.V[:, :rank], rank)
 
+    def at_levels(self, x: Tensor, chosen: Tensor) -> Tensor:
+        """Outputs at a given level for each sample, at the cost of that level.
+
+        Args:
+            x: inputs, shape (..., in_features).
+            chosen: index of the level of each sample, 0 to K - 1, int64, of the shape of x less
+                its last axis, or of the first of its axes.
+
+        Returns:
+            Outputs, shape (..., out_features).
+
+        Raises:
+            ConfigError: ``ADL-LAY-03`` when x has another width.
+        """
+        rows = self._checked(x).reshape(-1, self.in_features)
+        every = chosen.reshape(*chosen.shape, *[1] * (x.ndim - 1 - chosen.ndim))
+        flat = every.expand(x.shape[:-1]).reshape(-1)
+        outputs = self._at_levels(rows, self.features(rows), flat)
+        return outputs.reshape(*x.shape[:-1], self.out_features)
+
     def forward_levels(self, x: Tensor) -> Tensor:
         """Outputs at every level, from one z = x V that is computed once and sliced.
 
@@ -194,7 +224,10 @@ class DynamicLowRankLayer(nn.Module):
             ConfigError: ``ADL-LAY-02`` when ``rank`` is not a level.
         """
         level = self._level(rank)
-        outputs = z[..., :rank] @ self.U[:, :rank].T
+        block = z[..., :rank]
+        if self.level_gain is not None:
+            block = block * self.level_gain[level, :rank].to(block)
+        outputs = block @ self.U[:, :rank].T
         if self.level_bias is None:
             return outputs
         return outputs + self.level_bias[: level + 1].sum(dim=0).to(outputs)
@@ -208,11 +241,7 @@ class DynamicLowRankLayer(nn.Module):
         Returns:
             Outputs, shape (levels, ..., out_features), in the order of ``levels``.
         """
-        outputs = torch.stack([z[..., :rank] @ self.U[:, :rank].T for rank in self.levels])
-        if self.level_bias is None:
-            return outputs
-        biases = self.level_bias.cumsum(dim=0).to(outputs)
-        return outputs + biases.reshape(len(biases), *[1] * (z.ndim - 1), -1)
+        return torch.stack([self.decode(z, rank) for rank in self.levels])
 
     def features(self, x: Tensor) -> Tensor:
         """What the gate reads: the first rank block, shape (..., levels[0]).
@@ -271,10 +300,14 @@ class DynamicLowRankLayer(nn.Module):
         """Outputs and levels of (n, in) inputs, none above level ``top``, each at its own cost."""
         first = self.features(x)
         chosen = self.gate.decide(first, price).clamp(max=top)
-        outputs = grouped_low_rank(x, first, self.U, self.V, self.levels, chosen)
+        return self._at_levels(x, first, chosen), chosen
+
+    def _at_levels(self, x: Tensor, first: Tensor, chosen: Tensor) -> Tensor:
+        """Outputs of (n, in) inputs at the levels ``chosen``, each at its own cost."""
+        outputs = grouped_low_rank(x, first, self.U, self.V, self.levels, chosen, self.level_gain)
         if self.level_bias is not None:
             outputs = outputs + self.level_bias.cumsum(dim=0)[chosen].to(outputs)
-        return outputs, chosen
+        return outputs
 
     def _differentiable(self, x: Tensor, top: int, price: float | None) -> tuple[Tensor, Tensor]:
         """The same outputs and levels, with gradients to the gate."""
@@ -284,7 +317,8 @@ class DynamicLowRankLayer(nn.Module):
         chosen = self.gate.decide(first, price).clamp(max=top)
         soft = self.gate.reach(first, price)[:, :top]
         reach = (torch.arange(top, device=x.device) < chosen[:, None]) + (soft - soft.detach())
-        outputs = weighted_low_rank(z, self.U[:, : levels[-1]], levels, reach)
+        gain = None if self.level_gain is None else self.level_gain[: top + 1, : levels[-1]]
+        outputs = weighted_low_rank(z, self.U[:, : levels[-1]], levels, reach, gain)
         if self.level_bias is not None:
             bias = self.level_bias[0] + reach @ self.level_bias[1 : top + 1]
             outputs = outputs + bias.to(outputs)
