@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,9 @@ from adlrns_neuro.data.coding import Coding, code
 from adlrns_neuro.data.digits import LabelledImages
 from adlrns_neuro.models.snn import LowRankSNN
 from mapping.errors import ConfigError
+
+CHUNK = 2000
+"""Samples that are classified at once: bounds the memory of a run, changes no result."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +51,12 @@ class Examples:
                 code="ADL-TRN-02",
             )
 
+    def chunks(self) -> Iterator[Examples]:
+        """The same samples in order, ``CHUNK`` or fewer at a time."""
+        for start in range(0, len(self.labels), CHUNK):
+            part = slice(start, start + CHUNK)
+            yield Examples(payloads=self.payloads[:, part], labels=self.labels[part])
+
 
 def encode(images: LabelledImages, steps: int, coding: Coding = "direct") -> Examples:
     """Labelled images as payloads; errors are those of :func:`adlrns_neuro.data.coding.code`."""
@@ -67,9 +77,11 @@ def accuracy_by_rank(
         open_at: as in :meth:`LowRankSNN.forward`.
     """
     with torch.no_grad():
-        trains = model.forward_levels(examples.payloads, open_at=open_at)
-        hits = trains.predictions == examples.labels
-    shares = hits.float().mean(dim=1).tolist()
+        right = sum(
+            (model.forward_levels(p.payloads, open_at=open_at).predictions == p.labels).sum(dim=1)
+            for p in examples.chunks()
+        )
+    shares = (torch.as_tensor(right) / len(examples.labels)).tolist()
     return dict(zip(model.config.levels, shares, strict=True))
 
 
@@ -82,5 +94,8 @@ def accuracy_at_price(model: LowRankSNN, examples: Examples, price: float) -> fl
         price: as in :meth:`LowRankSNN.forward_gated`.
     """
     with torch.no_grad():
-        trains, _ = model.forward_gated(examples.payloads, price)
-    return float((trains.predictions == examples.labels).float().mean())
+        right = sum(
+            int((model.forward_gated(p.payloads, price)[0].predictions == p.labels).sum())
+            for p in examples.chunks()
+        )
+    return right / len(examples.labels)

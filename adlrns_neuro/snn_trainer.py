@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import Progress
@@ -238,8 +239,10 @@ def _fit_dense(
         return label_loss + training.activity_penalty * trains.hidden.mean()
 
     def score() -> float:
-        hits = dense.predict(calibration.payloads) == calibration.labels
-        return float(hits.float().mean())
+        right = sum(
+            int((dense.predict(p.payloads) == p.labels).sum()) for p in calibration.chunks()
+        )
+        return right / len(calibration.labels)
 
     return _fit(
         dense,
@@ -256,11 +259,15 @@ def _fit_dense(
 def _factored(teacher: DenseSNN, train: Examples) -> LowRankSNN:
     """The teacher with its input matrix replaced by whitened factors at the largest rank."""
     snn = teacher.config
-    inputs = train.payloads.flatten(0, 1) * snn.payload_scale
+    moments = [
+        second_moment((part.payloads.flatten(0, 1) * snn.payload_scale).numpy())
+        * (len(part.labels) / len(train.labels))
+        for part in train.chunks()
+    ]
     model = LowRankSNN(snn)
     model.input_projection = DynamicLowRankLayer.from_dense(
         teacher.input_projection.weight,
-        torch.from_numpy(second_moment(inputs.numpy())),
+        torch.from_numpy(np.sum(moments, axis=0)),
         snn.levels,
     )
     model.output_projection.load_state_dict(teacher.output_projection.state_dict())
@@ -278,7 +285,8 @@ def _fit_nested(
     """Fit the factors in place, all levels in every step."""
     temperature = training.temperature
     with torch.no_grad():
-        teacher_logits = teacher(train.payloads).counts * training.logit_scale
+        counts = torch.cat([teacher(part.payloads).counts for part in train.chunks()])
+        teacher_logits = counts * training.logit_scale
     targets = F.softmax(teacher_logits / temperature, dim=-1)
 
     def loss(batch: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from adlrns_neuro.evaluation import Examples
@@ -29,11 +30,20 @@ def fit_spiking_gate(model: LowRankSNN, held_out: Examples, training: TrainingCo
     check_examples(model.config, held_out=held_out)
     check_opening(model.config, training)
     with torch.no_grad():
-        trains = model.forward_levels(held_out.payloads, open_at=training.open_at)
-        logits = trains.counts * training.logit_scale
-        losses = [F.cross_entropy(level, held_out.labels, reduction="none") for level in logits]
-        arriving, _ = model.gate_inputs(held_out.payloads)
-        features = torch.zeros_like(arriving[0])
-        for step in arriving[: model.config.steps + LOW_RANK_DELAY]:
-            features = model.config.gate_decay * features + step
-    fit_gate(model.input_projection.gate, features, torch.stack(losses, dim=1))
+        found = [_features_and_losses(model, part, training) for part in held_out.chunks()]
+    features, losses = (torch.cat(parts) for parts in zip(*found, strict=True))
+    fit_gate(model.input_projection.gate, features, losses)
+
+
+def _features_and_losses(
+    model: LowRankSNN, part: Examples, training: TrainingConfig
+) -> tuple[Tensor, Tensor]:
+    """What the gate has heard by the end of the input, (n, f), and the losses, (n, levels)."""
+    trains = model.forward_levels(part.payloads, open_at=training.open_at)
+    logits = trains.counts * training.logit_scale
+    losses = [F.cross_entropy(level, part.labels, reduction="none") for level in logits]
+    arriving, _ = model.gate_inputs(part.payloads)
+    features = torch.zeros_like(arriving[0])
+    for step in arriving[: model.config.steps + LOW_RANK_DELAY]:
+        features = model.config.gate_decay * features + step
+    return features, torch.stack(losses, dim=1)
