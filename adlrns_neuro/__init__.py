@@ -4,14 +4,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from adlrns_neuro.adaptive import AdaptiveModel
+    from adlrns_neuro.budget import BudgetManager
     from adlrns_neuro.gates import GateNetwork
     from adlrns_neuro.layers import DynamicLowRankLayer
     from adlrns_neuro.perf import PerfEstimator
     from adlrns_neuro.schedulers import RankScheduler
 
-__all__ = ["DynamicLowRankLayer", "GateNetwork", "PerfEstimator", "RankScheduler"]
+__all__ = [
+    "AdaptiveModel",
+    "BudgetManager",
+    "DynamicLowRankLayer",
+    "GateNetwork",
+    "PerfEstimator",
+    "RankScheduler",
+]
 
 _HOMES = {
+    "AdaptiveModel": "adlrns_neuro.adaptive",
+    "BudgetManager": "adlrns_neuro.budget",
     "DynamicLowRankLayer": "adlrns_neuro.layers",
     "GateNetwork": "adlrns_neuro.gates",
     "PerfEstimator": "adlrns_neuro.perf",

@@ -121,7 +121,12 @@ class DynamicLowRankLayer(nn.Module):
         return layer
 
     def forward(
-        self, x: Tensor, *, budget: float | None = None, scheduler: RankScheduler | None = None
+        self,
+        x: Tensor,
+        *,
+        budget: float | None = None,
+        scheduler: RankScheduler | None = None,
+        price: float | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Outputs at a rank per sample: the largest that the limits allow and the gate wants.
 
@@ -136,6 +141,7 @@ class DynamicLowRankLayer(nn.Module):
             x: inputs, shape (..., in_features).
             budget: energy per sample [mJ]; no limit if None.
             scheduler: limits the rank in its own way, and learns what the call spent.
+            price: of the gate's cost, where the scheduler sets none; the gate's own if None.
 
         Returns:
             Outputs, shape (..., out_features), and the rank of each sample, shape (...), int64.
@@ -151,7 +157,7 @@ class DynamicLowRankLayer(nn.Module):
         top = sum(rank <= limit.rank for rank in self.levels[1:])
         rows = self._checked(x).reshape(-1, self.in_features)
         run = self._differentiable if self.training else self._grouped
-        outputs, chosen = run(rows, top, limit.price)
+        outputs, chosen = run(rows, top, price if limit.price is None else limit.price)
         if scheduler is not None and len(rows):
             shares = torch.bincount(chosen, minlength=len(self.levels)) / len(rows)
             spent = zip(shares.tolist(), self.energies_mj.values(), strict=True)
@@ -176,13 +182,14 @@ class DynamicLowRankLayer(nn.Module):
         self._level(rank)
         return self.decode(self._checked(x) @ self.V[:, :rank], rank)
 
-    def at_levels(self, x: Tensor, chosen: Tensor) -> Tensor:
+    def at_levels(self, x: Tensor, chosen: Tensor, first: Tensor | None = None) -> Tensor:
         """Outputs at a given level for each sample, at the cost of that level.
 
         Args:
             x: inputs, shape (..., in_features).
             chosen: index of the level of each sample, 0 to K - 1, int64, of the shape of x less
                 its last axis, or of the first of its axes.
+            first: :meth:`features` of x where they are known, so that they are not computed again.
 
         Returns:
             Outputs, shape (..., out_features).
@@ -193,7 +200,8 @@ class DynamicLowRankLayer(nn.Module):
         rows = self._checked(x).reshape(-1, self.in_features)
         every = chosen.reshape(*chosen.shape, *[1] * (x.ndim - 1 - chosen.ndim))
         flat = every.expand(x.shape[:-1]).reshape(-1)
-        outputs = self._at_levels(rows, self.features(rows), flat)
+        start = self.features(rows) if first is None else first.reshape(len(rows), -1)
+        outputs = self._at_levels(rows, start, flat)
         return outputs.reshape(*x.shape[:-1], self.out_features)
 
     def forward_levels(self, x: Tensor) -> Tensor:

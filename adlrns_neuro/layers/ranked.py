@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
@@ -11,7 +13,8 @@ from adlrns_neuro.schedulers import RankScheduler
 class Ranked(nn.Module):
     """Runs a low-rank layer where a model expects outputs alone, as from the layer it replaces.
 
-    :mod:`adlrns_neuro.ranks` sets the level of all such layers of a model at once.
+    :mod:`adlrns_neuro.ranks` sets the level of all such layers of a model at once,
+    :class:`~adlrns_neuro.budget.BudgetManager` the price at which their gates decide.
 
     Args:
         layer: what runs.
@@ -20,7 +23,10 @@ class Ranked(nn.Module):
         layer: as given.
         level: index of the level at which all samples run, or one for each sample, shape (n,),
             int64. The layer's last level stands for those beyond. None: its gate decides.
+        decide: decides in the place of the gate if ``level`` is None: from the first rank block,
+            shape (..., levels[0]), to the index of the level of each sample.
         scheduler: limits the gate's decision; None for no limit.
+        price_per_mj: gain that a millijoule must bring; None for the gate's own price.
         chosen: the rank of each sample in the last call in which the gate decided.
     """
 
@@ -28,16 +34,37 @@ class Ranked(nn.Module):
         super().__init__()
         self.layer = layer
         self.level: int | Tensor | None = None
+        self.decide: Callable[[Tensor], Tensor] | None = None
         self.scheduler: RankScheduler | None = None
+        self.price_per_mj: float | None = None
         self.chosen: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs of the layer; arguments and errors are those of its methods."""
-        top = len(self.layer.levels) - 1
-        if self.level is None:
-            outputs: Tensor
-            outputs, self.chosen = self.layer(x, scheduler=self.scheduler)
-            return outputs
+        layer, top = self.layer, len(self.layer.levels) - 1
         if isinstance(self.level, int):
-            return self.layer.at_rank(x, self.layer.levels[min(self.level, top)])
-        return self.layer.at_levels(x, self.level.clamp(max=top))
+            return layer.at_rank(x, layer.levels[min(self.level, top)])
+        if self.level is not None:
+            return layer.at_levels(x, self.level.clamp(max=top))
+        if self.decide is not None:
+            first = layer.features(x)
+            return layer.at_levels(x, self.decide(first).clamp(max=top), first)
+        outputs: Tensor
+        outputs, self.chosen = layer(x, scheduler=self.scheduler, price=self._price())
+        return outputs
+
+    @property
+    def spent_mj(self) -> float:
+        """Modelled energy per sample in the last call in which the gate decided [mJ]."""
+        if self.chosen is None:
+            return 0.0
+        ranks = zip(self.layer.levels, self.layer.energies_mj.values(), strict=True)
+        total = sum(int((self.chosen == rank).sum()) * energy for rank, energy in ranks)
+        return total / max(len(self.chosen), 1)
+
+    def _price(self) -> float | None:
+        """The price per unit of the gate's cost."""
+        energies = tuple(self.layer.energies_mj.values())
+        if self.price_per_mj is None or len(energies) == 1:
+            return None
+        return self.price_per_mj * (energies[-1] - energies[0]) / float(self.layer.gate.cost.sum())

@@ -7,11 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from adlrns_neuro.schedulers.control import PriceController
 from mapping.errors import ConfigError
 from mapping.registry import Registry
-
-WINDUP = 7.0
-"""Limit of the adaptive policy's integral: prices from about 1/1000 to 1000."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,22 +150,20 @@ class EnergyAware(_Range):
 class Adaptive(_Range):
     """Moves the gate's price until the mean energy spent follows the budget, call by call.
 
-    A proportional-integral controller on the logarithm of the price. With the error
-    e = ln(spent / budget) of the last call,
-
-        integral = clip(integral + ki * e);  ln price = integral + kp * e
-
-    The integral stays within ±``WINDUP``, so that a budget out of reach is left quickly once it
-    changes.
+    By a :class:`~adlrns_neuro.schedulers.control.PriceController`.
 
     Attributes:
-        kp, ki: gains per call. With batches of tens of samples the defaults settle in about ten.
+        kp, ki: its gains per call. With batches of tens of samples the defaults settle in about
+            ten.
     """
 
     kp: float = 0.2
     ki: float = 0.3
-    _integral: float = field(default=0.0, init=False)
-    _log_price: float = field(default=0.0, init=False)
+    _controller: PriceController = field(init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._controller = PriceController(kp=self.kp, ki=self.ki)
 
     def limit(self, energies_mj: Mapping[int, float], budget_mj: float | None) -> RankLimit:
         """``r_max``, at the present price.
@@ -176,14 +172,11 @@ class Adaptive(_Range):
             ConfigError: ``ADL-SCH-02`` without a budget.
         """
         _needed(budget_mj, "adaptive")
-        return RankLimit(rank=self.r_max, price=math.exp(self._log_price))
+        return RankLimit(rank=self.r_max, price=math.exp(self._controller.log_price))
 
     def observe(self, spent_mj: float, budget_mj: float | None) -> None:
         """Correct the price."""
-        budget_mj = _needed(budget_mj, "adaptive")
-        error = math.log(spent_mj / budget_mj)
-        self._integral = min(max(self._integral + self.ki * error, -WINDUP), WINDUP)
-        self._log_price = self._integral + self.kp * error
+        self._controller.observe(spent_mj, _needed(budget_mj, "adaptive"))
 
 
 def _needed(budget_mj: float | None, policy: str) -> float:

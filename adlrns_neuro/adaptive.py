@@ -1,0 +1,171 @@
+"""A network that chooses one of its levels for every sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from adlrns_neuro.gates.fit import fit_gate, price_for_energy
+from adlrns_neuro.gates.network import GateNetwork
+from adlrns_neuro.gates.scorers import SCORERS, FirstBlock
+from adlrns_neuro.ranks import at_level, forward_levels, level_count, ranked_layers
+
+BATCH = 1000
+"""Samples that are scored at once."""
+
+
+class AdaptiveModel(nn.Module):
+    """A classifier with low-rank layers and one gate that sets the level of all of them.
+
+    ``model(inputs)`` returns the outputs and the level of each sample. A sample costs what the
+    scorer costs and what the layers cost at its level; samples of one level run together.
+
+    Args:
+        model: any module with :class:`~adlrns_neuro.layers.ranked.Ranked` layers that maps samples
+            along the first axis to logits, shape (n, classes).
+        example: inputs of the model, one sample or more, to learn the number of features from.
+        scorer: name of what the gate sees, see :data:`~adlrns_neuro.gates.scorers.SCORERS`.
+        scorer_hidden: size of the gate's rectified population; 0 is a linear gate.
+
+    Attributes:
+        model, scorer: as given, the scorer made.
+        gate: :class:`~adlrns_neuro.gates.network.GateNetwork`; its cost is that of
+            ``energies_mj`` in units of the largest of them.
+        energies_mj: modelled energy of one sample at each level [mJ], of the low-rank layers alone.
+            With a probe a higher level comes on top of the lowest.
+        price_per_mj: gain that a millijoule must bring; None for the gate's own price.
+        spent_mj: mean energy per sample in the last call [mJ].
+
+    Raises:
+        ConfigError: ``ADL-RNK-01`` when no layer has a rank, ``ADL-CFG-01`` on an unknown scorer.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example: Tensor,
+        *,
+        scorer: str = "confidence_probe",
+        scorer_hidden: int = 0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.scorer = SCORERS.get(scorer)()
+        layers = [part.layer for part in ranked_layers(model).values()]
+        energies = [
+            sum(
+                layer.energies_mj[layer.levels[min(level, len(layer.levels) - 1)]]
+                for layer in layers
+            )
+            for level in range(level_count(model))
+        ]
+        if self.scorer.probes:
+            energies = [energies[0], *(energies[0] + energy for energy in energies[1:])]
+        self.energies_mj = tuple(energies)
+        with torch.no_grad():
+            features, _ = self.scorer.score(model, example[:2])
+        steps = [(high - low) / energies[-1] for low, high in pairwise(energies)]
+        self.gate = GateNetwork(features.shape[1], steps, scorer_hidden=scorer_hidden).to(features)
+        self.price_per_mj: float | None = None
+        self.spent_mj = 0.0
+
+    def forward(self, inputs: Tensor, *, price: float | None = None) -> tuple[Tensor, Tensor]:
+        """Outputs, and the level that the gate chose for each sample.
+
+        Args:
+            inputs: of the model, shape (n, ...).
+            price: of the gate's cost; if None, ``price_per_mj`` counts, and else the gate's own.
+
+        Returns:
+            Outputs, shape (n, classes), and levels 0 to K - 1, shape (n,), int64.
+        """
+        if price is None and self.price_per_mj is not None:
+            price = self.price_per_mj * self.energies_mj[-1]
+        if isinstance(self.scorer, FirstBlock):
+            with self._deciding_inside(price) as chosen:
+                outputs = self.model(inputs)
+            levels = chosen[0]
+        else:
+            features, first = self.scorer.score(self.model, inputs)
+            levels = self.gate.decide(features, price)
+            outputs = self._run(inputs, levels, first)
+        used = torch.bincount(levels, minlength=len(self.energies_mj)).tolist()
+        spent = zip(used, self.energies_mj, strict=True)
+        self.spent_mj = sum(n * energy for n, energy in spent) / max(len(levels), 1)
+        return outputs, levels
+
+    def fit(self, inputs: Tensor, labels: Tensor) -> None:
+        """Fit the gate to what each level gains on held-out samples, in place.
+
+        The gain of a level is by how much it lowers the probability of a wrong answer.
+
+        Args:
+            inputs: samples that the model was not fitted to, shape (n, ...).
+            labels: their classes, shape (n,), int64.
+
+        Raises:
+            ConfigError: ``ADL-GAT-02`` when a feature is not finite.
+        """
+        features, errors = [], []
+        with torch.no_grad():
+            for some, classes in zip(_split(inputs), _split(labels), strict=True):
+                features.append(self.scorer.score(self.model, some)[0])
+                right = forward_levels(self.model, some).softmax(dim=-1)
+                index = classes.expand(len(right), -1)[..., None]
+                errors.append(1.0 - right.gather(-1, index)[..., 0].T)
+        fit_gate(self.gate, torch.cat(features), torch.cat(errors))
+
+    def price_for(self, budget_mj: float, inputs: Tensor) -> float:
+        """The lowest price at which the mean energy of samples like ``inputs`` keeps a budget.
+
+        Arguments and errors are those of :func:`adlrns_neuro.gates.fit.price_for_energy`.
+        """
+        with torch.no_grad():
+            features = torch.cat(
+                [self.scorer.score(self.model, some)[0] for some in _split(inputs)]
+            )
+        return price_for_energy(self.gate, features, self.energies_mj, budget_mj)
+
+    def _run(self, inputs: Tensor, levels: Tensor, first: Tensor | None) -> Tensor:
+        """Outputs at the given levels; those of the lowest are ``first`` where it is known."""
+        outputs: Tensor
+        if first is None:
+            with at_level(self.model, levels):
+                outputs = self.model(inputs)
+            return outputs
+        above = levels.nonzero()[:, 0]
+        if len(above) == 0:
+            return first
+        with at_level(self.model, levels[above]):
+            outputs = first.index_copy(0, above, self.model(inputs[above]).to(first))
+        return outputs
+
+    @contextmanager
+    def _deciding_inside(self, price: float | None) -> Iterator[list[Tensor]]:
+        """Inside the block the first low-rank layer asks the gate, and the others follow."""
+        leader, *others = ranked_layers(self.model).values()
+        before = [part.level for part in others]
+        chosen: list[Tensor] = []
+
+        def decide(first: Tensor) -> Tensor:
+            levels = self.gate.decide(first, price)
+            chosen.append(levels)
+            for part in others:
+                part.level = levels
+            return levels
+
+        leader.decide = decide
+        try:
+            yield chosen
+        finally:
+            leader.decide = None
+            for part, level in zip(others, before, strict=True):
+                part.level = level
+
+
+def _split(samples: Tensor) -> tuple[Tensor, ...]:
+    return torch.split(samples, BATCH)
