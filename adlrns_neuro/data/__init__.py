@@ -7,6 +7,7 @@ from adlrns_neuro.data.coding import (
     direct_code,
     latency_code,
     rate_code,
+    requantised,
     spread_phases,
 )
 from adlrns_neuro.data.digits import DigitsSplits, LabelledImages, load_digits_splits
@@ -21,5 +22,6 @@ __all__ = [
     "latency_code",
     "load_digits_splits",
     "rate_code",
+    "requantised",
     "spread_phases",
 ]
