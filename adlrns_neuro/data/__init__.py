@@ -1,4 +1,8 @@
-"""Real data sets, read from the files they are published in, how to split and how to code them."""
+"""Real data sets, read from the files they are published in, how to split and how to code them.
+
+:func:`load_dataset` reads by name whatever fits into memory, :func:`load_image_folder` folders of
+images that do not.
+"""
 
 from adlrns_neuro.data.cifar import load_cifar_10
 from adlrns_neuro.data.coding import (
@@ -18,6 +22,7 @@ from adlrns_neuro.data.digits import (
     load_digits_splits,
 )
 from adlrns_neuro.data.events import Events
+from adlrns_neuro.data.folders import ImageFolders, load_image_folder
 from adlrns_neuro.data.idx import load_fashion_mnist, load_mnist
 from adlrns_neuro.data.nmnist import EventRecordings, load_n_mnist, read_n_mnist
 from adlrns_neuro.data.sets import DATASETS, DataSet, Labelled, folds, hold_out, load_dataset
@@ -31,6 +36,7 @@ __all__ = [
     "DigitsSplits",
     "EventRecordings",
     "Events",
+    "ImageFolders",
     "Labelled",
     "LabelledImages",
     "Recordings",
@@ -45,6 +51,7 @@ __all__ = [
     "load_digits_set",
     "load_digits_splits",
     "load_fashion_mnist",
+    "load_image_folder",
     "load_mnist",
     "load_n_mnist",
     "load_spoken_digits",
