@@ -102,7 +102,7 @@ class RoutingError(AdlrnsError):
 
 
 class ArtifactError(AdlrnsError):
-    """A compiled program on disk is missing, truncated or of another version."""
+    """A program, an input or a data set on disk is missing, truncated or of another kind."""
 
 
 class SimulationError(AdlrnsError):

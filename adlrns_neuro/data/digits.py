@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+
+from adlrns_neuro.data.sets import DATASETS, DataSet, Labelled
 
 PIXEL_MAX = 16
 """Largest pixel value; 0 is background."""
@@ -66,4 +69,25 @@ def load_digits_splits(seed: int) -> DigitsSplits:
         train=LabelledImages(images=train_images, labels=train_labels),
         calibration=LabelledImages(images=calibration_images, labels=calibration_labels),
         test=LabelledImages(images=test_images, labels=test_labels),
+    )
+
+
+@DATASETS.register("digits")
+def load_digits_set(data_dir: Path | None = None, *, seed: int = 0) -> DataSet:
+    """The digits in two parts, 80 % and 20 %: the test part is that of :func:`load_digits_splits`.
+
+    Args:
+        data_dir: not needed and not read; the images come with scikit-learn.
+        seed: decides which image falls into which part.
+    """
+    splits = load_digits_splits(seed)
+    both = (splits.train, splits.calibration)
+    return DataSet(
+        name="digits",
+        classes=tuple(map(str, range(10))),
+        train=Labelled(
+            inputs=np.concatenate([part.images for part in both]),
+            labels=np.concatenate([part.labels for part in both]),
+        ),
+        test=Labelled(inputs=splits.test.images, labels=splits.test.labels),
     )

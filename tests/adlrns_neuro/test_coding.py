@@ -16,6 +16,7 @@ from adlrns_neuro.data import (
     latency_code,
     load_digits_splits,
     rate_code,
+    requantised,
     spread_phases,
 )
 from adlrns_neuro.data.coding import is_binary
@@ -100,3 +101,61 @@ def test_the_codings_are_distinct() -> None:
 def test_an_unknown_coding_is_refused() -> None:
     with refused(ConfigError, "ADL-COD-01", where="coding", message="'burst'", remedy="latency"):
         code(LEVELS, 5, "burst")  # type: ignore[arg-type]
+
+
+@given(maximum=st.integers(1, 300), width=st.integers(1, 40), steps=st.integers(1, 12))
+def test_codings_of_any_width_and_range_keep_to_their_rules(
+    maximum: int, width: int, steps: int
+) -> None:
+    images = np.random.default_rng(0).integers(0, maximum + 1, (5, width)).astype(np.uint16)
+    coded = {name: code(images, steps, name, maximum=maximum) for name in get_args(Coding)}
+    for payloads in coded.values():
+        assert payloads.shape == (5, steps, width)
+        assert payloads.dtype == np.uint16
+    np.testing.assert_array_equal(coded["direct"][:, -1], images)
+    np.testing.assert_array_equal(coded["delta"].sum(axis=1), images)
+    np.testing.assert_array_equal(coded["latency"].sum(axis=1), images > 0)
+    shares = coded["rate"].sum(axis=1) - steps * images / maximum
+    assert (np.abs(shares) < 1).all(), "as many spikes as the pixel's share of the steps, rounded"
+
+
+def test_direct_code_of_bytes_sends_every_byte() -> None:
+    images = np.arange(256, dtype=np.uint8)[np.newaxis]
+    payloads = code(images, 2, "direct", maximum=255)
+    assert payloads.dtype == np.uint8
+    np.testing.assert_array_equal(payloads[0, 1], np.arange(256))
+
+
+def test_rate_code_of_bytes_does_not_overflow() -> None:
+    images = np.arange(256, dtype=np.uint8)[np.newaxis]
+    spikes = rate_code(images, 255, maximum=255)
+    np.testing.assert_array_equal(spikes.sum(axis=1, dtype=np.int64), images)
+
+
+@pytest.mark.parametrize("maximum", [1, 2, 3, 15, 16, 30, 210, 255])
+def test_as_many_neighbours_as_the_scale_is_long_have_all_phases(maximum: int) -> None:
+    phases = spread_phases(3 * maximum, maximum=maximum)
+    assert sorted(phases[maximum : 2 * maximum]) == list(range(maximum))
+
+
+def test_a_coarser_scale_rounds_and_keeps_black_and_white() -> None:
+    images = np.arange(256, dtype=np.uint8)[np.newaxis]
+    coarse = requantised(images, maximum=255, to=16)
+    assert coarse.dtype == np.uint8
+    np.testing.assert_array_equal(coarse, np.floor(images / 255 * 16 + 0.5))
+    assert coarse[0, [0, 255]].tolist() == [0, 16]
+    np.testing.assert_array_equal(requantised(images, maximum=255, to=255), images)
+    with refused(ConfigError, "ADL-COD-02", where="to", message="300 of 255"):
+        requantised(images, maximum=255, to=300)
+
+
+@pytest.mark.parametrize("coding", get_args(Coding))
+def test_what_a_coding_cannot_send_is_refused(coding: Coding) -> None:
+    with refused(ConfigError, "ADL-COD-02", where="images", message="0 to 16", remedy="255"):
+        code(np.full((1, 4), 17), 5, coding)
+    with refused(ConfigError, "ADL-COD-02", where="images", message="float64"):
+        code(np.zeros((1, 4)), 5, coding)  # type: ignore[type-var]
+    with refused(ConfigError, "ADL-COD-02", where="images", message="(1, 2, 2)"):
+        code(np.zeros((1, 2, 2), np.int64), 5, coding)
+    with refused(ConfigError, "ADL-COD-02", where="steps", message="0 steps"):
+        code(LEVELS, 0, coding)

@@ -19,3 +19,11 @@ def shared_data(*parts: str) -> Path:
     path = Path(root, "data", *parts)
     assert path.exists(), f"ADLRNS_SHARED is set, but {path} is missing"
     return path
+
+
+def fashion_mnist() -> Path:
+    """The folder of Debian's package ``dataset-fashion-mnist``; skips where it is not installed."""
+    folder = Path("/usr/share/datasets/fashion-mnist")
+    if not folder.is_dir():
+        pytest.skip("needs the Debian package dataset-fashion-mnist")
+    return folder
