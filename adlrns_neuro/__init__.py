@@ -8,10 +8,12 @@ if TYPE_CHECKING:
     from adlrns_neuro.layers import DynamicLowRankLayer
     from adlrns_neuro.perf import PerfEstimator
     from adlrns_neuro.schedulers import RankScheduler
+    from adlrns_neuro.trainer import ADLRNSTrainer
 
-__all__ = ["DynamicLowRankLayer", "GateNetwork", "PerfEstimator", "RankScheduler"]
+__all__ = ["ADLRNSTrainer", "DynamicLowRankLayer", "GateNetwork", "PerfEstimator", "RankScheduler"]
 
 _HOMES = {
+    "ADLRNSTrainer": "adlrns_neuro.trainer",
     "DynamicLowRankLayer": "adlrns_neuro.layers",
     "GateNetwork": "adlrns_neuro.gates",
     "PerfEstimator": "adlrns_neuro.perf",
