@@ -1,0 +1,126 @@
+"""Multilayer perceptrons: a dense one, and one whose hidden layers have a rank per sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from adlrns_neuro.layers.linear import DynamicLowRankLayer
+from adlrns_neuro.layers.ranked import Ranked
+from adlrns_neuro.ranks import ranked_layers
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MlpConfig:
+    """Sizes of a perceptron.
+
+    Attributes:
+        inputs: width of a sample.
+        hidden: widths of the hidden layers.
+        classes: number of outputs.
+        levels: ranks of every hidden layer, ascending.
+        dropout: share of hidden values that training leaves out.
+        level_bias, level_gain: see :class:`~adlrns_neuro.layers.linear.DynamicLowRankLayer`.
+    """
+
+    inputs: int = 784
+    hidden: tuple[int, ...] = (512, 512)
+    classes: int = 10
+    levels: tuple[int, ...] = (8, 16, 32, 64)
+    dropout: float = 0.1
+    level_bias: bool = True
+    level_gain: bool = False
+
+
+class DenseMLP(nn.Module):
+    """Full matrices and rectifiers: the teacher.
+
+    Attributes:
+        hidden: :class:`torch.nn.Linear` of every hidden layer.
+        head: the last :class:`torch.nn.Linear`.
+    """
+
+    def __init__(self, config: MlpConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = pairwise((config.inputs, *config.hidden))
+        self.hidden = nn.ModuleList(nn.Linear(n, m) for n, m in widths)
+        self.head = nn.Linear(config.hidden[-1], config.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, shape (n, classes), of samples (n, inputs)."""
+        for layer in self.hidden:
+            x = _rectified(layer(x), self)
+        logits: Tensor = self.head(x)
+        return logits
+
+    def hidden_inputs(self, x: Tensor) -> list[Tensor]:
+        """What each hidden layer receives from samples (n, inputs)."""
+        received = []
+        for layer in self.hidden:
+            received.append(x)
+            x = _rectified(layer(x), self)
+        return received
+
+
+class LowRankMLP(nn.Module):
+    """The same perceptron with :class:`~adlrns_neuro.layers.ranked.Ranked` hidden layers.
+
+    Attributes:
+        hidden: the hidden layers.
+        head: a full matrix.
+    """
+
+    def __init__(self, config: MlpConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.hidden = nn.ModuleList(
+            Ranked(
+                DynamicLowRankLayer(
+                    n,
+                    m,
+                    levels=config.levels,
+                    level_bias=config.level_bias,
+                    level_gain=config.level_gain,
+                )
+            )
+            for n, m in pairwise((config.inputs, *config.hidden))
+        )
+        self.head = nn.Linear(config.hidden[-1], config.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, shape (n, classes), of samples (n, inputs)."""
+        for layer in self.hidden:
+            x = _rectified(layer(x), self)
+        logits: Tensor = self.head(x)
+        return logits
+
+    def forward_levels(self, x: Tensor, levels: Sequence[int] | None = None) -> Tensor:
+        """Logits at several levels; what lies between the first pair of factors is computed once.
+
+        Args:
+            x: samples, shape (n, inputs).
+            levels: indices of the levels; all by default.
+
+        Returns:
+            Shape (levels, n, classes).
+        """
+        which = range(len(self.config.levels)) if levels is None else levels
+        ranks = [self.config.levels[level] for level in which]
+        first, *others = (part.layer for part in ranked_layers(self).values())
+        z = x @ first.V[:, : max(ranks)]
+        rows = [_rectified(first.decode(z, rank), self) for rank in ranks]
+        for layer in others:
+            pairs = zip(rows, ranks, strict=True)
+            rows = [_rectified(layer.at_rank(row, rank), self) for row, rank in pairs]
+        logits: Tensor = self.head(torch.stack(rows))
+        return logits
+
+
+def _rectified(x: Tensor, model: DenseMLP | LowRankMLP) -> Tensor:
+    return F.dropout(F.relu(x), model.config.dropout, model.training)
