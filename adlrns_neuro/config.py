@@ -11,15 +11,13 @@ misspelt one would otherwise leave a default in force.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_snake
 from pydantic_core import ErrorDetails
@@ -27,6 +25,7 @@ from pydantic_core import ErrorDetails
 from adlrns_neuro.functional.cost import FLOPS_SHARE, MEMORY_SHARE
 from adlrns_neuro.layers.levels import geometric_levels
 from adlrns_neuro.schedulers import POLICIES
+from adlrns_neuro.yaml_file import read_yaml
 from mapping.errors import ConfigError
 from mapping.processors.load import load_processor
 from mapping.processors.spec import ProcessorSpec
@@ -70,7 +69,7 @@ class ModelConfig(_Section):
         r_min, r_max: smallest and largest rank of each layer.
         num_gate_blocks: rank blocks that a gate switches; there is one level more, the levels form
             a geometric series. None: each level is twice the one below.
-        levels: the ranks themselves, ascending, in the place of that series.
+        levels: the ranks themselves, ascending, in the place of the three keys above.
         scorer_hidden: size of the gates' rectified populations; 0 for linear gates.
         hidden: widths of the hidden layers of a perceptron.
         depth: layers of a residual network.
@@ -244,7 +243,10 @@ class ExperimentConfig(_Section):
 
     def as_dict(self) -> dict[str, Any]:
         """All keys with their values, as a file would give them; plain JSON types."""
-        return self.model_dump(mode="json", by_alias=True)
+        keys = self.model_dump(mode="json", by_alias=True)
+        ranks = self.model.ranks
+        keys["model"] |= {"r_min": ranks[0], "r_max": ranks[-1]}
+        return keys
 
 
 def load_config(path: Path) -> ExperimentConfig:
@@ -254,25 +256,7 @@ def load_config(path: Path) -> ExperimentConfig:
         ConfigError: ``ADL-YML-01`` when the file cannot be read as YAML, ``ADL-YML-02`` on an
             unknown key, ``ADL-YML-03`` on a value that a key cannot have.
     """
-    try:
-        text = path.read_text("utf-8")
-        keys = yaml.load(text, Loader=_Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"cannot be read: {' '.join(str(error).split())}",
-            where=str(path),
-            remedy="give a YAML file that exists, each key once, `key: value`",
-            code="ADL-YML-01",
-        ) from error
-    if keys is None:
-        keys = {}
-    if not isinstance(keys, Mapping):
-        raise ConfigError(
-            f"holds {type(keys).__name__}, not keys with values",
-            where=str(path),
-            remedy="start it with a section such as `model:`",
-            code="ADL-YML-01",
-        )
+    keys = read_yaml(path)
     return parse_config({"name": path.stem, **keys}, where=str(path))
 
 
@@ -313,48 +297,6 @@ def with_settings(config: ExperimentConfig, settings: Mapping[str, Any]) -> Expe
                 raise _unknown(dotted.split("."), "settings")
         part[key] = value
     return parse_config(keys, where="settings")
-
-
-def parse_value(text: str) -> Any:
-    """A value as it would be read from a file: ``"3e-3"`` is a number, ``"[16, 32]"`` a list.
-
-    Raises:
-        ConfigError: ``ADL-YML-01`` when it is no YAML.
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(
-            f"{text!r} is no YAML value",
-            where="settings",
-            remedy="write numbers, words or lists such as [16, 32]",
-            code="ADL-YML-01",
-        ) from error
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1, but 3e-3 is a number, as in YAML 1.2, and a key may stand only once."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Refuse what PyYAML passes over: the second of two equal keys."""
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                continue
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} stands twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
 
 
 def _refusal(detail: ErrorDetails, where: str) -> ConfigError:

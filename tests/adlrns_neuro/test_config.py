@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from support.errors import refused
 
-from adlrns_neuro.config import ModelConfig, load_config, parse_config, parse_value, with_settings
+from adlrns_neuro.config import ModelConfig, load_config, parse_config, with_settings
+from adlrns_neuro.yaml_file import parse_value
 from mapping.errors import ConfigError, TargetError
 
 FOUNDING = """
