@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from adlrns_neuro.layers import DynamicLowRankLayer
     from adlrns_neuro.perf import PerfEstimator
     from adlrns_neuro.schedulers import RankScheduler
+    from adlrns_neuro.trainer import ADLRNSTrainer
 
 __all__ = [
+    "ADLRNSTrainer",
     "AdaptiveModel",
     "BudgetManager",
     "DynamicLowRankLayer",
@@ -21,6 +23,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ADLRNSTrainer": "adlrns_neuro.trainer",
     "AdaptiveModel": "adlrns_neuro.adaptive",
     "BudgetManager": "adlrns_neuro.budget",
     "DynamicLowRankLayer": "adlrns_neuro.layers",

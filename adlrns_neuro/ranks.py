@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -61,7 +61,10 @@ def at_level(model: nn.Module, level: int | Tensor | None) -> Iterator[None]:
 
 
 def forward_levels(model: nn.Module, inputs: Tensor, levels: Sequence[int] | None = None) -> Tensor:
-    """Outputs of the model at several levels, one after the other.
+    """Outputs of the model at several levels.
+
+    A model that has a method ``forward_levels(inputs, levels)`` of its own runs that, for it may
+    share work between levels; others run once for each level.
 
     Args:
         model: as in :func:`at_level`, with one tensor as output.
@@ -74,8 +77,12 @@ def forward_levels(model: nn.Module, inputs: Tensor, levels: Sequence[int] | Non
     Raises:
         ConfigError: ``ADL-RNK-01`` without ranked layers.
     """
+    chosen = range(level_count(model)) if levels is None else levels
+    own: Callable[[Tensor, Sequence[int]], Tensor] | None = getattr(model, "forward_levels", None)
+    if own is not None:
+        return own(inputs, chosen)
     outputs = []
-    for level in range(level_count(model)) if levels is None else levels:
+    for level in chosen:
         with at_level(model, level):
             outputs.append(model(inputs))
     return torch.stack(outputs)

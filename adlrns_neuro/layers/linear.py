@@ -9,7 +9,12 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from adlrns_neuro.functional.cost import expected_rank, relative_cost
+from adlrns_neuro.functional.cost import (
+    FLOPS_SHARE,
+    MEMORY_SHARE,
+    expected_rank,
+    relative_cost,
+)
 from adlrns_neuro.functional.lowrank import grouped_low_rank, weighted_low_rank
 from adlrns_neuro.gates.network import GateNetwork
 from adlrns_neuro.layers.levels import checked_levels
@@ -262,11 +267,14 @@ class DynamicLowRankLayer(nn.Module):
         """
         return self._checked(x) @ self.V[:, : self.levels[0]]
 
-    def expected_cost(self, x: Tensor) -> Tensor:
+    def expected_cost(
+        self, x: Tensor, *, alpha: float = FLOPS_SHARE, beta: float = MEMORY_SHARE
+    ) -> Tensor:
         """E of every sample under the gate's soft decision: train on ``loss + λ E.mean()``.
 
         Args:
             x: inputs, shape (..., in_features).
+            alpha, beta: weights of operations and of memory in E.
 
         Returns:
             Shape (...), see :func:`~adlrns_neuro.functional.cost.relative_cost`; differentiable.
@@ -275,7 +283,7 @@ class DynamicLowRankLayer(nn.Module):
             ConfigError: ``ADL-LAY-03`` when x has another width.
         """
         rank = expected_rank(self.gate.reach(self.features(x)), self.levels)
-        return relative_cost(rank, self.in_features, self.out_features)
+        return relative_cost(rank, self.in_features, self.out_features, alpha=alpha, beta=beta)
 
     def extra_repr(self) -> str:
         """What ``print`` shows besides the gate."""

@@ -1,0 +1,1 @@
+"""Whole experiments from their configuration: data, training, test figures as JSON."""

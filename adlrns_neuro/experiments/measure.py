@@ -1,0 +1,186 @@
+"""What a trained model is worth and what it costs, on samples that training has not seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from adlrns_neuro.config import SchedulerConfig
+from adlrns_neuro.layers import Ranked
+from adlrns_neuro.ranks import at_level, level_count, ranked_layers
+from adlrns_neuro.schedulers import RankScheduler
+
+PRICES: tuple[float, ...] = (0.0, *(10.0 ** (step / 2) for step in range(-6, 3)))
+"""Of the gates' cost, at which the curve of accuracy over cost is measured."""
+BATCH = 1000
+BISECTIONS = 20
+"""Of the logarithm of a price between the lowest and the highest of ``PRICES``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Figures of one way to run a model.
+
+    Attributes:
+        accuracy: share of samples classified rightly, 0 to 1.
+        macs: multiply-accumulates of a sample, counted as the model runs: all layers, and gates
+            that decide.
+        energy_mj: modelled energy of a sample in the layers of variable rank [mJ], None without.
+    """
+
+    accuracy: float
+    macs: float
+    energy_mj: float | None
+
+
+def measured(model: nn.Module, inputs: Tensor, labels: Tensor) -> Measured:
+    """Run a model as it stands, in evaluation mode.
+
+    Args:
+        model: inputs → logits.
+        inputs, labels: n samples.
+    """
+    counter = FlopCounterMode(display=False)
+    hits, energy_mj = 0, 0.0
+    model.eval()
+    with torch.no_grad(), counter:
+        for some, classes in _batches(inputs, labels):
+            hits += int((model(some).argmax(dim=-1) == classes).sum())
+            energy_mj += _spent_mj(model) * len(some)
+    return Measured(
+        accuracy=hits / len(labels),
+        macs=counter.get_total_flops() / 2 / len(labels),
+        energy_mj=energy_mj / len(labels) if energy_mj else None,
+    )
+
+
+def by_level(model: nn.Module, inputs: Tensor, labels: Tensor) -> list[Measured]:
+    """Figures with all layers at each level, the lowest first."""
+    found = []
+    for level in range(level_count(model)):
+        with at_level(model, level):
+            found.append(measured(model, inputs, labels))
+    return found
+
+
+def by_price(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[float, Measured]:
+    """Figures with the gates deciding, at each of ``PRICES``."""
+    found = {}
+    for price in PRICES:
+        with at_price(model, price):
+            found[price] = measured(model, inputs, labels)
+    return found
+
+
+def under_budget(
+    model: nn.Module,
+    scheduler: SchedulerConfig,
+    held_out: Tensor,
+    inputs: Tensor,
+    labels: Tensor,
+) -> Measured:
+    """Figures under the scheduler's energy budget.
+
+    "adaptive" sets the one price of all gates at which ``held_out`` samples keep the budget, as
+    nearly as prices can; the others cap all layers at the level that the scheduler allows.
+
+    Args:
+        model: with fitted gates.
+        scheduler: its type and its budget, which must be given.
+        held_out: samples that set the price.
+        inputs, labels: those that are measured.
+    """
+    budget_mj = scheduler.energy_budget_mj
+    assert budget_mj is not None, "there is a budget"
+    if scheduler.type == "adaptive":
+        with at_price(model, _price_for(model, held_out, budget_mj)):
+            return measured(model, inputs, labels)
+    energies = _energies_mj(model)
+    policy = RankScheduler(scheduler.type, r_min=min(energies), r_max=max(energies))
+    allowed = policy.limit(energies, budget_mj).rank
+    level = max(sum(rank <= allowed for rank in energies) - 1, 0)
+    layers = ranked_layers(model).values()
+    for part in layers:
+        levels = part.layer.levels
+        cap = levels[min(level, len(levels) - 1)]
+        part.scheduler = RankScheduler("fixed", r_min=levels[0], r_max=levels[-1], rank=cap)
+    try:
+        return measured(model, inputs, labels)
+    finally:
+        for part in layers:
+            part.scheduler = None
+
+
+@contextmanager
+def at_price(model: nn.Module, price: float) -> Iterator[None]:
+    """Run all gates at one price inside the block, and at their own after it."""
+    gates = [part.layer.gate for part in ranked_layers(model).values()]
+    before = [gate.price.clone() for gate in gates]
+    try:
+        for gate in gates:
+            gate.price.fill_(price)
+        yield
+    finally:
+        for gate, own in zip(gates, before, strict=True):
+            gate.price.copy_(own)
+
+
+def _price_for(model: nn.Module, inputs: Tensor, budget_mj: float) -> float:
+    """The lowest price at which the mean energy of ``inputs`` keeps a budget, by bisection."""
+
+    def keeps(price: float) -> bool:
+        with at_price(model, price), torch.no_grad():
+            spent = 0.0
+            for some in torch.split(inputs, BATCH):
+                model(some)
+                spent += _spent_mj(model) * len(some)
+        return spent <= budget_mj * len(inputs)
+
+    model.eval()
+    low, high = PRICES[1], PRICES[-1]
+    if keeps(0.0):
+        return 0.0
+    for _ in range(BISECTIONS):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if keeps(middle) else (middle, high)
+    return high
+
+
+def _batches(inputs: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    yield from zip(torch.split(inputs, BATCH), torch.split(labels, BATCH), strict=True)
+
+
+def _energies_mj(model: nn.Module) -> dict[int, float]:
+    """Energy of a sample [mJ] with all layers at one level, by the level's rank in the layer with
+    most levels.
+    """
+    layers = [part.layer for part in ranked_layers(model).values()]
+    longest = max(layers, key=lambda layer: len(layer.levels)).levels
+    return {
+        rank: sum(
+            layer.energies_mj[layer.levels[min(level, len(layer.levels) - 1)]] for layer in layers
+        )
+        for level, rank in enumerate(longest)
+    }
+
+
+def _spent_mj(model: nn.Module) -> float:
+    """Mean energy of a sample in the last call [mJ]."""
+    spent = 0.0
+    for part in model.modules():
+        if not isinstance(part, Ranked):
+            continue
+        levels, energies = part.layer.levels, part.layer.energies_mj
+        if isinstance(part.level, int):
+            spent += energies[levels[min(part.level, len(levels) - 1)]]
+        else:
+            assert part.chosen is not None, "the gates have decided"
+            shares = {rank: float((part.chosen == rank).double().mean()) for rank in levels}
+            spent += sum(share * energies[rank] for rank, share in shares.items())
+    return spent

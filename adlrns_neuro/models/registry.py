@@ -1,0 +1,123 @@
+"""Kinds of networks that an experiment can name, each dense and with layers of variable rank."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from adlrns_neuro.config import ModelConfig
+from adlrns_neuro.layers import DynamicLowRankLayer, Ranked
+from adlrns_neuro.models.mlp import DenseMLP, LowRankMLP, MlpConfig
+from adlrns_neuro.perf import PerfEstimator
+from mapping.lowrank import second_moment, whitened_svd
+from mapping.registry import Registry
+
+SAMPLES = 8192
+"""Inputs from which second moments are taken: several for each feature of the widest layer."""
+
+
+class ModelFamily(Protocol):
+    """A kind of network."""
+
+    def arranged(self, inputs: Tensor) -> Tensor:
+        """Samples (n, ...) in the shape that the network takes."""
+        ...
+
+    def dense(self, config: ModelConfig, inputs: Tensor, classes: int) -> nn.Module:
+        """A network to be trained: the teacher, and what the factors start from.
+
+        Args:
+            config: sizes.
+            inputs: some of those to come, arranged.
+            classes: number of its outputs.
+        """
+        ...
+
+    def ranked(
+        self, dense: nn.Module, config: ModelConfig, inputs: Tensor, estimator: PerfEstimator
+    ) -> nn.Module:
+        """The same function, as far as the largest rank has room, in layers of variable rank.
+
+        Args:
+            dense: as :meth:`dense` made it, trained; not changed.
+            config: levels and what layers have for each.
+            inputs: training samples, arranged, from which activations are taken.
+            estimator: models the energy of the layers.
+        """
+        ...
+
+
+MODELS: Registry[ModelFamily] = Registry("model", "adlrns_neuro.models")
+
+
+class MlpFamily:
+    """Perceptrons, their hidden layers in factors from activation-whitened SVD."""
+
+    def arranged(self, inputs: Tensor) -> Tensor:
+        """One row for each sample."""
+        return inputs.flatten(1)
+
+    def dense(self, config: ModelConfig, inputs: Tensor, classes: int) -> nn.Module:
+        """A perceptron of ``config.hidden``."""
+        return DenseMLP(self._sizes(config, inputs.shape[1], classes))
+
+    def ranked(
+        self, dense: nn.Module, config: ModelConfig, inputs: Tensor, estimator: PerfEstimator
+    ) -> nn.Module:
+        """The perceptron with its hidden layers factored.
+
+        Raises:
+            ConfigError: ``ADL-LAY-01`` when a level exceeds the full rank of a layer,
+                ``ADL-GAT-01`` on a negative ``scorer_hidden``.
+        """
+        assert isinstance(dense, DenseMLP)
+        model = LowRankMLP(self._sizes(config, dense.config.inputs, dense.config.classes))
+        model.head.load_state_dict(dense.head.state_dict())
+        was_training = dense.training
+        with torch.no_grad():
+            received = dense.eval().hidden_inputs(inputs[:SAMPLES])
+            for number, (full, x) in enumerate(zip(dense.hidden, received, strict=True)):
+                assert isinstance(full, nn.Linear)
+                model.hidden[number] = Ranked(_factored(full, x, config, estimator))
+        dense.train(was_training)
+        return model.to(inputs)
+
+    def _sizes(self, config: ModelConfig, inputs: int, classes: int) -> MlpConfig:
+        return MlpConfig(
+            inputs=inputs,
+            hidden=config.hidden,
+            classes=classes,
+            levels=config.ranks,
+            level_bias=config.level_bias,
+            level_gain=config.level_gain,
+        )
+
+
+def _factored(
+    full: nn.Linear, received: Tensor, config: ModelConfig, estimator: PerfEstimator
+) -> DynamicLowRankLayer:
+    """A layer of variable rank in the place of a full one; its bias stays only by level."""
+    layer = DynamicLowRankLayer(
+        full.in_features,
+        full.out_features,
+        levels=config.ranks,
+        level_bias=config.level_bias,
+        level_gain=config.level_gain,
+        scorer_hidden=config.scorer_hidden,
+        perf_estimator=estimator,
+    )
+    factors = whitened_svd(
+        full.weight.detach().cpu().numpy(),
+        second_moment(received.cpu().numpy()),
+        layer.levels[-1],
+    )
+    for parameter, factor in zip((layer.U, layer.V), factors, strict=True):
+        parameter.copy_(torch.from_numpy(factor))
+    if layer.level_bias is not None and full.bias is not None:
+        layer.level_bias[0].copy_(full.bias)
+    return layer
+
+
+MODELS.register("adlrns_mlp")(MlpFamily())

@@ -1,0 +1,1 @@
+"""What a training run is made of: its losses, its scores, its loop, its checkpoints."""
