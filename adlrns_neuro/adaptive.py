@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from adlrns_neuro.gates.fit import fit_gate, price_for_energy
 from adlrns_neuro.gates.network import GateNetwork
@@ -63,12 +64,11 @@ class AdaptiveModel(nn.Module):
             )
             for level in range(level_count(model))
         ]
-        if self.scorer.probes:
-            energies = [energies[0], *(energies[0] + energy for energy in energies[1:])]
-        self.energies_mj = tuple(energies)
+        self.energies_mj = self._with_probe(energies)
         with torch.no_grad():
             features, _ = self.scorer.score(model, example[:2])
-        steps = [(high - low) / energies[-1] for low, high in pairwise(energies)]
+        most = self.energies_mj[-1]
+        steps = [(high - low) / most for low, high in pairwise(self.energies_mj)]
         self.gate = GateNetwork(features.shape[1], steps, scorer_hidden=scorer_hidden).to(features)
         self.price_per_mj: float | None = None
         self.spent_mj = 0.0
@@ -119,16 +119,42 @@ class AdaptiveModel(nn.Module):
                 errors.append(1.0 - right.gather(-1, index)[..., 0].T)
         fit_gate(self.gate, torch.cat(features), torch.cat(errors))
 
-    def price_for(self, budget_mj: float, inputs: Tensor) -> float:
-        """The lowest price at which the mean energy of samples like ``inputs`` keeps a budget.
+    def price_for(
+        self, budget: float, inputs: Tensor, costs: Sequence[float] | None = None
+    ) -> float:
+        """The lowest price at which samples like ``inputs`` keep a budget on average.
 
-        Arguments and errors are those of :func:`adlrns_neuro.gates.fit.price_for_energy`.
+        Args:
+            budget: per sample [mJ], or in the units of ``costs``.
+            inputs: held-out samples, shape (n, ...).
+            costs: of a sample at each level; ``energies_mj`` if None.
+
+        Raises:
+            ConfigError: as :func:`adlrns_neuro.gates.fit.price_for_energy`.
         """
         with torch.no_grad():
-            features = torch.cat(
-                [self.scorer.score(self.model, some)[0] for some in _split(inputs)]
-            )
-        return price_for_energy(self.gate, features, self.energies_mj, budget_mj)
+            scored = [self.scorer.score(self.model, some)[0] for some in _split(inputs)]
+        return price_for_energy(self.gate, torch.cat(scored), costs or self.energies_mj, budget)
+
+    def macs(self, example: Tensor) -> tuple[float, ...]:
+        """Multiply-accumulates of a sample at each level, counted: all layers, probe and gate.
+
+        Args:
+            example: inputs of the model, one sample or more, shape (n, ...).
+        """
+        runs = []
+        for level in range(len(self.energies_mj)):
+            counter = FlopCounterMode(display=False)
+            with at_level(self.model, level), torch.no_grad(), counter:
+                self.model(example)
+            runs.append(counter.get_total_flops() / 2 / len(example))
+        return tuple(cost + self.gate.macs for cost in self._with_probe(runs))
+
+    def _with_probe(self, costs: Sequence[float]) -> tuple[float, ...]:
+        """What a sample costs at each level, from what a run at that level costs."""
+        if not self.scorer.probes:
+            return tuple(costs)
+        return (costs[0], *(costs[0] + cost for cost in costs[1:]))
 
     def _run(self, inputs: Tensor, levels: Tensor, first: Tensor | None) -> Tensor:
         """Outputs at the given levels; those of the lowest are ``first`` where it is known."""

@@ -5,21 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from adlrns_neuro.config import ExperimentConfig
-from adlrns_neuro.data import hold_out, load_dataset
+from adlrns_neuro.data import Labelled, hold_out, load_dataset
 from adlrns_neuro.experiments.measure import by_level, by_price, measured, under_budget
-from adlrns_neuro.models.registry import MODELS
+from adlrns_neuro.models.registry import MODELS, ModelFamily
 from adlrns_neuro.perf import PerfEstimator
 from adlrns_neuro.trainer import ADLRNSTrainer, train_dense
 from mapping.artifact.atomic import atomic_file
@@ -66,20 +65,14 @@ def run_experiment(
             remedy="pass --resume, choose another folder for results, or remove the file",
             code="ADL-RUN-01",
         )
-    data = load_dataset(config.data.set, config.data.dir)
-    rest, held = hold_out(data.train, config.data.held_out_share, config.seed)
-    scale = _scale_of(rest.inputs)
-
-    def tensors(inputs: NDArray[Any], labels: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        return family.arranged(_scaled(inputs, *scale)), torch.tensor(labels)
-
-    train_set, held_set = tensors(rest.inputs, rest.labels), tensors(held.inputs, held.labels)
+    splits = arranged_splits(config, family)
+    train_set, held_set, test_set = splits.train, splits.held_out, splits.test
     batch = config.train.batch_size
     train_loader = DataLoader(TensorDataset(*train_set), batch, shuffle=True)
     held_loader = DataLoader(TensorDataset(*held_set), batch)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        dense = family.dense(config.model, train_set[0], len(data.classes))
+        dense = family.dense(config.model, train_set[0], splits.classes)
         train_dense(
             dense,
             config,
@@ -103,7 +96,6 @@ def run_experiment(
         progress=progress,
     )
     trainer.train(train_loader, held_loader)
-    test_set = tensors(data.test.inputs, data.test.labels)
     result = {
         "schema": SCHEMA,
         "name": config.name,
@@ -112,13 +104,62 @@ def run_experiment(
         "config": config.as_dict(),
         "versions": {name: version(name) for name in VERSIONS},
         "machine": {"platform": platform.platform(), "device": str(where)},
-        "samples": {"train": len(rest), "held_out": len(held), "test": len(data.test)},
+        "samples": splits.sizes,
         **_figures(config, dense, model, held_set[0].to(where), *(t.to(where) for t in test_set)),
     }
     if trainer.accelerator.is_main_process:
         with atomic_file(path) as work:
             work.write_text(json.dumps(result, indent=1) + "\n")
     return result
+
+
+Split = tuple[Tensor, Tensor]
+"""Inputs as the network takes them, and labels, int64."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Splits:
+    """A data set in three parts, its values scaled to mean 0 and deviation 1 over ``train``.
+
+    Attributes:
+        train: for weights.
+        held_out: for every choice.
+        test: for figures.
+        classes: how many there are.
+    """
+
+    train: Split
+    held_out: Split
+    test: Split
+    classes: int
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Samples of each part."""
+        return {name: len(getattr(self, name)[1]) for name in ("train", "held_out", "test")}
+
+
+def arranged_splits(config: ExperimentConfig, family: ModelFamily) -> Splits:
+    """The experiment's data for a kind of network.
+
+    Raises:
+        ConfigError: ``ADL-CFG-01`` on an unknown data set, and those of its loader.
+    """
+    data = load_dataset(config.data.set, config.data.dir)
+    rest, held = hold_out(data.train, config.data.held_out_share, config.seed)
+    mean = float(rest.inputs.mean(dtype=np.float64))
+    deviation = float(rest.inputs.std(dtype=np.float64))
+
+    def tensors(part: Labelled) -> Split:
+        scaled = (torch.tensor(part.inputs, dtype=torch.float32) - mean) / deviation
+        return family.arranged(scaled), torch.tensor(part.labels)
+
+    return Splits(
+        train=tensors(rest),
+        held_out=tensors(held),
+        test=tensors(data.test),
+        classes=len(data.classes),
+    )
 
 
 def result_path(config: ExperimentConfig, results_dir: Path) -> Path:
@@ -155,12 +196,3 @@ def _figures(
         else {"scheduler": config.scheduler.type, "budget_mj": budget_mj}
         | asdict(under_budget(model, config.scheduler, held_out, inputs, labels)),
     }
-
-
-def _scale_of(inputs: NDArray[Any]) -> tuple[float, float]:
-    """Mean and standard deviation of all values together."""
-    return float(inputs.mean(dtype=np.float64)), float(inputs.std(dtype=np.float64))
-
-
-def _scaled(inputs: NDArray[Any], mean: float, deviation: float) -> Tensor:
-    return (torch.tensor(inputs, dtype=torch.float32) - mean) / deviation

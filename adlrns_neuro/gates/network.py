@@ -72,6 +72,12 @@ class GateNetwork(nn.Module):
         self.register_buffer("cost", torch.tensor(cost, dtype=torch.get_default_dtype()))
         self.register_buffer("price", torch.tensor(0.0))
 
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of a decision."""
+        hidden = 0 if self.hidden_weight is None else self.hidden_weight.numel()
+        return hidden + self.weight.numel()
+
     def gains(self, features: Tensor) -> Tensor:
         """Predicted gain of each level over the one below.
 

@@ -1,0 +1,173 @@
+"""One network for every budget beside networks of one rank each, on the same samples.
+
+The rivals start from the same dense network by the same whitened SVD and learn from it as long as
+the one network does, one for each of its levels; together they take about its training compute.
+Between them their accuracy is interpolated over multiply-accumulates. Held-out samples choose every
+epoch, fit the gate and set its prices; the test split is measured once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from adlrns_neuro.adaptive import AdaptiveModel
+from adlrns_neuro.budget import BudgetManager
+from adlrns_neuro.config import ExperimentConfig, with_settings
+from adlrns_neuro.experiments.measure import BATCH, Measured, by_level, measured
+from adlrns_neuro.experiments.run import Split, arranged_splits
+from adlrns_neuro.gates.scorers import SCORERS
+from adlrns_neuro.models.registry import MODELS
+from adlrns_neuro.perf import PerfEstimator
+from adlrns_neuro.trainer import ADLRNSTrainer, train_dense
+
+SCORER = "confidence_probe"
+"""What the gate of the one network sees; the others come along for comparison."""
+SHARES = (0.35, 0.6, 0.25)
+"""Budgets that follow each other, between the lowest level (0) and the probe's highest (1)."""
+SETTLING, STREAM = 50, 1000
+"""Samples after a step of the budget, and those whose mean counts."""
+
+
+def rank_study(
+    config: ExperimentConfig,
+    save_dir: Path,
+    budgets_macs: Sequence[float],
+    *,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Train all networks of one seed, and measure them.
+
+    Args:
+        config: its levels are the ranks of the rivals.
+        save_dir: folder for checkpoints and weights.
+        budgets_macs: multiply-accumulates per sample, the gate's and its probe's included.
+        progress: draw progress bars on stderr.
+
+    Returns:
+        ``dense``, ``rivals`` and ``levels`` by rank, ``budgets`` by scorer, ``training_macs`` and
+        ``steps``, in plain types.
+
+    Raises:
+        ConfigError: as :func:`adlrns_neuro.experiments.run.run_experiment`.
+    """
+    family = MODELS.get(config.model.type)
+    splits = arranged_splits(config, family)
+    train, held_out, test = splits.train, splits.held_out, splits.test
+    loaders = (
+        DataLoader(TensorDataset(*train), config.train.batch_size, shuffle=True),
+        DataLoader(TensorDataset(*held_out), BATCH),
+    )
+    torch.manual_seed(config.seed)
+    dense = family.dense(config.model, train[0], splits.classes)
+    train_dense(
+        dense, config, *loaders, save_dir=save_dir / "dense", device="cpu", progress=progress
+    )
+    estimator = PerfEstimator(config.hardware.profile)
+
+    def trained(levels: tuple[int, ...]) -> nn.Module:
+        own = with_settings(config, {"model.levels": levels, "train.fit_gates": False})
+        model = family.ranked(dense, own.model, train[0], estimator)
+        folder = save_dir / "-".join(map(str, levels))
+        trainer = ADLRNSTrainer(model, own, "cpu", folder, teacher=dense, progress=progress)
+        trainer.train(*loaders)
+        return model.eval()
+
+    ranks = config.model.ranks
+    rivals = {rank: measured(trained((rank,)), *test) for rank in ranks}
+    model = trained(ranks)
+    levels = by_level(model, *test)
+    passes = config.train.epochs * len(train[0])
+    gated = {}
+    for scorer in SCORERS.names():
+        gated[scorer] = AdaptiveModel(model, train[0][:1], scorer=scorer)
+        gated[scorer].fit(*held_out)
+    return {
+        "dense": asdict(measured(dense, *test)),
+        "rivals": {str(rank): asdict(found) for rank, found in rivals.items()},
+        "levels": {str(rank): asdict(found) for rank, found in zip(ranks, levels, strict=True)},
+        "training_macs": {
+            "rivals": passes * sum(found.macs for found in rivals.values()),
+            "one": passes * sum(found.macs for found in levels),
+        },
+        "budgets": {
+            scorer: [_at_budget(one, b, held_out[0], test, rivals) for b in budgets_macs]
+            for scorer, one in gated.items()
+        },
+        "steps": _steps(gated[SCORER], held_out[0], test),
+    }
+
+
+def _at_budget(
+    adaptive: AdaptiveModel,
+    budget: float,
+    held_out: Tensor,
+    test: Split,
+    rivals: Mapping[int, Measured],
+) -> dict[str, Any]:
+    """What the test split shows at the price that keeps a budget on held-out samples."""
+    price = adaptive.price_for(budget, held_out, adaptive.macs(held_out[:1]))
+    counter, hits, used = FlopCounterMode(display=False), 0, torch.zeros(0, dtype=torch.int64)
+    with torch.no_grad(), counter:
+        for some, labels in zip(*(torch.split(part, BATCH) for part in test), strict=True):
+            outputs, levels = adaptive(some, price=price)
+            hits += int((outputs.argmax(dim=-1) == labels).sum())
+            used = torch.cat([used, levels])
+    macs = counter.get_total_flops() / 2 / len(test[1])
+    shares = torch.bincount(used, minlength=len(adaptive.energies_mj)) / len(used)
+    return {
+        "budget_macs": budget,
+        "price": price,
+        "macs": macs,
+        "accuracy": hits / len(test[1]),
+        "rivals_accuracy": float(
+            np.interp(
+                macs, [r.macs for r in rivals.values()], [r.accuracy for r in rivals.values()]
+            )
+        ),
+        "level_shares": shares.tolist(),
+    }
+
+
+def _steps(adaptive: AdaptiveModel, held_out: Tensor, test: Split) -> list[dict[str, float]]:
+    """A budget that steps while test samples arrive one by one, and the same at fixed prices."""
+    inputs, labels = test
+    low, high = adaptive.energies_mj[0], adaptive.energies_mj[-1]
+    stream = torch.arange(len(SHARES) * (SETTLING + STREAM)) % len(labels)
+    found = []
+    with torch.no_grad(), BudgetManager(adaptive, high) as manager:
+        manager.calibrate(held_out)
+        for share, part in zip(SHARES, stream.chunk(len(SHARES)), strict=True):
+            manager.budget_mj = low + share * (high - low)
+            for sample in part[:SETTLING]:
+                adaptive(inputs[sample][None])
+            counted, before, hits = part[SETTLING:], manager.report().spent_mj, 0
+            for sample in counted:
+                outputs, _ = adaptive(inputs[sample][None])
+                hits += int(outputs.argmax() == labels[sample])
+            spent = (manager.report().spent_mj - before) / STREAM
+            found.append((part[SETTLING:], manager.budget_mj, spent, hits / STREAM))
+    return [
+        {
+            "budget_mj": budget,
+            "spent_mj": spent,
+            "accuracy": share,
+            "offline_accuracy": _offline(adaptive, inputs[which], labels[which], spent),
+        }
+        for which, budget, spent, share in found
+    ]
+
+
+def _offline(adaptive: AdaptiveModel, inputs: Tensor, labels: Tensor, spent_mj: float) -> float:
+    """Accuracy on samples at the fixed price at which they take as much."""
+    with torch.no_grad():
+        outputs, _ = adaptive(inputs, price=adaptive.price_for(spent_mj, inputs))
+    return float((outputs.argmax(dim=-1) == labels).double().mean())

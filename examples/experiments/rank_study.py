@@ -1,0 +1,63 @@
+"""One network for every budget beside networks of one rank each (adlrns_neuro.experiments.study).
+
+cd examples/experiments
+python rank_study.py --config fashion_mnist_study.yaml --seed 0 --seed 1 --seed 2
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adlrns_neuro.config import load_config, with_settings
+from mapping.artifact.atomic import atomic_file
+from mapping.console import complain, say
+from mapping.errors import AdlrnsError
+
+BUDGETS_MACS = (30_000, 40_000, 60_000, 80_000, 120_000, 150_000)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Option(help="YAML file; its levels are the rivals' ranks.")],
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
+    save_dir: Annotated[Path, typer.Option(help="For weights.")] = Path("out/rank_study"),
+    results: Annotated[Path, typer.Option(help="Folder for figures.")] = Path("results"),
+    seed: Annotated[list[int] | None, typer.Option(help="Repeatable.")] = None,
+) -> None:
+    """Train, measure, and write one JSON per seed."""
+    from adlrns_neuro.experiments.study import SCORER, rank_study
+
+    base = load_config(config)
+    if data_dir is not None:
+        base = with_settings(base, {"data.dir": str(data_dir)})
+    for one in seed or [base.seed]:
+        experiment = with_settings(base, {"seed": one})
+        found = {
+            "name": base.name,
+            "seed": one,
+            "command": shlex.join(["python", *sys.argv]),
+            "config": experiment.as_dict(),
+            **rank_study(experiment, save_dir / base.name / f"seed{one}", BUDGETS_MACS),
+        }
+        with atomic_file(results / base.name / f"seed{one}.json") as work:
+            work.write_text(json.dumps(found, indent=1) + "\n")
+        for point in found["budgets"][SCORER]:
+            say(
+                f"seed {one}, {point['macs']:9,.0f} multiply-accumulates: "
+                f"{point['accuracy']:.2%}, one rank each {point['rivals_accuracy']:.2%}"
+            )
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except AdlrnsError as error:
+        complain(str(error))
+        sys.exit(error.exit_code)
