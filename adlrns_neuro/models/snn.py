@@ -240,8 +240,13 @@ class LowRankSNN(_SpikingClassifier):
         Raises:
             ConfigError: ``ADL-SNN-01``, ``ADL-SNN-02`` as in :meth:`forward`.
         """
-        relayed = self._relayed_from(self._inputs(payloads), open_at)
+        inputs = self._inputs(payloads)
+        still = open_at == 0 and self.config.relay_threshold == 0.0 and _is_still(inputs)
+        relayed = self._relayed_from(inputs[:1] if still else inputs, open_at)
         currents = self.input_projection.decode_levels(relayed)
+        if still:
+            relayed = relayed.expand(len(inputs), -1, -1)
+            currents = currents.expand(-1, len(inputs), -1, -1)
         levels, steps, batch, hidden = currents.shape
         merged = currents.transpose(0, 1).reshape(steps, levels * batch, hidden)
         trains = self._run(_arriving(merged, LOW_RANK_DELAY))
@@ -353,13 +358,20 @@ class DenseSNN(_SpikingClassifier):
 
     def forward(self, payloads: Tensor) -> SpikeTrains:
         """Spikes over T + 2 steps; arguments and errors are those of :meth:`LowRankSNN.forward`."""
-        currents = self.input_projection(self._inputs(payloads))
-        return self._run(_arriving(currents, DENSE_DELAY))
+        inputs = self._inputs(payloads)
+        still = _is_still(inputs)
+        currents = self.input_projection(inputs[:1] if still else inputs)
+        return self._run(_arriving(currents.expand(len(inputs), -1, -1), DENSE_DELAY))
 
     def predict(self, payloads: Tensor) -> Tensor:
         """Classes, shape (batch,), as those of :meth:`LowRankSNN.predict`."""
         with torch.no_grad():
             return self.forward(payloads).predictions
+
+
+def _is_still(inputs: Tensor) -> bool:
+    """Whether all steps have the same input, as in direct coding: it is then projected once."""
+    return bool((inputs == inputs[:1]).all())
 
 
 def _arriving(currents: Tensor, delay: int) -> Tensor:
