@@ -1,0 +1,234 @@
+"""An adaptive spiking network beside its dense twin, both compiled and run on the chip simulator.
+
+cd examples/experiments
+python snn_study.py --config fashion_mnist_snn.yaml --seed 0 --seed 1 --seed 2
+
+The twin has the same neurons with a full input matrix, and trains on labels for as many epochs as
+teacher and factors together. Held-out samples choose every epoch, fit the gate and set the price
+that is reported: the one of least energy among those within a tenth of a point of the best. The
+test split is measured once, on the compiled programs. With ``folds`` every sample is tested once.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import typer
+from pydantic import BaseModel, ConfigDict, Field
+
+from adlrns_neuro.data import Labelled, folds, hold_out, load_dataset
+from adlrns_neuro.data.coding import Coding, code, is_binary, requantised
+from adlrns_neuro.evaluation import Examples, accuracy_at_price
+from adlrns_neuro.export import export_network
+from adlrns_neuro.gates.spiking import fit_spiking_gate
+from adlrns_neuro.models import SnnConfig
+from adlrns_neuro.snn_trainer import TrainingConfig, train_dense_snn, train_snn
+from adlrns_neuro.yaml_file import read_yaml
+from mapping import Calibration, CompileOptions, compile_network, load_target
+from mapping.artifact.atomic import atomic_file
+from mapping.artifact.schema import Artifact
+from mapping.budget import price_for
+from mapping.console import complain, say
+from mapping.errors import AdlrnsError
+from simulators import Stimulus, estimate_energy, simulate
+
+POINTS = 5
+"""Budgets of the curve."""
+TOLERANCE = 0.001
+"""Accuracy on held-out samples that the reported price may give up for energy."""
+CHUNK = 2000
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+class StudyConfig(BaseModel):
+    """A study.
+
+    Attributes:
+        set, options: data set and what its loader takes.
+        coding: how images become payloads; None where the set holds spikes, step by step.
+        payload_max: levels above 0 of a graded payload.
+        held_out_share: of the training samples.
+        folds: test every sample once, in so many parts; None for the published test split.
+        neurons_per_core, target: how programs are compiled.
+        calibration_samples: held-out samples that the compiler sees.
+        snn, training: fields of SnnConfig and TrainingConfig that differ from the defaults.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    set: str
+    options: dict[str, Any] = {}
+    coding: Coding | None = None
+    payload_max: int = Field(default=16, ge=1)
+    held_out_share: float = Field(default=0.1, gt=0, lt=1)
+    folds: int | None = Field(default=None, ge=2)
+    neurons_per_core: int = Field(default=64, ge=1)
+    target: Literal["loihi2"] = "loihi2"
+    calibration_samples: int = Field(default=200, ge=1)
+    snn: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Option(help="YAML file of the study.")],
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
+    results: Annotated[Path, typer.Option(help="Folder for figures.")] = Path("results"),
+    seed: Annotated[list[int] | None, typer.Option(help="Repeatable.")] = None,
+) -> None:
+    """Train, compile, measure, and write one JSON per seed."""
+    torch.set_num_threads(1)
+    study = StudyConfig(**read_yaml(config))
+    for one in seed or [0]:
+        parts = [measure(study, *split, one) for split in splits(study, data_dir, one)]
+        found = {
+            "name": config.stem,
+            "seed": one,
+            "command": shlex.join(["python", *sys.argv]),
+            "config": study.model_dump(mode="json"),
+            "parts": parts,
+        }
+        with atomic_file(results / config.stem / f"seed{one}.json") as work:
+            work.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def splits(
+    study: StudyConfig, data_dir: Path | None, seed: int
+) -> Iterator[tuple[Labelled, Labelled, Labelled]]:
+    """Train, held-out and test samples, once or for every fold."""
+    data = load_dataset(study.set, data_dir, **study.options)
+    pairs = (
+        [(data.train, data.test)]
+        if study.folds is None
+        else folds(data.pooled(), study.folds, seed)
+    )
+    for rest, test in pairs:
+        yield *hold_out(rest, study.held_out_share, seed), test
+
+
+def measure(
+    study: StudyConfig, train: Labelled, held_out: Labelled, test: Labelled, seed: int
+) -> dict[str, Any]:
+    """Everything about one split."""
+    coded = [payloads_of(study, part) for part in (train, held_out, test)]
+    inputs, steps = coded[0].shape[2], coded[0].shape[1]
+    largest = 1 if study.coding is None or is_binary(study.coding) else study.payload_max
+    snn = SnnConfig(
+        inputs=inputs,
+        steps=steps,
+        coding=study.coding or "rate",
+        payload_max=largest,
+        payload_scale=1.0 / largest,
+        **{key: tuple(v) if isinstance(v, list) else v for key, v in study.snn.items()},
+    )
+    training = TrainingConfig(seed=seed, **study.training)
+    examples = [
+        Examples(
+            payloads=torch.tensor(payloads.swapaxes(0, 1), dtype=torch.float32),
+            labels=torch.tensor(part.labels),
+        )
+        for payloads, part in zip(coded, (train, held_out, test), strict=True)
+    ]
+    trained = train_snn(examples[0], examples[1], snn, training)
+    fit_spiking_gate(trained.model, examples[1], training)
+    dense = train_dense_snn(examples[0], examples[1], snn, training)
+    held, tested = (
+        Stimulus(payloads=payloads.astype(np.int64), labels=part.labels)
+        for payloads, part in zip(coded[1:], (held_out, test), strict=True)
+    )
+    twin = compiled(study, export_network(dense, name="dense", dt_s=1e-3), held)
+    program = compiled(
+        study, export_network(trained.model, name="adaptive", dt_s=1e-3, gated=True), held
+    )
+    energies = [entry.energy_j for entry in program.budgets]
+    budgets = np.linspace(min(energies), max(energies), POINTS).tolist()
+    prices = [price_for(program, budget) for budget in budgets]
+    held_shares = [figures(program, held, price)["accuracy"] for price in prices]
+    chosen = next(n for n, s in enumerate(held_shares) if s >= max(held_shares) - TOLERANCE)
+    with torch.no_grad():
+        right = [
+            (dense.predict(part.payloads) == part.labels).sum() for part in examples[2].chunks()
+        ]
+    found = {
+        "samples": {"train": len(train), "held_out": len(held_out), "test": len(test)},
+        "dense": figures(twin, tested) | {"float_accuracy": int(sum(right)) / len(test)},
+        "levels": list(snn.levels),
+        "chosen": chosen,
+        "curve": [
+            {"budget_j": budget, "price": price}
+            | figures(program, tested, price)
+            | {"float_accuracy": accuracy_at_price(trained.model, examples[2], price)}
+            for budget, price in zip(budgets, prices, strict=True)
+        ],
+    }
+    for name, point in (("dense", found["dense"]), *(("adaptive", p) for p in found["curve"])):
+        say(
+            f"{name}: {point['accuracy']:.2%} ({point['float_accuracy']:.2%} in float), "
+            f"{point['synaptic_ops']:,.0f} synaptic operations, {point['dynamic_j'] * 1e6:.3g} µJ, "
+            f"{point['dark_cores']} of {point['cores']} cores dark"
+        )
+    return found
+
+
+def payloads_of(study: StudyConfig, part: Labelled) -> np.ndarray:
+    """What the input sends, shape (n, steps, inputs)."""
+    if study.coding is None:
+        return part.inputs.reshape(*part.inputs.shape[:2], -1)
+    images = part.inputs.reshape(len(part), -1)
+    largest = int(np.iinfo(images.dtype).max)
+    scaled = requantised(images, maximum=largest, to=study.payload_max)
+    steps = study.snn.get("steps", 8)
+    return code(scaled, steps, study.coding, maximum=study.payload_max)
+
+
+def compiled(study: StudyConfig, network: Any, held_out: Stimulus) -> Artifact:
+    """The program of a network."""
+    return compile_network(
+        network,
+        load_target(study.target),
+        CompileOptions(neurons_per_core=study.neurons_per_core),
+        calibration=Calibration(payloads=held_out.first(study.calibration_samples).payloads),
+    ).artifact
+
+
+def figures(program: Artifact, stimulus: Stimulus, price: float = 0.0) -> dict[str, Any]:
+    """Of a program on all samples: means per inference, and what stayed dark throughout."""
+    assert stimulus.labels is not None
+    hits: list[bool] = []
+    sums = {"synaptic_ops": 0.0, "dynamic_j": 0.0, "static_j": 0.0, "latency_s": 0.0}
+    busy: np.ndarray | None = None
+    for start in range(0, stimulus.samples, CHUNK):
+        part = slice(start, start + CHUNK)
+        some = Stimulus(payloads=stimulus.payloads[part], labels=stimulus.labels[part])
+        trace = simulate(program, some, price=price)
+        energy = estimate_energy(program, trace)
+        counts = trace.counts_for(program)
+        hits += (trace.predictions() == some.labels).tolist()
+        sums["synaptic_ops"] += float(counts.synaptic_op.sum())
+        for key in ("dynamic_j", "static_j", "latency_s"):
+            sums[key] += getattr(energy, key) * some.samples
+        lit = energy.core_dark_share < 1.0
+        busy = lit if busy is None else busy | lit
+    assert busy is not None
+    return {
+        "accuracy": float(np.mean(hits)),
+        "hits": np.packbits(hits).tobytes().hex(),
+        "cores": energy.cores,
+        "dark_cores": int((~busy).sum()),
+        **{key: total / stimulus.samples for key, total in sums.items()},
+    }
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except AdlrnsError as error:
+        complain(str(error))
+        sys.exit(error.exit_code)
