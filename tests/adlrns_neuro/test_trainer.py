@@ -11,7 +11,7 @@ import torch
 from support.errors import refused
 from support.training import CLASSES, FEATURES, Blobs, config, held_out, model, samples, train
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from adlrns_neuro import ADLRNSTrainer
 from adlrns_neuro.ranks import forward_levels, ranked_layers
@@ -239,6 +239,16 @@ def test_batches_that_are_no_pairs_are_refused(tmp_path: Path) -> None:
     few = DataLoader(TensorDataset(inputs[:3], labels[:3]), batch_size=16, drop_last=True)
     with refused(ConfigError, "ADL-TRN-10", where="train_loader", message="no batch"):
         trainer.train(few, held_out())
+
+
+def test_a_loader_without_a_length_is_refused(tmp_path: Path) -> None:
+    class Endless(IterableDataset[tuple[Tensor, Tensor]]):
+        def __iter__(self) -> Any:
+            yield from zip(*samples(), strict=True)
+
+    trainer = ADLRNSTrainer(model(), config(), "cpu", tmp_path, progress=False)
+    with refused(ConfigError, "ADL-TRN-10", message="no length", remedy="map-style"):
+        trainer.train(DataLoader(Endless(), batch_size=16), held_out())
 
 
 def test_training_that_diverges_is_refused(tmp_path: Path) -> None:
