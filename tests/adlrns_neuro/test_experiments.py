@@ -187,6 +187,14 @@ def test_a_sweep_without_dask_says_what_to_install(
         list(sweep(runs_of(tmp_path, [0]), cluster=None, workers=1))
 
 
+def test_a_sweep_in_several_processes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with refused(ConfigError, "ADL-SWP-05", message="each of 2", remedy="--workers"):
+        list(sweep(runs_of(tmp_path, [0]), cluster=None, workers=1))
+
+
 def test_a_setting_without_a_value_is_refused() -> None:
     assert parse_settings(["a.b=1e-3", "a.b=2", "c=[1]"]) == {"a.b": [1e-3, 2], "c": [[1]]}
     with refused(ConfigError, "ADL-SWP-04", where="--set", message="train.lr"):
