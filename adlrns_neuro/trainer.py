@@ -34,7 +34,8 @@ class ADLRNSTrainer:
 
     Runs unchanged on one CPU or GPU and, started by ``torchrun`` or ``accelerate launch``, in
     several processes; loaders then give each its part of every batch. A run that was killed goes on
-    with ``resume=True`` to the weights that it would have had, bit for bit on the same machine: its
+    with ``resume=True`` to the weights that it would have had, bit for bit on the same machine as
+    far as its kernels are deterministic, as those of CPUs are: its
     data are loaded again up to where it stood, and all that is random follows from the seed and the
     position. Data sets that keep a random state of their own from epoch to epoch are beyond that.
 
@@ -130,7 +131,7 @@ class ADLRNSTrainer:
             part.layer.gate.requires_grad_(True)
         if config.train.fit_gates and config.train.energy_penalty_weight == 0:
             loader = prepared_loader(val_loader, self.accelerator, "val_loader")
-            with kept_streams():
+            with kept_streams(self.accelerator.device):
                 fit_gates(self.model, loader, self.accelerator)
             if self.accelerator.is_main_process:
                 about = {"epoch": result.best_epoch}

@@ -70,7 +70,7 @@ def run_experiment(
     batch = config.train.batch_size
     train_loader = DataLoader(TensorDataset(*train_set), batch, shuffle=True)
     held_loader = DataLoader(TensorDataset(*held_set), batch)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         dense = family.dense(config.model, train_set[0], splits.classes)
         train_dense(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,8 +118,16 @@ def sweep(runs: Sequence[Run], *, cluster: str | None, workers: int) -> Iterator
 
     Raises:
         MissingDependencyError: ``ADL-SWP-02`` without Dask.
-        ConfigError: ``ADL-SWP-03`` when the cluster does not answer.
+        ConfigError: ``ADL-SWP-03`` when the cluster does not answer, ``ADL-SWP-05`` in one of
+            several processes that train together.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            f"each of {os.environ['WORLD_SIZE']} processes would run the whole sweep",
+            where="sweep",
+            remedy="start it alone, without torchrun; --workers says how many runs go at once",
+            code="ADL-SWP-05",
+        )
     with _client(cluster, workers) as client:
         from distributed import as_completed
 

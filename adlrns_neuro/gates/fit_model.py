@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from adlrns_neuro.gates.fit import fit_gate
 from adlrns_neuro.layers.ranked import Ranked
@@ -17,11 +16,11 @@ from adlrns_neuro.ranks import at_level, level_count, ranked_layers
 def fit_gates(
     model: nn.Module, loader: Iterable[tuple[Tensor, Tensor]], accelerator: Accelerator
 ) -> None:
-    """Regress what each level of each layer gains in cross-entropy, in place.
+    """Regress by how much each level of each layer lowers the probability of a wrong answer.
 
-    A layer's levels are compared while all other layers run at their highest, so that each gate
-    learns what its own layer gains. The model takes 1 + Σ (K - 1) passes over the samples, K the
-    levels of a layer.
+    In place. A layer's levels are compared while all other layers run at their highest, so that
+    each gate learns what its own layer gains. The model takes 1 + Σ (K - 1) passes over the
+    samples, K the levels of a layer.
 
     Args:
         model: with trained factors, inputs → logits (n, classes); only its gates change.
@@ -54,7 +53,7 @@ def fit_gates(
 def _batch(
     model: nn.Module, layers: dict[str, Ranked], inputs: Tensor, labels: Tensor
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """What each gate reads, shape (n, ..., f), and its layer's loss by level, shape (n, K)."""
+    """What each gate reads, shape (n, ..., f), and its layer's error by level, shape (n, K)."""
     read: dict[str, Tensor] = {}
 
     def reader(name: str, part: Ranked) -> torch.utils.hooks.RemovableHandle:
@@ -64,7 +63,8 @@ def _batch(
         return part.register_forward_pre_hook(keep)
 
     def loss() -> Tensor:
-        return F.cross_entropy(model(inputs), labels, reduction="none")
+        right: Tensor = model(inputs).softmax(dim=-1).gather(-1, labels[:, None])
+        return 1.0 - right[:, 0]
 
     by_level = {}
     with at_level(model, level_count(model) - 1):

@@ -125,7 +125,7 @@ def fit(
     run = _Run(task, config, accelerator, save_dir)
     run.open(resume=resume)
     with (
-        kept_streams(),
+        kept_streams(accelerator.device),
         Progress(
             console=Console(stderr=True), disable=not (progress and accelerator.is_main_process)
         ) as bar,

@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import DataLoaderConfiguration
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from mapping.errors import ConfigError
 
@@ -61,13 +61,14 @@ def prepared_loader(
 
     Raises:
         ConfigError: ``ADL-TRN-08`` when batches cannot be split evenly, ``ADL-TRN-10`` when there
-            are none.
+            are none, or no telling how many.
     """
-    if len(loader) == 0:
+    sized = not isinstance(loader.dataset, IterableDataset)
+    if not sized or len(loader) == 0:
         raise ConfigError(
-            "yields no batch",
+            "yields no batch" if sized else "has no length, which learning rate and resuming need",
             where=name,
-            remedy="give it a sample, and a batch size that drop_last leaves something of",
+            remedy="give it a map-style data set, from which at least one batch can be drawn",
             code="ADL-TRN-10",
         )
     batch_size, processes = loader.batch_size, accelerator.num_processes

@@ -39,8 +39,7 @@ def step_stream(seed: int, step: int, process: int, device: torch.device) -> Ite
         process: index, so that dropout differs between the parts of a batch.
         device: whose generator is meant besides the CPU's.
     """
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=_with_streams(device)):
         torch.manual_seed(_derived(seed, _STEP, step, process))
         yield
 
@@ -61,15 +60,20 @@ def drawn_levels(seed: int, step: int, levels: int, most: int) -> tuple[int, ...
 
 
 @contextmanager
-def kept_streams() -> Iterator[None]:
-    """Put the caller's random state back after the block."""
+def kept_streams(device: torch.device) -> Iterator[None]:
+    """Put the caller's random state back after the block, that of ``device`` included."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=_with_streams(device)):
         try:
             yield
         finally:
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
+
+
+def _with_streams(device: torch.device) -> list[torch.device]:
+    """What has a generator besides the CPU's."""
+    return [device] if device.type == "cuda" else []
 
 
 def _derived(seed: int, *position: int) -> int:

@@ -58,6 +58,8 @@ def run(
     experiments = combinations(experiment, seed or [], parse_settings(setting or []))
     device = "cpu" if gpu < 0 else f"cuda:{gpu}"
     if len(experiments) == 1 and cluster is None:
+        from accelerate import PartialState
+
         from adlrns_neuro.experiments.run import run_experiment
 
         result = run_experiment(
@@ -68,7 +70,8 @@ def run(
             command=shlex.join(sys.argv),
             resume=resume,
         )
-        _tell(experiments[0], result, results)
+        if PartialState().is_main_process:
+            _tell(experiments[0], result, results)
         return
     _sweep(experiments, save_dir, results, device, resume, cluster, workers)
 

@@ -64,6 +64,28 @@ def test_an_experiment_ends_in_figures_on_disk(tmp_path: Path) -> None:
     assert run(tmp_path, resume=True) == result
 
 
+def test_the_founding_keys_train(tmp_path: Path) -> None:
+    config = parse_config(
+        {
+            "model": {
+                **{"type": "adlrns_mlp", "r_min": 4, "r_max": 64},
+                **{"scorer_hidden": 32, "num_gate_blocks": 4},
+            },
+            "train": {"batch_size": 64, "epochs": 1, "lr": 1e-3, "energy_penalty_weight": 0.1},
+            "scheduler": {
+                **{"type": "energy_aware", "energy_budget_mJ_per_sample": 5e-3},
+                **{"alpha": 0.6, "beta": 0.4},
+            },
+            "hardware": {"gpu_type": "V100", "flops_per_mac": 2, "energy_per_flop": 1e-12},
+        }
+    )
+    folders = (tmp_path / "save", tmp_path / "results")
+    result = run_experiment(config, *folders, device="cpu", progress=False)
+    assert [level["rank"] for level in result["levels"]] == [4, 8, 16, 32, 64]
+    assert result["levels"][-1]["accuracy"] > 0.8
+    assert 0 < result["budget"]["energy_mj"] <= result["budget"]["budget_mj"] == 5e-3
+
+
 def test_factors_of_full_rank_compute_what_the_dense_network_does() -> None:
     family = MODELS.get("adlrns_mlp")
     config = parse_config({"model": {"hidden": [24, 12], "levels": [3, 12]}}).model
@@ -162,6 +184,14 @@ def test_a_sweep_without_dask_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with refused(MissingDependencyError, "ADL-SWP-02", remedy="adlrns[sweep]"):
+        list(sweep(runs_of(tmp_path, [0]), cluster=None, workers=1))
+
+
+def test_a_sweep_in_several_processes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with refused(ConfigError, "ADL-SWP-05", message="each of 2", remedy="--workers"):
         list(sweep(runs_of(tmp_path, [0]), cluster=None, workers=1))
 
 

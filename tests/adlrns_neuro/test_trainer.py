@@ -11,12 +11,16 @@ import torch
 from support.errors import refused
 from support.training import CLASSES, FEATURES, Blobs, config, held_out, model, samples, train
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from adlrns_neuro import ADLRNSTrainer
+from adlrns_neuro.gates import GateNetwork, fit_gate
+from adlrns_neuro.gates.fit_model import fit_gates
+from adlrns_neuro.layers import DynamicLowRankLayer, Ranked
 from adlrns_neuro.ranks import forward_levels, ranked_layers
 from adlrns_neuro.trainer import train_dense
 from adlrns_neuro.training.checkpoint import load_weights
+from adlrns_neuro.training.processes import accelerator_on
 from adlrns_neuro.training.randomness import drawn_levels
 from mapping.errors import ArtifactError, ConfigError
 
@@ -92,6 +96,30 @@ def test_gates_stay_as_they_are_while_factors_train_and_are_fitted_then(tmp_path
     for name, part in ranked_layers(trainer.model).items():
         assert not torch.equal(part.layer.gate.weight, before[f"{name}.layer.gate.weight"])
         assert all(parameter.requires_grad for parameter in part.layer.gate.parameters())
+
+
+def test_gates_of_token_layers_are_fitted_to_every_token() -> None:
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens = Ranked(DynamicLowRankLayer(6, 8, levels=(1, 2, 4)))
+            self.head = nn.Linear(8, CLASSES)
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.head(self.tokens(x).relu().mean(dim=1))
+            return logits
+
+    made, x, labels = Pooled(), torch.randn(40, 5, 6), torch.randint(CLASSES, (40,))
+    batches = [(x[:30], labels[:30]), (x[30:], labels[30:])]
+    fit_gates(made, batches, accelerator_on("cpu", 0))
+
+    with torch.no_grad():
+        right = forward_levels(made, x).softmax(dim=-1)[:, torch.arange(40), labels]
+        expected = GateNetwork(1, [1.0, 1.0])
+        features = made.tokens.layer.features(x).flatten(0, 1)
+        fit_gate(expected, features, (1 - right.T).repeat_interleave(5, dim=0))
+    torch.testing.assert_close(made.tokens.layer.gate.weight, expected.weight)
+    torch.testing.assert_close(made.tokens.layer.gate.bias, expected.bias)
 
 
 def test_an_energy_price_trains_gates_that_spend_less(tmp_path: Path) -> None:
@@ -239,6 +267,16 @@ def test_batches_that_are_no_pairs_are_refused(tmp_path: Path) -> None:
     few = DataLoader(TensorDataset(inputs[:3], labels[:3]), batch_size=16, drop_last=True)
     with refused(ConfigError, "ADL-TRN-10", where="train_loader", message="no batch"):
         trainer.train(few, held_out())
+
+
+def test_a_loader_without_a_length_is_refused(tmp_path: Path) -> None:
+    class Endless(IterableDataset[tuple[Tensor, Tensor]]):
+        def __iter__(self) -> Any:
+            yield from zip(*samples(), strict=True)
+
+    trainer = ADLRNSTrainer(model(), config(), "cpu", tmp_path, progress=False)
+    with refused(ConfigError, "ADL-TRN-10", message="no length", remedy="map-style"):
+        trainer.train(DataLoader(Endless(), batch_size=16), held_out())
 
 
 def test_training_that_diverges_is_refused(tmp_path: Path) -> None:
