@@ -5,13 +5,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from adlrns_neuro.gates import GateNetwork
-    from adlrns_neuro.layers import DynamicLowRankLayer
+    from adlrns_neuro.layers import DynamicLowRankConv2d, DynamicLowRankLayer
     from adlrns_neuro.perf import PerfEstimator
     from adlrns_neuro.schedulers import RankScheduler
 
-__all__ = ["DynamicLowRankLayer", "GateNetwork", "PerfEstimator", "RankScheduler"]
+__all__ = [
+    "DynamicLowRankConv2d",
+    "DynamicLowRankLayer",
+    "GateNetwork",
+    "PerfEstimator",
+    "RankScheduler",
+]
 
 _HOMES = {
+    "DynamicLowRankConv2d": "adlrns_neuro.layers",
     "DynamicLowRankLayer": "adlrns_neuro.layers",
     "GateNetwork": "adlrns_neuro.gates",
     "PerfEstimator": "adlrns_neuro.perf",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from adlrns_neuro.layers.linear import DynamicLowRankLayer
+from adlrns_neuro.layers.base import LowRankLayer
 from adlrns_neuro.schedulers import RankScheduler
 
 
@@ -24,7 +24,7 @@ class Ranked(nn.Module):
         chosen: the rank of each sample in the last call in which the gate decided.
     """
 
-    def __init__(self, layer: DynamicLowRankLayer) -> None:
+    def __init__(self, layer: LowRankLayer) -> None:
         super().__init__()
         self.layer = layer
         self.level: int | Tensor | None = None
