@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from adlrns_neuro.conversion import convert, materialize
     from adlrns_neuro.gates import GateNetwork
     from adlrns_neuro.layers import DynamicLowRankConv2d, DynamicLowRankLayer
     from adlrns_neuro.perf import PerfEstimator
@@ -15,6 +16,8 @@ __all__ = [
     "GateNetwork",
     "PerfEstimator",
     "RankScheduler",
+    "convert",
+    "materialize",
 ]
 
 _HOMES = {
@@ -23,6 +26,8 @@ _HOMES = {
     "GateNetwork": "adlrns_neuro.gates",
     "PerfEstimator": "adlrns_neuro.perf",
     "RankScheduler": "adlrns_neuro.schedulers",
+    "convert": "adlrns_neuro.conversion",
+    "materialize": "adlrns_neuro.conversion",
 }
 
 
