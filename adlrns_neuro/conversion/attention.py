@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from adlrns_neuro.layers import Ranked
+
 
 class SeparateAttention(nn.Module):
     """What :class:`torch.nn.MultiheadAttention` computes, by four linear layers.
@@ -139,18 +141,26 @@ def open_attentions(model: nn.Module) -> tuple[dict[SeparateAttention, nn.Module
     return {new: old for old, new in opened.items()}, reasons
 
 
-def close_attentions(model: nn.Module, opened: dict[SeparateAttention, nn.Module]) -> None:
-    """Put torch's attentions back wherever no projection was replaced, in place."""
-    untouched: dict[nn.Module, nn.Module] = {
-        new: old
-        for new, old in opened.items()
-        if all(type(part) is nn.Linear for part in new.children())
-    }
-    replace_modules(model, untouched)
+def close_attentions(model: nn.Module, opened: Mapping[SeparateAttention, nn.Module]) -> None:
+    """Put torch's attentions back wherever no low-rank layer needs the open form, in place.
+
+    One is needed where a projection is low-rank, and throughout a transformer layer with any
+    low-rank part: torch's own would lead it onto its fast path, which reads weights directly.
+    """
+    needed: set[nn.Module] = set()
     for part in model.modules():
-        if isinstance(part, nn.TransformerEncoder):
-            # Its nested tensors come with the fast path, which reads weights past the layers.
-            part.use_nested_tensor = False
+        whole = isinstance(
+            part,
+            SeparateAttention
+            | nn.TransformerEncoderLayer
+            | nn.TransformerDecoderLayer
+            | nn.TransformerEncoder,
+        )
+        if whole and any(isinstance(inner, Ranked) for inner in part.modules()):
+            needed |= set(part.modules())
+            if isinstance(part, nn.TransformerEncoder):
+                part.use_nested_tensor = False  # they come with the fast path
+    replace_modules(model, {new: old for new, old in opened.items() if new not in needed})
 
 
 def replace_modules(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> None:

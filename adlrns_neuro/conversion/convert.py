@@ -100,7 +100,8 @@ def convert(
     candidates, obstacles = find_candidates(converted)
     reasons |= obstacles
     with _evaluating(converted):
-        statistics = gather_statistics(converted, calibration_loader, candidates)
+        unnamed = [one for one in candidates if ranks and not ranks.keys() & set(one.names)]
+        statistics = gather_statistics(converted, calibration_loader, candidates, unnamed)
         for one in candidates:
             reason = _why_not(one, statistics[one])
             if reason is not None:
@@ -172,7 +173,7 @@ def _why_not(one: Candidate, statistics: InputStatistics) -> str | None:
     """Why a layer that could be replaced is not, or None."""
     if statistics.rows == 0:
         return "it was not called on the calibration data"
-    if not float(statistics.covariance.diagonal().sum()) > 0.0:
+    if statistics.products is not None and not float(statistics.covariance.diagonal().sum()) > 0.0:
         return "its inputs do not vary on the calibration data"
     if one.highest_rank_that_pays < 1:
         return "no rank has fewer weights than the matrix"

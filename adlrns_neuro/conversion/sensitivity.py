@@ -18,6 +18,8 @@ Loss = Callable[[nn.Module, Batch], Tensor]
 """Mean loss of a batch."""
 MEASURED_SHARES = (1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8, 1.0)
 """Of a layer's highest rank that pays; between them the loss is interpolated."""
+TIE_BREAK = 1e-6
+"""Loss per squared relative error of a layer's outputs, where the model's loss shows nothing."""
 
 
 def loss_increases(
@@ -60,7 +62,8 @@ def loss_increases(
             growth = []
             for rank in ranks:
                 with truncated(one, rank):
-                    growth.append(max(mean_loss() - base, 0.0))
+                    grown = max(mean_loss() - base, 0.0)
+                growth.append(grown + TIE_BREAK * one.relative_error(rank) ** 2)
             falling = np.maximum.accumulate(growth[::-1])[::-1]
             found.append(dict(zip(ranks, falling.tolist(), strict=True)))
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +26,7 @@ class InputStatistics:
 
     Attributes:
         total: Σ x, shape (fan_in,), float64.
-        products: Σ x xᵀ, shape (fan_in, fan_in), float64.
+        products: Σ x xᵀ, shape (fan_in, fan_in), float64; None where rows are only counted.
         rows: how many there were.
         values: of all inputs and outputs together.
         image_size: height and width of the images that a convolution saw first.
@@ -34,18 +34,21 @@ class InputStatistics:
     """
 
     total: Tensor
-    products: Tensor
+    products: Tensor | None
     rows: int = 0
     values: int = 0
     image_size: tuple[int, int] | None = None
     samples: int = field(default=0)
 
     @classmethod
-    def empty(cls, fan_in: int, device: torch.device) -> InputStatistics:
-        """Of nothing yet."""
+    def empty(cls, one: Candidate, *, moments: bool) -> InputStatistics:
+        """Of nothing yet; without ``moments`` rows will only be counted."""
+        fan_in, device = one.fan_in, one.modules[0].weight.device
         return cls(
             total=torch.zeros(fan_in, dtype=torch.float64, device=device),
-            products=torch.zeros(fan_in, fan_in, dtype=torch.float64, device=device),
+            products=torch.zeros(fan_in, fan_in, dtype=torch.float64, device=device)
+            if moments
+            else None,
         )
 
     @property
@@ -56,6 +59,7 @@ class InputStatistics:
     @property
     def second_moment(self) -> Tensor:
         """E[x xᵀ]."""
+        assert self.products is not None, "rows were only counted"
         return (self.products + self.products.T) / (2 * self.rows)
 
     @property
@@ -76,6 +80,10 @@ class InputStatistics:
     def add(self, module: Convertible, x: Tensor, y: Tensor) -> None:
         """Count one call of ``module``."""
         self.values += x.numel() + y.numel()
+        if self.products is None:
+            features = -1 if isinstance(module, nn.Linear) else -3
+            self.rows += y.numel() // y.shape[features]
+            return
         if isinstance(module, nn.Linear):
             self._add_rows(x.reshape(-1, module.in_features).T.double())
             return
@@ -89,22 +97,30 @@ class InputStatistics:
 
     def _add_rows(self, columns: Tensor) -> None:
         """Rows x as columns, shape (fan_in, n)."""
+        assert self.products is not None
         self.total += columns.sum(dim=1)
         self.products += columns @ columns.T
         self.rows += columns.shape[1]
 
 
 def gather_statistics(
-    model: nn.Module, loader: Iterable[Batch], candidates: Sequence[Candidate]
+    model: nn.Module,
+    loader: Iterable[Batch],
+    candidates: Sequence[Candidate],
+    counted_only: Collection[Candidate] = (),
 ) -> dict[Candidate, InputStatistics]:
     """Run the model over the loader once and watch its layers.
+
+    Args:
+        model: in evaluation mode.
+        loader: batches of its inputs.
+        candidates: the layers to watch.
+        counted_only: those of them whose rows only need counting.
 
     Raises:
         ConfigError: ``ADL-CNV-04`` when the loader is empty or its batches hold no tensor.
     """
-    found = {
-        one: InputStatistics.empty(one.fan_in, one.modules[0].weight.device) for one in candidates
-    }
+    found = {one: InputStatistics.empty(one, moments=one not in counted_only) for one in candidates}
     samples = 0
     with ExitStack() as hooks, torch.no_grad():
         for one, statistics in found.items():

@@ -31,13 +31,16 @@ class Ranked(nn.Module):
         self.scheduler: RankScheduler | None = None
         self.chosen: Tensor | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Outputs of the layer; arguments and errors are those of its methods."""
+    def forward(self, input: Tensor) -> Tensor:
+        """Outputs of the layer for ``input``, which torch's own layers call so too.
+
+        Errors are those of the layer's methods.
+        """
         top = len(self.layer.levels) - 1
         if self.level is None:
             outputs: Tensor
-            outputs, self.chosen = self.layer(x, scheduler=self.scheduler)
+            outputs, self.chosen = self.layer(input, scheduler=self.scheduler)
             return outputs
         if isinstance(self.level, int):
-            return self.layer.at_rank(x, self.layer.levels[min(self.level, top)])
-        return self.layer.at_levels(x, self.level.clamp(max=top))
+            return self.layer.at_rank(input, self.layer.levels[min(self.level, top)])
+        return self.layer.at_levels(input, self.level.clamp(max=top))
