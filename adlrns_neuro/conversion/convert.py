@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
 
 from torch import nn
 
@@ -23,7 +22,12 @@ from adlrns_neuro.conversion.ranks import (
 )
 from adlrns_neuro.conversion.report import ConversionReport, LayerReport
 from adlrns_neuro.conversion.sensitivity import Loss, loss_increases
-from adlrns_neuro.conversion.statistics import Batch, InputStatistics, gather_statistics
+from adlrns_neuro.conversion.statistics import (
+    Batch,
+    InputStatistics,
+    first_batches,
+    gather_statistics,
+)
 from adlrns_neuro.layers import Ranked
 from adlrns_neuro.layers.levels import geometric_levels
 from adlrns_neuro.perf import PerfEstimator
@@ -64,8 +68,8 @@ def convert(
     Args:
         model: any module.
         calibration_loader: batches of inputs, of (inputs, labels, ...), or of keyword arguments of
-            the model. Statistics use all of them, in one pass; the first are read once more where
-            sensitivity is measured.
+            the model, on its device. Statistics use all of them, in one pass; the first are read
+            once more where sensitivity is measured.
         levels: of every layer, less those that do not pay there.
         r_min, r_max: instead: r_min, 2 r_min, 4 r_min, … and r_max.
         ranks: instead: by layer name its rank or levels; the others are left alone.
@@ -120,7 +124,7 @@ def convert(
             left = "it is not among the ranks"
         else:
             made = {one: factors(one, one.highest_rank_that_pays) for one in usable}
-            batches = list(islice(iter(calibration_loader), sensitivity_batches))
+            batches = first_batches(calibration_loader, sensitivity_batches)
             losses = loss_increases(converted, batches, list(made.values()), loss)
             chosen = affordable_levels(
                 usable,

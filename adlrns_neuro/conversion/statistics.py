@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
@@ -143,15 +144,32 @@ def gather_statistics(
             run_model(model, batch)
             samples += batch_size(batch)
     if samples == 0:
-        raise ConfigError(
-            "the loader yields no samples",
-            where="convert.calibration_loader",
-            remedy="pass a loader of inputs like those that the model will see",
-            code="ADL-CNV-04",
-        )
+        raise no_samples()
     for statistics in found.values():
         statistics.samples = samples
     return found
+
+
+def first_batches(loader: Iterable[Batch], count: int) -> list[Batch]:
+    """Some batches, from a loader that has been read before.
+
+    Raises:
+        ConfigError: ``ADL-CNV-04`` when it can be read only once.
+    """
+    batches = list(islice(iter(loader), count))
+    if not batches:
+        raise no_samples()
+    return batches
+
+
+def no_samples() -> ConfigError:
+    """The error of a loader that yields nothing, or nothing any more."""
+    return ConfigError(
+        "the loader yields no samples",
+        where="convert.calibration_loader",
+        remedy="pass a loader of the model's inputs that can be read more than once",
+        code="ADL-CNV-04",
+    )
 
 
 def run_model(model: nn.Module, batch: Batch) -> Any:

@@ -493,6 +493,12 @@ def test_a_loader_without_samples_is_refused(data: list[object]) -> None:
         convert(Deaf(), data, levels=(1,))
 
 
+def test_a_loader_that_can_be_read_once_measures_no_sensitivity() -> None:
+    convert(ConvNet(), iter(loader()), levels=(2,))
+    with refused(ConfigError, "ADL-CNV-04", where="calibration_loader", remedy="more than once"):
+        convert(ConvNet(), iter(loader()), share=0.5)
+
+
 def test_a_model_in_which_nothing_can_be_replaced_is_refused() -> None:
     with refused(ConfigError, "ADL-CNV-05", where="ConvNet", message="head, none of the levels"):
         convert(ConvNet(), loader(), levels=(20,))
