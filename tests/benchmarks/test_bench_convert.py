@@ -5,7 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bench_convert import accuracy, converted, divergence, images
+from bench_convert import (
+    accuracy,
+    converted,
+    convolutional,
+    divergence,
+    images,
+    perceptron,
+    trained,
+)
 
 from adlrns_neuro.models import CifarResNet
 
@@ -30,3 +38,12 @@ def test_rows_say_what_was_kept_and_what_it_costs(tmp_path: Path) -> None:
     for row, share in zip(rows, ("50%", "84%"), strict=True):
         assert share in str(row["case"])
         assert row["peers"] == {"full network": 50.0}
+
+
+def test_the_small_networks_learn_the_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench_convert.DIGITS_EPOCHS", 3)
+    torch.manual_seed(0)
+    model, train, test = trained(perceptron())
+    assert [len(labels) for _, labels in train + test] == [300] * 4 + [597]
+    assert accuracy(model, test) > 80.0
+    assert convolutional()(train[0][0]).shape == (300, 10)
