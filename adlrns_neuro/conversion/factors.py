@@ -28,6 +28,9 @@ class Factorisation:
         statistics: of its inputs.
         weight: W, shape (out, fan_in), float64 as all below.
         U, V: shapes (out, r) and (fan_in, r), r the highest rank in question.
+        spread: what errors are weighed by: the inputs' covariance with ``match_means``, else their
+            second moment.
+        power: E‖W x‖².
         match_means: whether a pair comes with the bias (W - U Vᵀ) E[x], so that outputs keep their
             mean. Whitening then needs to care for what varies only: the pair is that of the
             covariance, and the two together are the best of all pairs with a bias.
@@ -38,6 +41,8 @@ class Factorisation:
     weight: Tensor
     U: Tensor
     V: Tensor
+    spread: Tensor
+    power: float
     match_means: bool
 
     @classmethod
@@ -51,14 +56,22 @@ class Factorisation:
     ) -> Factorisation:
         """Factors up to ``rank``."""
         weight = candidate.modules[0].weight.detach().flatten(1).double().cpu()
+        moment = statistics.second_moment.cpu()
+        spread = statistics.covariance.cpu() if means else moment
         if method == "plain":
             factors = plain_svd(weight.numpy(), rank)
         else:
-            moment = statistics.covariance if means else statistics.second_moment
-            factors = whitened_svd(weight.numpy(), moment.cpu().numpy(), rank)
+            factors = whitened_svd(weight.numpy(), spread.numpy(), rank)
         U, V = map(torch.from_numpy, factors)
         return cls(
-            candidate=candidate, statistics=statistics, weight=weight, U=U, V=V, match_means=means
+            candidate=candidate,
+            statistics=statistics,
+            weight=weight,
+            U=U,
+            V=V,
+            spread=spread,
+            power=float(((weight @ moment) * weight).sum()),
+            match_means=means,
         )
 
     def matrix(self, rank: int) -> Tensor:
@@ -73,12 +86,9 @@ class Factorisation:
 
     def relative_error(self, rank: int) -> float:
         """Root of E‖error of the outputs‖² / E‖outputs without their bias‖² on calibration data."""
-        moment = self.statistics.second_moment.cpu()
         lost = self.weight - self.matrix(rank)
-        spread = self.statistics.covariance.cpu() if self.match_means else moment
-        error = float(((lost @ spread) * lost).sum())
-        power = float(((self.weight @ moment) * self.weight).sum())
-        return float(np.sqrt(max(error, 0.0) / power)) if power > 0.0 else 0.0
+        error = float(((lost @ self.spread) * lost).sum())
+        return float(np.sqrt(max(error, 0.0) / self.power)) if self.power > 0.0 else 0.0
 
     def layers(
         self, levels: Sequence[int], *, scorer_hidden: int, perf_estimator: PerfEstimator | None
