@@ -10,7 +10,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from adlrns_neuro.functional.cost import expected_rank, relative_cost
+from adlrns_neuro.functional.cost import (
+    FLOPS_SHARE,
+    MEMORY_SHARE,
+    expected_rank,
+    relative_cost,
+)
 from adlrns_neuro.functional.lowrank import block_weights, run_by_level
 from adlrns_neuro.gates.network import GateNetwork
 from adlrns_neuro.layers.levels import checked_levels
@@ -135,7 +140,12 @@ class LowRankLayer(nn.Module, ABC):
         """``x``, unless it is not (..., *sample*)."""
 
     def forward(
-        self, x: Tensor, *, budget: float | None = None, scheduler: RankScheduler | None = None
+        self,
+        x: Tensor,
+        *,
+        budget: float | None = None,
+        scheduler: RankScheduler | None = None,
+        price: float | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Outputs at a rank per sample: the largest that the limits allow and the gate wants.
 
@@ -150,6 +160,7 @@ class LowRankLayer(nn.Module, ABC):
             x: inputs, shape (..., *sample*).
             budget: energy per sample [mJ]; no limit if None.
             scheduler: limits the rank in its own way, and learns what the call spent.
+            price: of the gate's cost, where the scheduler sets none; the gate's own if None.
 
         Returns:
             Outputs, and the rank of each sample, shape (...), int64.
@@ -165,7 +176,7 @@ class LowRankLayer(nn.Module, ABC):
         top = sum(rank <= limit.rank for rank in self.levels[1:])
         samples = self._samples(x)
         run = self._differentiable if self.training else self._grouped
-        outputs, chosen = run(samples, top, limit.price)
+        outputs, chosen = run(samples, top, price if limit.price is None else limit.price)
         if scheduler is not None and len(samples):
             shares = torch.bincount(chosen, minlength=len(self.levels)) / len(samples)
             spent = zip(shares.tolist(), self.energies_mj.values(), strict=True)
@@ -261,11 +272,14 @@ class LowRankLayer(nn.Module, ABC):
         first = self._encode(self._samples(x), 0, self.levels[0])
         return self._like(x, self._gate_features(first))
 
-    def expected_cost(self, x: Tensor) -> Tensor:
+    def expected_cost(
+        self, x: Tensor, *, alpha: float = FLOPS_SHARE, beta: float = MEMORY_SHARE
+    ) -> Tensor:
         """E of every sample under the gate's soft decision: train on ``loss + λ E.mean()``.
 
         Args:
             x: inputs, shape (..., *sample*).
+            alpha, beta: weights of operations and of memory in E.
 
         Returns:
             Shape (...), see :func:`~adlrns_neuro.functional.cost.relative_cost`; differentiable.
@@ -273,10 +287,15 @@ class LowRankLayer(nn.Module, ABC):
         Raises:
             ConfigError: ``ADL-LAY-03`` when x has another shape.
         """
-        return self._relative_cost(expected_rank(self.gate.reach(self.features(x)), self.levels))
+        rank = expected_rank(self.gate.reach(self.features(x)), self.levels)
+        return self._relative_cost(rank, alpha, beta)
 
-    def _relative_cost(self, rank: Tensor) -> Tensor:
-        return relative_cost(rank, self.fan_in, self.out, activations=self.activations)
+    def _relative_cost(
+        self, rank: Tensor, alpha: float = FLOPS_SHARE, beta: float = MEMORY_SHARE
+    ) -> Tensor:
+        return relative_cost(
+            rank, self.fan_in, self.out, alpha=alpha, beta=beta, activations=self.activations
+        )
 
     def _limit(self, budget: float | None, scheduler: RankScheduler | None) -> RankLimit:
         if budget is not None and not budget > 0.0:

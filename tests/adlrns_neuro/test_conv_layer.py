@@ -132,6 +132,9 @@ def test_budgets_and_schedulers_limit_the_rank_by_the_energy_of_an_image() -> No
         layer.gate.bias.fill_(30.0)
     cost = relative_cost(torch.tensor(8.0), 45, 9, activations=14 * 56)
     torch.testing.assert_close(layer.expected_cost(x), cost.expand(40))
+    flops = relative_cost(torch.tensor(8.0), 45, 9, alpha=1.0, beta=0.0)
+    torch.testing.assert_close(layer.expected_cost(x, alpha=1.0, beta=0.0), flops.expand(40))
+    assert (layer(x, price=1e6)[1] == 2).all()
 
 
 def test_gradients_reach_kernels_biases_gains_and_gate() -> None:
