@@ -42,6 +42,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/bench_place.py --json out/bench_place.json
 	$(BIN)/python benchmarks/bench_compile.py --json out/bench_compile.json
 	$(BIN)/python benchmarks/bench_digits.py --json out/bench_digits.json
+	$(BIN)/python benchmarks/bench_convert.py --json out/bench_convert.json
 
 clean:
 	rm -rf $(VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from adlrns_neuro.adaptive import AdaptiveModel
     from adlrns_neuro.budget import BudgetManager
+    from adlrns_neuro.conversion import convert, materialize
     from adlrns_neuro.gates import GateNetwork
-    from adlrns_neuro.layers import DynamicLowRankLayer
+    from adlrns_neuro.layers import DynamicLowRankConv2d, DynamicLowRankLayer
     from adlrns_neuro.perf import PerfEstimator
     from adlrns_neuro.schedulers import RankScheduler
     from adlrns_neuro.trainer import ADLRNSTrainer
@@ -16,20 +17,26 @@ __all__ = [
     "ADLRNSTrainer",
     "AdaptiveModel",
     "BudgetManager",
+    "DynamicLowRankConv2d",
     "DynamicLowRankLayer",
     "GateNetwork",
     "PerfEstimator",
     "RankScheduler",
+    "convert",
+    "materialize",
 ]
 
 _HOMES = {
     "ADLRNSTrainer": "adlrns_neuro.trainer",
     "AdaptiveModel": "adlrns_neuro.adaptive",
     "BudgetManager": "adlrns_neuro.budget",
+    "DynamicLowRankConv2d": "adlrns_neuro.layers",
     "DynamicLowRankLayer": "adlrns_neuro.layers",
     "GateNetwork": "adlrns_neuro.gates",
     "PerfEstimator": "adlrns_neuro.perf",
     "RankScheduler": "adlrns_neuro.schedulers",
+    "convert": "adlrns_neuro.conversion",
+    "materialize": "adlrns_neuro.conversion",
 }
 
 

@@ -1,14 +1,19 @@
-"""What a low-rank layer costs on conventional hardware: latency, energy, bytes. All modelled.
+"""What a layer costs on conventional hardware: latency, energy, bytes. All modelled.
 
 A call of a layer with factors ``U`` (out, r) and ``V`` (in, r) on a batch of B samples takes
 
-    flops    = 2 r (in + out) B
-    moved    = 4 (r (in + out) + (in + out) B)        bytes: factors once, inputs, outputs
+    flops    = 2 r (in + out) P B
+    moved    = 4 (r (in + out) + A B)                 bytes: factors once, inputs, outputs
     resident = 4 r_max (in + out)                     bytes: all columns stay in memory
     latency  = max(flops / peak, moved / bandwidth)   (roofline; Williams et al., 2009)
     energy   = flops * energy per flop + moved * energy per byte
 
-The r intermediate values of a sample stay on the chip. Launching kernels and idling are not
+A linear layer has P = 1 position and A = in + out activations. A convolution uses the same weights
+at every position of a sample: P is the number of pixels of its output, ``in`` the number of values
+under its kernel, and A counts each value of its input and output once. A full matrix has in · out
+weights in the place of r (in + out).
+
+The r intermediate values of a position stay on the chip. Launching kernels and idling are not
 modelled, so latency and energy of small layers are lower bounds.
 """
 
@@ -90,6 +95,8 @@ class PerfEstimator:
         batch: int = 1,
         *,
         r_max: int | None = None,
+        positions: int = 1,
+        activations: int | None = None,
     ) -> PerfEstimate:
         """Cost of a call in which every sample runs at ``rank``.
 
@@ -98,30 +105,88 @@ class PerfEstimator:
             rank: columns used of both factors.
             batch: samples per call.
             r_max: columns held in memory; ``rank`` when None.
+            positions: P, at which a sample uses the weights.
+            activations: A, values in and out of a sample; P (in + out) when None.
 
         Raises:
-            ConfigError: ``ADL-PRF-03`` unless 1 ≤ rank ≤ r_max ≤ the smaller width and there is a
-                sample.
+            ConfigError: ``ADL-PRF-03`` unless 1 ≤ rank ≤ r_max ≤ the smaller width, and there is a
+                sample, a position and an activation.
         """
         r_max = rank if r_max is None else r_max
         full_rank = min(in_features, out_features)
-        if not (1 <= rank <= r_max <= full_rank and batch >= 1):
+        if not 1 <= rank <= r_max <= full_rank:
             raise ConfigError(
-                f"rank {rank}, r_max {r_max}, batch {batch} describe no call of a layer "
+                f"rank {rank}, r_max {r_max} describe no call of a layer "
                 f"{in_features} → {out_features}",
                 where="PerfEstimator.estimate",
-                remedy=f"choose 1 ≤ rank ≤ r_max ≤ {full_rank} and a batch of 1 or more",
+                remedy=f"choose 1 ≤ rank ≤ r_max ≤ {full_rank}",
                 code="ADL-PRF-03",
             )
         width = in_features + out_features
-        flops = 2 * rank * width * batch
-        moved = BYTES[FORMAT] * width * (rank + batch)
+        return self._cost(
+            used=rank * width,
+            held=r_max * width,
+            batch=batch,
+            positions=positions,
+            activations=width * positions if activations is None else activations,
+        )
+
+    def estimate_dense(
+        self,
+        in_features: int,
+        out_features: int,
+        batch: int = 1,
+        *,
+        positions: int = 1,
+        activations: int | None = None,
+    ) -> PerfEstimate:
+        """Cost of a call of the full matrix; arguments and errors as in :meth:`estimate`."""
+        width = in_features + out_features
+        return self._cost(
+            used=in_features * out_features,
+            held=in_features * out_features,
+            batch=batch,
+            positions=positions,
+            activations=width * positions if activations is None else activations,
+        )
+
+    def energies_mj(
+        self,
+        in_features: int,
+        out_features: int,
+        levels: Sequence[int],
+        *,
+        positions: int = 1,
+        activations: int | None = None,
+    ) -> dict[int, float]:
+        """Energy of one sample on its own by rank [mJ]; arguments and errors as in `estimate`."""
+        return {
+            rank: self.estimate(
+                in_features, out_features, rank, positions=positions, activations=activations
+            ).energy_mj
+            for rank in levels
+        }
+
+    def _cost(
+        self, *, used: int, held: int, batch: int, positions: int, activations: int
+    ) -> PerfEstimate:
+        """Cost of a call that uses some of the weights that it holds."""
+        if min(used, batch, positions, activations) < 1:
+            raise ConfigError(
+                f"{used} weights, batch {batch}, {positions} positions and {activations} "
+                "activations describe no call of a layer",
+                where="PerfEstimator.estimate",
+                remedy="choose 1 or more of each",
+                code="ADL-PRF-03",
+            )
+        flops = 2 * used * positions * batch
+        moved = BYTES[FORMAT] * (used + activations * batch)
         profile = self.profile
         per_flop, per_byte = profile.energy_per_op_j[FORMAT], profile.energy_per_byte_j
         return PerfEstimate(
             flops=flops,
             bytes_moved=moved,
-            bytes_resident=BYTES[FORMAT] * width * r_max,
+            bytes_resident=BYTES[FORMAT] * held,
             latency_s=max(
                 flops / profile.peak_ops_per_s[FORMAT].value,
                 moved / profile.bandwidth_bytes_per_s.value,
@@ -129,12 +194,6 @@ class PerfEstimator:
             energy_j=(flops * per_flop.value + moved * per_byte.value) / batch,
             status=weakest([per_flop.status, per_byte.status]),
         )
-
-    def energies_mj(
-        self, in_features: int, out_features: int, levels: Sequence[int]
-    ) -> dict[int, float]:
-        """Energy of one sample on its own by rank [mJ]; arguments and errors as in `estimate`."""
-        return {rank: self.estimate(in_features, out_features, rank).energy_mj for rank in levels}
 
 
 def _from_figures(figures: Mapping[str, float]) -> ProcessorSpec:

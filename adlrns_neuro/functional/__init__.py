@@ -3,18 +3,18 @@
 from adlrns_neuro.functional.cost import expected_rank, relative_cost
 from adlrns_neuro.functional.gate import gate_states, leading_gates
 from adlrns_neuro.functional.lif import snap_current_decay, snap_voltage_decay
-from adlrns_neuro.functional.lowrank import grouped_low_rank, weighted_low_rank
+from adlrns_neuro.functional.lowrank import block_weights, run_by_level
 from adlrns_neuro.functional.relay import host_payloads, relay_payloads
 
 __all__ = [
+    "block_weights",
     "expected_rank",
     "gate_states",
-    "grouped_low_rank",
     "host_payloads",
     "leading_gates",
     "relative_cost",
     "relay_payloads",
+    "run_by_level",
     "snap_current_decay",
     "snap_voltage_decay",
-    "weighted_low_rank",
 ]

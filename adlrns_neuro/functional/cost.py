@@ -21,25 +21,29 @@ def relative_cost(
     alpha: float = FLOPS_SHARE,
     beta: float = MEMORY_SHARE,
     activity: float = 1.0,
+    activations: int | None = None,
 ) -> Tensor:
     """E = α FLOPs(r) / FLOPs_full + β Mem(r) / Mem_full of one sample.
 
     With n inputs, m outputs and the share p of inputs that are not zero, FLOPs(r) = r (p n + m)
-    and FLOPs_full = p n m. Mem counts the weights, the inputs and the outputs once:
-    Mem(r) = (r + 1) (n + m) and Mem_full = n m + n + m.
+    and FLOPs_full = p n m. Mem counts the weights, the inputs and the outputs once: with a inputs
+    and outputs in all, Mem(r) = r (n + m) + a and Mem_full = n m + a.
 
     Args:
         rank: r, an expected rank too, any shape.
         in_features, out_features: n and m.
         alpha, beta: weights of the two terms.
         activity: p, below 1 for spikes.
+        activations: a; n + m if None. A convolution has more, for it uses its weights at every
+            position; its n are the values under the kernel.
 
     Returns:
         E in the shape of ``rank``; linear in r, so that E of a mean rank is the mean E.
     """
     n, m = in_features, out_features
     flops = rank * (activity * n + m) / (activity * n * m)
-    memory = (rank + 1.0) * (n + m) / (n * m + n + m)
+    moved = n + m if activations is None else activations
+    memory = (rank * (n + m) + moved) / (n * m + moved)
     return alpha * flops + beta * memory
 
 

@@ -9,9 +9,19 @@ from mapping.errors import ConfigError
 
 
 def checked_levels(
-    levels: Sequence[int] | None, r_min: int | None, r_max: int | None, full_rank: int
+    levels: Sequence[int] | None,
+    r_min: int | None,
+    r_max: int | None,
+    full_rank: int,
+    *,
+    where: str,
 ) -> tuple[int, ...]:
     """``levels`` as given, or the geometric ones from ``r_min`` to ``r_max``.
+
+    Args:
+        levels, r_min, r_max: the description of a layer's levels.
+        full_rank: the highest rank that exists.
+        where: what errors name.
 
     Raises:
         ConfigError: ``ADL-LAY-01`` unless they are strictly ascending ranks from 1 to
@@ -24,7 +34,7 @@ def checked_levels(
     else:
         raise ConfigError(
             f"levels {levels}, r_min {r_min}, r_max {r_max} are not one description of the levels",
-            where="DynamicLowRankLayer.levels",
+            where=where,
             remedy="pass either levels or both r_min and r_max",
             code="ADL-LAY-01",
         )
@@ -32,7 +42,7 @@ def checked_levels(
     if not found or not ascending or found[0] < 1 or found[-1] > full_rank:
         raise ConfigError(
             f"levels {found} are not strictly ascending ranks from 1 to {full_rank}",
-            where="DynamicLowRankLayer.levels",
+            where=where,
             remedy=f"list each rank once, smallest first, none above {full_rank}",
             code="ADL-LAY-01",
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from adlrns_neuro.layers.linear import DynamicLowRankLayer
+from adlrns_neuro.layers.base import LowRankLayer
 from adlrns_neuro.schedulers import RankScheduler
 
 
@@ -23,14 +23,14 @@ class Ranked(nn.Module):
         layer: as given.
         level: index of the level at which all samples run, or one for each sample, shape (n,),
             int64. The layer's last level stands for those beyond. None: its gate decides.
-        decide: decides in the place of the gate if ``level`` is None: from the first rank block,
-            shape (..., levels[0]), to the index of the level of each sample.
+        decide: decides in the place of the gate if ``level`` is None, see
+            :meth:`~adlrns_neuro.layers.base.LowRankLayer.as_decided`.
         scheduler: limits the gate's decision; None for no limit.
         price_per_mj: gain that a millijoule must bring; None for the gate's own price.
         chosen: the rank of each sample in the last call in which the gate decided.
     """
 
-    def __init__(self, layer: DynamicLowRankLayer) -> None:
+    def __init__(self, layer: LowRankLayer) -> None:
         super().__init__()
         self.layer = layer
         self.level: int | Tensor | None = None
@@ -39,18 +39,20 @@ class Ranked(nn.Module):
         self.price_per_mj: float | None = None
         self.chosen: Tensor | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Outputs of the layer; arguments and errors are those of its methods."""
+    def forward(self, input: Tensor) -> Tensor:
+        """Outputs of the layer for ``input``, which torch's own layers call so too.
+
+        Errors are those of the layer's methods.
+        """
         layer, top = self.layer, len(self.layer.levels) - 1
         if isinstance(self.level, int):
-            return layer.at_rank(x, layer.levels[min(self.level, top)])
+            return layer.at_rank(input, layer.levels[min(self.level, top)])
         if self.level is not None:
-            return layer.at_levels(x, self.level.clamp(max=top))
+            return layer.at_levels(input, self.level.clamp(max=top))
         if self.decide is not None:
-            first = layer.features(x)
-            return layer.at_levels(x, self.decide(first).clamp(max=top), first)
+            return layer.as_decided(input, self.decide)
         outputs: Tensor
-        outputs, self.chosen = layer(x, scheduler=self.scheduler, price=self._price())
+        outputs, self.chosen = layer(input, scheduler=self.scheduler, price=self._price())
         return outputs
 
     @property

@@ -1,9 +1,11 @@
-"""Networks that train here: perceptrons, and spiking ones that run unchanged on the chip."""
+"""Networks that train here; the spiking ones run unchanged on the chip."""
 
 from adlrns_neuro.models.mlp import DenseMLP, LowRankMLP, MlpConfig
+from adlrns_neuro.models.resnet import CifarResNet, adlrns_resnet
 from adlrns_neuro.models.snn import DenseSNN, LowRankSNN, SnnConfig, SpikeTrains
 
 __all__ = [
+    "CifarResNet",
     "DenseMLP",
     "DenseSNN",
     "LowRankMLP",
@@ -11,4 +13,5 @@ __all__ = [
     "MlpConfig",
     "SnnConfig",
     "SpikeTrains",
+    "adlrns_resnet",
 ]

@@ -1,7 +1,7 @@
 """An adaptive spiking network beside its dense twin, both compiled and run on the chip simulator.
 
 cd examples/experiments
-python snn_study.py --config fashion_mnist_snn.yaml --seed 0 --seed 1 --seed 2
+python snn_study.py --config spiking/fashion_mnist_snn.yaml --seed 0 --seed 1 --seed 2
 
 The twin has the same neurons with a full input matrix, and trains on labels for as many epochs as
 teacher and factors together. Held-out samples choose every epoch, fit the gate and set the price
@@ -120,13 +120,16 @@ def measure(
     coded = [payloads_of(study, part) for part in (train, held_out, test)]
     inputs, steps = coded[0].shape[2], coded[0].shape[1]
     largest = 1 if study.coding is None or is_binary(study.coding) else study.payload_max
+    known = {key: tuple(v) if isinstance(v, list) else v for key, v in study.snn.items()}
     snn = SnnConfig(
-        inputs=inputs,
-        steps=steps,
-        coding=study.coding or "rate",
-        payload_max=largest,
-        payload_scale=1.0 / largest,
-        **{key: tuple(v) if isinstance(v, list) else v for key, v in study.snn.items()},
+        **{
+            "inputs": inputs,
+            "steps": steps,
+            "coding": study.coding or "rate",
+            "payload_max": largest,
+            "payload_scale": 1.0 / largest,
+        }
+        | known
     )
     training = TrainingConfig(seed=seed, **study.training)
     examples = [

@@ -283,6 +283,22 @@ def test_fixed_levels_and_training_compile_to_one_graph() -> None:
         torch.testing.assert_close(ours, theirs)
 
 
+def test_evaluation_compiles_too() -> None:
+    layer, x = gated_layer(level_bias=True).eval(), torch.randn(200, 40)
+    compiled = torch.compile(layer, backend="eager")
+    with torch.no_grad():
+        for ours, theirs in zip(compiled(x), layer(x), strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_gradients_are_those_of_the_outputs() -> None:
+    layer = DynamicLowRankLayer(5, 4, levels=(1, 3), level_bias=True, level_gain=True).double()
+    x, chosen = torch.randn(6, 5).double().requires_grad_(), torch.arange(6) % 2
+    weights = (layer.U, layer.V, layer.level_bias, layer.level_gain)
+    assert torch.autograd.gradcheck(lambda x, *_: layer.at_levels(x, chosen), (x, *weights))
+    assert torch.autograd.gradcheck(lambda x, *_: layer.forward_levels(x), (x, *weights))
+
+
 def test_a_level_bias_is_refused_at_export() -> None:
     model = LowRankSNN(SnnConfig())
     model.input_projection = DynamicLowRankLayer(64, 64, levels=(4, 8, 16), level_bias=True)

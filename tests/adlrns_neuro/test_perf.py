@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from support.errors import refused
@@ -90,9 +91,30 @@ def test_an_unknown_profile_names_the_nearest() -> None:
     assert PerfEstimator(replace(V100, name="mine")).profile.name == "mine"
 
 
-@pytest.mark.parametrize(
-    ("rank", "batch", "r_max"), [(0, 1, None), (257, 1, None), (8, 0, None), (8, 1, 4), (8, 1, 300)]
-)
-def test_a_call_that_no_layer_makes_is_refused(rank: int, batch: int, r_max: int | None) -> None:
+@pytest.mark.parametrize(("rank", "r_max"), [(0, None), (257, None), (8, 4), (8, 300)])
+def test_a_call_that_no_layer_makes_is_refused(rank: int, r_max: int | None) -> None:
     with refused(ConfigError, "ADL-PRF-03", where="estimate", remedy="256"):
-        PerfEstimator().estimate(512, 256, rank, batch, r_max=r_max)
+        PerfEstimator().estimate(512, 256, rank, r_max=r_max)
+
+
+@pytest.mark.parametrize("none", ["batch", "positions", "activations"])
+def test_a_call_of_nothing_is_refused(none: str) -> None:
+    for call in (partial(PerfEstimator().estimate, rank=8), PerfEstimator().estimate_dense):
+        with refused(ConfigError, "ADL-PRF-03", where="estimate", remedy="1 or more"):
+            call(512, 256, **{none: 0})
+
+
+def test_a_convolution_uses_its_weights_at_every_position() -> None:
+    fan_in, activations = 16 * 9, 16 * 32 * 32 + 32 * 16 * 16
+    conv = {"positions": 16 * 16, "activations": activations}
+    cost = PerfEstimator().estimate(fan_in, 32, 8, 2, **conv)
+    assert cost.flops == 2 * 8 * (fan_in + 32) * 256 * 2
+    assert cost.bytes_moved == 4 * (8 * (fan_in + 32) + activations * 2)
+    assert cost.bytes_resident == 4 * 8 * (fan_in + 32)
+    assert PerfEstimator().energies_mj(fan_in, 32, (8,), **conv) == {
+        8: PerfEstimator().estimate(fan_in, 32, 8, **conv).energy_mj
+    }
+    dense = PerfEstimator().estimate_dense(fan_in, 32, 2, **conv)
+    assert dense.flops == 2 * fan_in * 32 * 256 * 2
+    assert dense.bytes_moved == 4 * (fan_in * 32 + activations * 2)
+    assert dense.bytes_resident == 4 * fan_in * 32
