@@ -101,11 +101,7 @@ class BudgetManager:
     @property
     def price_per_mj(self) -> float:
         """Gain that a millijoule must bring in the next call."""
-        start = 0.0
-        if self._known is not None:
-            energies, logs = (known.numpy() for known in self._known)
-            start = float(np.interp(self._budget_mj, energies, logs))
-        return math.exp(start + self._controller.log_price) / self._scale_mj
+        return math.exp(self._start() + self._controller.log_price) / self._scale_mj
 
     def calibrate(self, inputs: Tensor) -> None:
         """Learn from held-out samples what each price costs, so that a new budget is met at once.
@@ -149,6 +145,13 @@ class BudgetManager:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _start(self) -> float:
+        """Logarithm of the price that kept the budget in calibration; 0 without."""
+        if self._known is None:
+            return 0.0
+        energies, logs = (known.numpy() for known in self._known)
+        return float(np.interp(self._budget_mj, energies, logs))
+
     def _set_price(self, price_per_mj: float | None) -> None:
         for part in self._priced.values():
             part.price_per_mj = price_per_mj
@@ -163,6 +166,9 @@ class BudgetManager:
             self._spent_mj[name] += samples * energy
         self._samples += samples
         self._granted_mj += samples * self._budget_mj
+        if self._known is not None:  # beyond the grid there is nothing to gain
+            low, high = (float(np.log(GRID[end])) - self._start() for end in (0, -1))
+            self._controller.lowest, self._controller.highest = min(low, 0.0), max(high, 0.0)
         self._controller.observe(sum(spent.values()), self._budget_mj)
         self._set_price(self.price_per_mj)
 

@@ -31,8 +31,8 @@ from adlrns_neuro.trainer import ADLRNSTrainer, train_dense
 
 SCORER = "confidence_probe"
 """What the gate of the one network sees; the others come along for comparison."""
-SHARES = (0.35, 0.6, 0.25)
-"""Budgets that follow each other, between the lowest level (0) and the probe's highest (1)."""
+SHARES = (0.35, 0.7, 0.2)
+"""Budgets that follow each other, from the lowest level (0) to what the gate takes for free (1)."""
 SETTLING, STREAM = 50, 1000
 """Samples after a step of the budget, and those whose mean counts."""
 
@@ -42,6 +42,7 @@ def rank_study(
     save_dir: Path,
     budgets_macs: Sequence[float],
     *,
+    resume: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Train all networks of one seed, and measure them.
@@ -50,6 +51,7 @@ def rank_study(
         config: its levels are the ranks of the rivals.
         save_dir: folder for checkpoints and weights.
         budgets_macs: multiply-accumulates per sample, the gate's and its probe's included.
+        resume: go on where a run in that folder was cut off.
         progress: draw progress bars on stderr.
 
     Returns:
@@ -69,7 +71,13 @@ def rank_study(
     torch.manual_seed(config.seed)
     dense = family.dense(config.model, train[0], splits.classes)
     train_dense(
-        dense, config, *loaders, save_dir=save_dir / "dense", device="cpu", progress=progress
+        dense,
+        config,
+        *loaders,
+        save_dir=save_dir / "dense",
+        device="cpu",
+        resume=resume,
+        progress=progress,
     )
     estimator = PerfEstimator(config.hardware.profile)
 
@@ -77,7 +85,9 @@ def rank_study(
         own = with_settings(config, {"model.levels": levels, "train.fit_gates": False})
         model = family.ranked(dense, own.model, train[0], estimator)
         folder = save_dir / "-".join(map(str, levels))
-        trainer = ADLRNSTrainer(model, own, "cpu", folder, teacher=dense, progress=progress)
+        trainer = ADLRNSTrainer(
+            model, own, "cpu", folder, teacher=dense, resume=resume, progress=progress
+        )
         trainer.train(*loaders)
         return model.eval()
 
@@ -140,7 +150,9 @@ def _at_budget(
 def _steps(adaptive: AdaptiveModel, held_out: Tensor, test: Split) -> list[dict[str, float]]:
     """A budget that steps while test samples arrive one by one, and the same at fixed prices."""
     inputs, labels = test
-    low, high = adaptive.energies_mj[0], adaptive.energies_mj[-1]
+    with torch.no_grad():
+        adaptive(held_out, price=0.0)
+    low, high = adaptive.energies_mj[0], adaptive.spent_mj
     stream = torch.arange(len(SHARES) * (SETTLING + STREAM)) % len(labels)
     found = []
     with torch.no_grad(), BudgetManager(adaptive, high) as manager:

@@ -30,6 +30,9 @@ def run(
     save_dir: Annotated[Path, typer.Option(help="For weights.")] = Path("out/rank_study"),
     results: Annotated[Path, typer.Option(help="Folder for figures.")] = Path("results"),
     seed: Annotated[list[int] | None, typer.Option(help="Repeatable.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a run was cut off.")
+    ] = False,
 ) -> None:
     """Train, measure, and write one JSON per seed."""
     from adlrns_neuro.experiments.study import SCORER, rank_study
@@ -44,7 +47,9 @@ def run(
             "seed": one,
             "command": shlex.join(["python", *sys.argv]),
             "config": experiment.as_dict(),
-            **rank_study(experiment, save_dir / base.name / f"seed{one}", BUDGETS_MACS),
+            **rank_study(
+                experiment, save_dir / base.name / f"seed{one}", BUDGETS_MACS, resume=resume
+            ),
         }
         with atomic_file(results / base.name / f"seed{one}.json") as work:
             work.write_text(json.dumps(found, indent=1) + "\n")
