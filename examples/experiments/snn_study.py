@@ -55,6 +55,8 @@ class StudyConfig(BaseModel):
         coding: how images become payloads; None where the set holds spikes, step by step.
         payload_max: levels above 0 of a graded payload.
         held_out_share: of the training samples.
+        image, shift_pixels: shape (..., rows, columns) of a step, and how far training samples are
+            shifted, in all directions, to make more of them; blank pixels move in.
         folds: test every sample once, in so many parts; None for the published test split.
         neurons_per_core, target: how programs are compiled.
         calibration_samples: held-out samples that the compiler sees.
@@ -68,6 +70,8 @@ class StudyConfig(BaseModel):
     coding: Coding | None = None
     payload_max: int = Field(default=16, ge=1)
     held_out_share: float = Field(default=0.1, gt=0, lt=1)
+    image: tuple[int, ...] = ()
+    shift_pixels: int = Field(default=0, ge=0)
     folds: int | None = Field(default=None, ge=2)
     neurons_per_core: int = Field(default=64, ge=1)
     target: Literal["loihi2"] = "loihi2"
@@ -110,7 +114,24 @@ def splits(
         else folds(data.pooled(), study.folds, seed)
     )
     for rest, test in pairs:
-        yield *hold_out(rest, study.held_out_share, seed), test
+        train, held_out = hold_out(rest, study.held_out_share, seed)
+        yield shifted(study, train), held_out, test
+
+
+def shifted(study: StudyConfig, part: Labelled) -> Labelled:
+    """The samples at all shifts, the original among them."""
+    reach = study.shift_pixels
+    if reach == 0:
+        return part
+    rows, columns = study.image[-2:]
+    images = part.inputs.reshape(-1, rows, columns)
+    padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach)))
+    copies = [
+        padded[:, down : down + rows, right : right + columns].reshape(part.inputs.shape)
+        for down in range(2 * reach + 1)
+        for right in range(2 * reach + 1)
+    ]
+    return Labelled(inputs=np.concatenate(copies), labels=np.tile(part.labels, len(copies)))
 
 
 def measure(
