@@ -7,7 +7,6 @@ python rank_study.py --config fashion_mnist_study.yaml --seed 0 --seed 1 --seed 
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -45,7 +44,7 @@ def run(
         found = {
             "name": base.name,
             "seed": one,
-            "command": shlex.join(["python", *sys.argv]),
+            "command": f"python rank_study.py --config {config} --seed {one}",
             "config": experiment.as_dict(),
             **rank_study(
                 experiment, save_dir / base.name / f"seed{one}", BUDGETS_MACS, resume=resume

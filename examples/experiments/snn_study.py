@@ -12,7 +12,6 @@ test split is measured once, on the compiled programs. With ``folds`` every samp
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,7 +94,7 @@ def run(
         found = {
             "name": config.stem,
             "seed": one,
-            "command": shlex.join(["python", *sys.argv]),
+            "command": f"python snn_study.py --config {config} --seed {one}",
             "config": study.model_dump(mode="json"),
             "parts": parts,
         }

@@ -1,0 +1,64 @@
+"""One network for all ranks beside one per rank, on the digits in little."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from adlrns_neuro.config import parse_config
+from adlrns_neuro.experiments import study
+from adlrns_neuro.gates.scorers import SCORERS
+
+CONFIG = {
+    "data": {"set": "digits", "held_out_share": 0.2},
+    "model": {"type": "adlrns_mlp", "hidden": [32, 32], "levels": [2, 8]},
+    "train": {"batch_size": 64, "epochs": 3, "teacher_epochs": 3, "lr": 5e-3},
+}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "STREAM", 100)
+        return study.rank_study(
+            parse_config(CONFIG), tmp_path_factory.mktemp("study"), (900, 1100), progress=False
+        )
+
+
+def test_the_operations_of_each_rank_are_counted(found: dict[str, dict[str, dict]]) -> None:
+    for rank in (2, 8):
+        macs = rank * (64 + 32) + rank * (32 + 32) + 32 * 10
+        assert found["levels"][str(rank)]["macs"] == macs
+        assert found["rivals"][str(rank)]["macs"] == macs
+    assert found["training_macs"]["one"] == found["training_macs"]["rivals"]
+    assert found["dense"]["macs"] == 64 * 32 + 32 * 32 + 32 * 10
+
+
+def test_budgets_are_kept_and_compared_where_they_were_spent(
+    found: dict[str, dict[str, list[dict]]],
+) -> None:
+    assert set(found["budgets"]) == set(SCORERS.names())
+    low, high = sorted(rival["accuracy"] for rival in found["rivals"].values())
+    for points in found["budgets"].values():
+        for point in points:
+            assert point["macs"] <= 1.1 * point["budget_macs"]
+            assert low <= point["rivals_accuracy"] <= high
+            assert sum(point["level_shares"]) == pytest.approx(1.0)
+            assert point["price"] >= 0.0
+
+
+def test_steps_of_the_budget_are_followed(found: dict[str, list[dict[str, float]]]) -> None:
+    for step in found["steps"]:
+        assert step["spent_mj"] == pytest.approx(step["budget_mj"], rel=0.08)
+        assert step["accuracy"] == pytest.approx(step["offline_accuracy"], abs=0.08)
+
+
+def test_a_finished_study_is_taken_up_again(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "STREAM", 20)
+        first, again = (
+            study.rank_study(parse_config(CONFIG), tmp_path, (1500,), resume=resume, progress=False)
+            for resume in (False, True)
+        )
+    assert first == again
