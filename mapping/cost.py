@@ -73,7 +73,7 @@ class ActionCounts:
         return found
 
     @property
-    def idle(self) -> npt.NDArray[np.bool_]:
+    def dark(self) -> npt.NDArray[np.bool_]:
         """Where a core received nothing and updated nothing, ``(samples, steps, cores)``."""
         return np.asarray((self.axon_in == 0) & (self.compartment_update == 0))
 
@@ -94,7 +94,7 @@ def charged(counts: ActionCounts, chip: ChipSpec) -> dict[str, CountArray]:
     """Counts by action as the chip charges them: idle cores skip their accesses if it can."""
     found = dict(counts.items())
     if chip.capabilities.skip_idle_cores.value:
-        found["compartment_access"] = np.where(counts.idle, 0, found["compartment_access"])
+        found["compartment_access"] = np.where(counts.dark, 0, found["compartment_access"])
     return found
 
 

@@ -10,12 +10,11 @@ from pydantic import Field, model_validator
 
 from mapping.artifact.schema import Artifact
 from mapping.errors import ConfigError
-from simulators.record import Record, RecordFile
+from simulators.record import NonNegative, Record, RecordFile
 
 SCHEMA = "adlrns-curve/1"
 
 Share = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0)]
 Rank = Annotated[str, Field(pattern=r"^(0|[1-9]\d*)$")]
 
 

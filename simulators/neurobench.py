@@ -39,14 +39,13 @@ from mapping.ir.quantized import IntegerLif
 from mapping.ir.synapses import ConvSynapses, Synapses
 from mapping.ir.timing import delay_graph, pipeline_latency
 from mapping.passes.realise_factors import realise_factors
+from mapping.processors.spec import BYTES
 from mapping.semantics.answer import highest_voltage, most_spikes
 from mapping.semantics.float_net import trace_float_network
 from simulators.backend import simulate
 from simulators.ranks import sent_by_host
 from simulators.trace import Stimulus
 
-BYTES_PER_PARAMETER = 4
-"""Of a float model, which frameworks keep in single precision."""
 Metrics = dict[str, Any]
 Array = npt.NDArray[Any]
 
@@ -135,7 +134,7 @@ def original_metrics(network: Network, stimulus: Stimulus, *, price: float = 0.0
     answers = highest_voltage if isinstance(output, Li) else most_spikes
     found = _metrics(
         samples=stimulus.samples,
-        footprint=BYTES_PER_PARAMETER * (weights + sum(b.size for b in biases if b.any())),
+        footprint=BYTES["fp32"] * (weights + sum(b.size for b in biases if b.any())),
         connections=list(connections()),
         sent={n: s for n, s in own.items() if not isinstance(network.population(n), Li)},
         voltages={name: _window(v, lag[name], steps) for name, v in ran.v.items()},

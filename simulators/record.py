@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mapping.artifact.atomic import atomic_file
 from mapping.errors import ArtifactError
+
+NonNegative = Annotated[float, Field(ge=0)]
 
 
 class Record(BaseModel):

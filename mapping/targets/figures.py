@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -15,7 +15,7 @@ Width = Annotated[int, Field(ge=0)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-_STRENGTH: tuple[Status, ...] = ("silicon", "spice", "fit", "brief", "inferred", "assumed")
+_STRENGTH: tuple[Status, ...] = get_args(Status)
 
 
 def weakest(statuses: Iterable[Status]) -> Status:

@@ -37,7 +37,7 @@ from mapping.errors import ConfigError
 from mapping.targets.figures import Constant
 from mapping.targets.load import files_of
 from mapping.targets.spec import ChipSpec
-from simulators.energy.measurements import ACTIONS, Measurements
+from simulators.energy.measurements import PRICED_ACTIONS, Measurements
 
 IntArray = npt.NDArray[np.integer[Any]]
 TELLING = 1e-3
@@ -259,7 +259,7 @@ def _check_proportion(
 def _start(chip: ChipSpec, *, totals: bool) -> dict[str, Constant]:
     """The constants of ``chip`` that measurements may tell of, by name."""
     found: dict[str, Constant] = {
-        f"energy_j.{action}": getattr(chip.energy_j, action) for action in ACTIONS
+        f"energy_j.{action}": getattr(chip.energy_j, action) for action in PRICED_ACTIONS
     }
     if totals:
         found["static_power_w"] = chip.static_power_w

@@ -26,7 +26,7 @@ from mapping.targets.spec import ChipSpec, EnergyTable
 from simulators.energy.estimate import estimate_energy
 from simulators.trace import load_trace
 
-ACTIONS = tuple(field.name for field in fields(EnergyTable))
+PRICED_ACTIONS = tuple(field.name for field in fields(EnergyTable))
 """What has an energy, and a column."""
 _RUN = ("program", "trace")
 _TIME = ("latency_s", "chips")
@@ -43,7 +43,7 @@ class Measurements:
         file: where they stand.
         sha256: of that file.
         energy_j: ``(rows,)`` [J].
-        counts: ``(rows, actions)`` in the order of :data:`ACTIONS`.
+        counts: ``(rows, actions)`` in the order of :data:`PRICED_ACTIONS`.
         chip_s: ``(rows,)`` chips times duration [s], zeros where energies are dynamic.
     """
 
@@ -87,7 +87,7 @@ def load_measurements(file: Path, chip: ChipSpec) -> Measurements:
     if _RUN[0] in columns:
         counts = np.stack([_counts_of_run(file, line, row, chip) for line, row in rows])
     else:
-        counts = np.stack([column(name, 0.0, 0.0) for name in ACTIONS], axis=1)
+        counts = np.stack([column(name, 0.0, 0.0) for name in PRICED_ACTIONS], axis=1)
     return Measurements(
         file=file,
         sha256=sha256(content).hexdigest(),
@@ -131,7 +131,7 @@ def _table(file: Path, lines: list[str]) -> tuple[tuple[str, ...], list[Row]]:
 def _checked_columns(names: list[str], file: Path) -> tuple[str, ...]:
     """``names``, if the rows can be understood by them."""
     by_run = any(name in names for name in _RUN)
-    needed = ("energy_j", *(_RUN if by_run else ACTIONS))
+    needed = ("energy_j", *(_RUN if by_run else PRICED_ACTIONS))
     known = (*needed, *_TIME)
     problems = _listed("missing", (n for n in needed if n not in names))
     problems += _listed("unknown", (n for n in names if n not in known))
@@ -143,7 +143,7 @@ def _checked_columns(names: list[str], file: Path) -> tuple[str, ...]:
             f"columns: {'; '.join(problems)}",
             where=str(file),
             remedy="give energy_j, then program and trace, or else a count per inference of each "
-            f"of {', '.join(ACTIONS)}; with totals also latency_s and, if several, chips",
+            f"of {', '.join(PRICED_ACTIONS)}; with totals also latency_s and, if several, chips",
             code="ADL-CAL-02",
         )
     return tuple(names)
@@ -173,7 +173,7 @@ def _counts_of_run(file: Path, line: int, row: Mapping[str, str], chip: ChipSpec
     """``(actions,)`` means per sample of what the trace of a row recorded."""
     program, trace = (file.parent / _path(file, line, name, row[name]) for name in _RUN)
     energy = estimate_energy(load_artifact(program), load_trace(trace), chip=chip)
-    return np.array([energy.counts[name].sum() / energy.samples for name in ACTIONS])
+    return np.array([energy.counts[name].sum() / energy.samples for name in PRICED_ACTIONS])
 
 
 def _path(file: Path, line: int, name: str, text: str) -> str:

@@ -20,13 +20,12 @@ from simulators.backend import simulate
 from simulators.energy.conventional import ProcessorEstimate, on_processors, workload
 from simulators.energy.estimate import EnergyReport, estimate_energy
 from simulators.ranks import rank_usage
-from simulators.record import Record, RecordFile
+from simulators.record import NonNegative, Record, RecordFile
 from simulators.trace import Stimulus
 
 SCHEMA = "adlrns-side-by-side/2"
 BATCHES = (1, 256)
 """One sample as it comes, and so many that a processor is busy."""
-NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

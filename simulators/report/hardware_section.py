@@ -50,7 +50,8 @@ def _energies(found: SideBySide) -> Table:
     points = found.points
     rows: list[tuple[Cell, ...]] = []
     if points[0].accuracy is not None:
-        rows.append(("accuracy", "", *(percent(p.accuracy or 0.0, digits=2) for p in points)))
+        shares = ("–" if p.accuracy is None else percent(p.accuracy, digits=2) for p in points)
+        rows.append(("accuracy", "", *shares))
     for layer in points[0].mean_rank:
         rows.append((f"rank of {layer}", "", *(number(p.mean_rank[layer]) for p in points)))
     dark = (", ".join(map(str, p.dark_cores())) or "none" for p in points)

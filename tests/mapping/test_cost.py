@@ -108,7 +108,7 @@ def test_idle_cores_skip_their_accesses_only_if_the_chip_can() -> None:
         axon_in=np.array([[[1, 0, 0]]]),
         compartment_update=np.array([[[0, 1, 0]]]),
     )
-    assert counts.idle.tolist() == [[[False, False, True]]]
+    assert counts.dark.tolist() == [[[False, False, True]]]
     for skip, charged in ((False, [10, 10, 10]), (True, [10, 10, 0])):
         energy = dynamic_energy_j(counts, tiny_chip(skip_idle_cores=skip))
         np.testing.assert_allclose(

@@ -23,10 +23,10 @@ from mapping.targets.load import load_target
 from mapping.targets.spec import ChipSpec
 from simulators import Stimulus, estimate_energy, simulate
 from simulators.energy.calibrate import Calibration, calibrate
-from simulators.energy.measurements import ACTIONS, Measurements, load_measurements
+from simulators.energy.measurements import PRICED_ACTIONS, Measurements, load_measurements
 
 LOIHI2 = load_target("loihi2")
-BASE = np.array([getattr(LOIHI2.energy_j, name).value for name in ACTIONS])
+BASE = np.array([getattr(LOIHI2.energy_j, name).value for name in PRICED_ACTIONS])
 
 
 def measured(
@@ -45,7 +45,7 @@ def measured(
 def some_counts(seed: int, rows: int = 30) -> np.ndarray:
     """Counts in which every action makes out a part of the energy, were it 0.1 pJ or more."""
     often = np.round(500e-12 / np.maximum(BASE, 1e-13)).astype(int)
-    return np.random.default_rng(seed).integers(1, 10_000, (rows, len(ACTIONS))) * often
+    return np.random.default_rng(seed).integers(1, 10_000, (rows, len(PRICED_ACTIONS))) * often
 
 
 @settings(max_examples=20)
@@ -106,12 +106,12 @@ def calibrate_dynamic(counts: np.ndarray) -> Calibration:
 
 def test_what_cannot_be_told_keeps_the_value_of_the_base() -> None:
     counts = some_counts(0)
-    spike, access = ACTIONS.index("spike"), ACTIONS.index("compartment_access")
-    chip_hop = ACTIONS.index("hop_chip")
+    spike, access = PRICED_ACTIONS.index("spike"), PRICED_ACTIONS.index("compartment_access")
+    chip_hop = PRICED_ACTIONS.index("hop_chip")
     counts[:, spike] = 3 * counts[:, access]
     counts[:, chip_hop] = 0
     truth = BASE.copy()
-    truth[ACTIONS.index("axon_out")] *= 2
+    truth[PRICED_ACTIONS.index("axon_out")] *= 2
     found = {c.name: c for c in calibrate(LOIHI2, measured(counts, counts @ truth)).constants}
     assert found["energy_j.hop_chip"].why == "does not occur"
     why = {found[f"energy_j.{name}"].why for name in ("spike", "compartment_access")}
@@ -138,14 +138,14 @@ def test_energies_in_another_unit_are_refused(times: float) -> None:
 
 
 def test_a_measurement_that_counts_nothing_is_refused() -> None:
-    counts = np.zeros((3, len(ACTIONS)))
+    counts = np.zeros((3, len(PRICED_ACTIONS)))
     with refused(ConfigError, "ADL-CAL-06", where="measurement 1", message="expects 0 J"):
         calibrate(LOIHI2, measured(counts, np.full(3, 1e-9)))
 
 
 def test_energies_of_other_programs_are_refused() -> None:
-    counts = np.zeros((3, len(ACTIONS)))
-    counts[:, ACTIONS.index("spike")] = 1000
+    counts = np.zeros((3, len(PRICED_ACTIONS)))
+    counts[:, PRICED_ACTIONS.index("spike")] = 1000
     energy_j = counts @ BASE * [1, 1, 10]
     with refused(ConfigError, "ADL-CAL-08", where="measured.csv", remedy="its own program"):
         calibrate(LOIHI2, measured(counts, energy_j))
@@ -154,7 +154,7 @@ def test_energies_of_other_programs_are_refused() -> None:
 def test_a_constant_at_the_bound_has_no_interval() -> None:
     counts = some_counts(0)
     truth = BASE.copy()
-    truth[ACTIONS.index("spike")] = 0
+    truth[PRICED_ACTIONS.index("spike")] = 0
     found = calibrate(LOIHI2, measured(counts, (counts @ truth) - 1e-3 * counts @ BASE))
     spike = next(c for c in found.constants if c.name == "energy_j.spike")
     assert (spike.why, spike.value, spike.factor) == ("fitted", 0.0, 1.0)
@@ -169,7 +169,7 @@ def write_rows(file: Path, columns: Sequence[str], rows: Sequence[Sequence[objec
     return file
 
 
-COLUMNS = ("energy_j", *ACTIONS)
+COLUMNS = ("energy_j", *PRICED_ACTIONS)
 ROW = [1.0] * len(COLUMNS)
 WRONG_FILES = {
     "empty": ("", "ADL-CAL-02", "missing 'energy_j'"),
@@ -305,7 +305,7 @@ def test_the_command_writes_a_target_that_reproduces_the_measurements(
     assert mine.name == "mine"
     assert (mine.core, mine.mesh) == (LOIHI2.core, LOIHI2.mesh)
     measured_again = load_measurements(folder / "measured.csv", mine)
-    values = np.array([getattr(mine.energy_j, name).value for name in ACTIONS])
+    values = np.array([getattr(mine.energy_j, name).value for name in PRICED_ACTIONS])
     np.testing.assert_allclose(measured_again.counts @ values, measured_again.energy_j, rtol=0.01)
     assert adlrns_map([*command, "-o", str(tmp_path / "again" / "mine.toml")]) == 0
     assert (tmp_path / "again" / "mine.toml").read_bytes() == (tmp_path / "mine.toml").read_bytes()

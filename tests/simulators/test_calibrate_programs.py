@@ -18,11 +18,11 @@ from mapping.cli import run as adlrns_map
 from mapping.targets.load import load_target
 from mapping.targets.spec import ChipSpec
 from simulators.energy.calibrate import FittedConstant, calibrate
-from simulators.energy.measurements import ACTIONS, Measurements, load_measurements
+from simulators.energy.measurements import PRICED_ACTIONS, Measurements, load_measurements
 
 ROOT = Path(__file__).parents[2]
 LOIHI2 = load_target("loihi2")
-BASE = np.array([getattr(LOIHI2.energy_j, name).value for name in ACTIONS])
+BASE = np.array([getattr(LOIHI2.energy_j, name).value for name in PRICED_ACTIONS])
 SCRIPT, COMMANDS, PRINTED = re.findall(
     r"```\w*\n(.*?)```",
     (ROOT / "docs" / "calibration.md").read_text("utf-8").partition("## A worked example")[2],
@@ -52,8 +52,8 @@ def measurements(folder: Path) -> Measurements:
 def true_constants() -> np.ndarray:
     """Those of the chip that the page measures."""
     truth = BASE.copy()
-    truth[ACTIONS.index("synaptic_op_dense")] *= 1.8
-    truth[ACTIONS.index("axon_out")] *= 0.6
+    truth[PRICED_ACTIONS.index("synaptic_op_dense")] *= 1.8
+    truth[PRICED_ACTIONS.index("axon_out")] *= 0.6
     return truth
 
 
@@ -85,7 +85,7 @@ def test_the_example_of_the_page_finds_the_chip(
     told = json.loads(capsys.readouterr().out)
     fitted = {c["name"]: c for c in told["constants"] if c["why"] == "fitted"}
     assert {"energy_j.synaptic_op_dense", "energy_j.axon_out"} <= fitted.keys()
-    for name, truth in zip(ACTIONS, true_constants(), strict=True):
+    for name, truth in zip(PRICED_ACTIONS, true_constants(), strict=True):
         found = fitted.get(f"energy_j.{name}")
         if found is not None:
             assert found["value"] / found["factor"] <= truth <= found["value"] * found["factor"]
@@ -98,11 +98,11 @@ def test_exact_energies_give_the_constants_back(measurements: Measurements) -> N
     rng = np.random.default_rng(0)
     determined = calibrated(measurements, measurements.counts @ BASE)
     assert len(determined) >= 6
-    truth = BASE * [rng.uniform(0.7, 1.5) if name in determined else 1.0 for name in ACTIONS]
+    truth = BASE * [rng.uniform(0.7, 1.5) if name in determined else 1.0 for name in PRICED_ACTIONS]
     found = calibrated(measurements, measurements.counts @ truth)
     assert len(found) >= 6
     for name, constant in found.items():
-        assert constant.value == pytest.approx(truth[ACTIONS.index(name)], rel=1e-6)
+        assert constant.value == pytest.approx(truth[PRICED_ACTIONS.index(name)], rel=1e-6)
 
 
 @pytest.mark.parametrize("noise", [0.005, 0.02, 0.05])
@@ -115,7 +115,7 @@ def test_intervals_hold_the_truth(measurements: Measurements, noise: float) -> N
         energy_j = measurements.counts @ truth * rng.normal(1, noise, measurements.rows)
         found = calibrated(measurements, energy_j)
         assert "synaptic_op_dense" in found
-        held += [holds(c, truth[ACTIONS.index(name)]) for name, c in found.items()]
+        held += [holds(c, truth[PRICED_ACTIONS.index(name)]) for name, c in found.items()]
     assert np.mean(held) > 0.9
 
 
@@ -127,9 +127,8 @@ def test_a_base_that_is_far_off_as_a_whole_is_as_good(
     energy_j = measurements.counts @ BASE
     energy_j = energy_j * np.random.default_rng(0).normal(1, 0.005, energy_j.size)
     table = LOIHI2.energy_j
-    far = replace(
-        LOIHI2, energy_j=replace(table, **{n: getattr(table, n).times(times) for n in ACTIONS})
-    )
+    scaled = {name: getattr(table, name).times(times) for name in PRICED_ACTIONS}
+    far = replace(LOIHI2, energy_j=replace(table, **scaled))
     near, found = calibrated(measurements, energy_j), calibrated(measurements, energy_j, far)
     assert {"synaptic_op_dense", "compartment_access", "host_packet"} <= found.keys() & near.keys()
     dense = "synaptic_op_dense"
@@ -156,7 +155,9 @@ def test_doubt_about_a_kept_constant_is_doubt_about_a_fitted_one(
         LOIHI2,
         energy_j=replace(
             LOIHI2.energy_j,
-            **{name: replace(getattr(LOIHI2.energy_j, name), factor=1.0) for name in ACTIONS},
+            **{
+                name: replace(getattr(LOIHI2.energy_j, name), factor=1.0) for name in PRICED_ACTIONS
+            },
         ),
     )
     energy_j = measurements.counts @ true_constants()

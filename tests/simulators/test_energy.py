@@ -84,7 +84,7 @@ def test_the_kernel_adds_up_what_the_formulas_say(case: Case, skip: bool, model:
         time = LATENCY_MODELS.get(model).time(bound, work.used_tiles)
         expected_s = step_time_s(work, bound, time)
         np.testing.assert_allclose(found.step_bounds_s[row], expected_s.mean(axis=0))
-    dark = work.counts.idle
+    dark = work.counts.dark
     np.testing.assert_allclose(found.core_dark_share, dark.mean(axis=(0, 1)))
     own_s = step_time_s(work, chip, LATENCY_MODELS.get(model).time(chip, work.used_tiles))
     dark_s = (dark * own_s[..., None]).sum(axis=1).mean(axis=0)
@@ -193,7 +193,7 @@ def test_a_dark_core_costs_nothing_where_idle_cores_are_skipped(skip: bool, pric
         if core not in dark:
             assert energy[core] > 0
         elif price == 0.0:
-            worked = ~trace.counts.idle[..., core]
+            worked = ~trace.counts.dark[..., core]
             assert 0 < worked.mean() < 1
             charged = worked if skip else np.ones_like(worked)
             charged_j = report.core_step_j["compartment_access"][:, core]

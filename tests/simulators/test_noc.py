@@ -271,7 +271,7 @@ def test_the_random_networks_reach_every_corner_of_the_model() -> None:
         )
         seen["gates report to the host"] += bool(to_host.any())
         seen["cores sleep"] += bool(
-            case.artifact.chip.capabilities.skip_idle_cores.value and counts.idle.any()
+            case.artifact.chip.capabilities.skip_idle_cores.value and counts.dark.any()
         )
         seen["some silent compartments are updated"] += bool(
             ((updates > 0) & (updates < counts.compartment_access - counts.spike)).any()

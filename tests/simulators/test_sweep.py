@@ -41,7 +41,7 @@ def test_points_are_what_simulation_and_estimate_say(tmp_path: Path) -> None:
         assert point.dynamic_j == energy.dynamic_j == pytest.approx(sum(point.core_dynamic_j))
         assert point.static_j == energy.static_j
         assert trace.counts is not None
-        assert list(point.core_dark_share) == trace.counts.idle.mean(axis=(0, 1)).tolist()
+        assert list(point.core_dark_share) == trace.counts.dark.mean(axis=(0, 1)).tolist()
     assert curve.baselines[0].kind == "static"
     trace = simulate(fixed, stimulus)
     assert curve.baselines[0].dynamic_j == estimate_energy(fixed, trace).dynamic_j
