@@ -8,7 +8,12 @@ if TYPE_CHECKING:
     from adlrns_neuro.budget import BudgetManager
     from adlrns_neuro.conversion import convert, materialize
     from adlrns_neuro.gates import GateNetwork
-    from adlrns_neuro.layers import DynamicLowRankConv2d, DynamicLowRankLayer
+    from adlrns_neuro.layers import (
+        DynamicLowRankConv2d,
+        DynamicLowRankLayer,
+        RecurrentSpikingLowRankLayer,
+        SpikingLowRankLayer,
+    )
     from adlrns_neuro.perf import PerfEstimator
     from adlrns_neuro.schedulers import RankScheduler
     from adlrns_neuro.trainer import ADLRNSTrainer
@@ -22,6 +27,8 @@ __all__ = [
     "GateNetwork",
     "PerfEstimator",
     "RankScheduler",
+    "RecurrentSpikingLowRankLayer",
+    "SpikingLowRankLayer",
     "convert",
     "materialize",
 ]
@@ -35,6 +42,8 @@ _HOMES = {
     "GateNetwork": "adlrns_neuro.gates",
     "PerfEstimator": "adlrns_neuro.perf",
     "RankScheduler": "adlrns_neuro.schedulers",
+    "RecurrentSpikingLowRankLayer": "adlrns_neuro.layers",
+    "SpikingLowRankLayer": "adlrns_neuro.layers",
     "convert": "adlrns_neuro.conversion",
     "materialize": "adlrns_neuro.conversion",
 }

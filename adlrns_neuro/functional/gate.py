@@ -7,8 +7,67 @@ is taken.
 
 from __future__ import annotations
 
+from typing import NamedTuple, Self
+
 import torch
 from torch import Tensor
+
+
+class GateMemory(NamedTuple):
+    """What gates keep from one step to the next.
+
+    Attributes:
+        gain: leaky sum of what reached the gates, shape (batch, K - 1).
+        trace: leaky sum of the layer's input, shape (batch,).
+        seen: the trace at the last evaluation, shape (batch,).
+        on: which gates are on, shape (batch, K - 1), bool.
+    """
+
+    gain: Tensor
+    trace: Tensor
+    seen: Tensor
+    on: Tensor
+
+    @classmethod
+    def empty(cls, like: Tensor) -> Self:
+        """Memory of gates that are all off, for signals such as ``like``, shape (batch, K - 1)."""
+        silent = like.new_zeros(like.shape[0])
+        return cls(torch.zeros_like(like), silent, silent, torch.zeros_like(like, dtype=torch.bool))
+
+
+def gate_step(
+    memory: GateMemory,
+    arriving: Tensor,
+    bias: Tensor,
+    cost: Tensor,
+    price: float | Tensor,
+    *,
+    decay: float,
+    trace_arriving: Tensor | None = None,
+    trace_decay: float = 0.0,
+    trace_threshold: float = 0.0,
+) -> GateMemory:
+    """One step of :func:`gate_states`.
+
+    Args:
+        memory: of the step before.
+        arriving: signal that reaches the gates, see :func:`gate_signal`, shape (batch, K - 1).
+        bias, cost, price, decay, trace_decay, trace_threshold: as in :func:`gate_states`.
+        trace_arriving: the layer's summed input that reaches them, shape (batch,).
+
+    Returns:
+        Memory after the step; ``on`` are the decisions.
+    """
+    gain = decay * memory.gain + arriving
+    wanted = gain + bias > price * cost
+    trace, seen = memory.trace, memory.seen
+    if trace_threshold > 0.0:
+        assert trace_arriving is not None, "a trigger needs the trace's input"
+        trace = trace_decay * trace + trace_arriving
+        moved = (trace - seen).abs() > trace_threshold
+        seen = torch.where(moved, trace, seen)
+        wanted = torch.where(moved[:, None], wanted, memory.on)
+    return GateMemory(gain, trace, seen, wanted)
 
 
 def gate_states(
@@ -16,7 +75,7 @@ def gate_states(
     weight: Tensor,
     bias: Tensor,
     cost: Tensor,
-    price: float,
+    price: float | Tensor,
     *,
     decay: float,
     hidden_weight: Tensor | None = None,
@@ -48,22 +107,24 @@ def gate_states(
         True where a gate is on, shape (steps, batch, K - 1), bool; without a gradient.
     """
     with torch.no_grad():
-        signal = _signal(features, weight, hidden_weight, hidden_bias)
-        gain = torch.zeros_like(signal[0])
-        on = torch.zeros_like(gain, dtype=torch.bool)
-        trace = seen = signal.new_zeros(signal.shape[1])
+        signal = gate_signal(features, weight, hidden_weight, hidden_bias)
+        if hidden_weight is not None:
+            signal[0] = 0.0
+        memory = GateMemory.empty(signal[0])
         states = []
         for step, arriving in enumerate(signal):
-            gain = decay * gain + arriving
-            wanted = gain + bias > price * cost
-            if trace_threshold > 0.0:
-                assert trace_input is not None, "a trigger needs the trace's input"
-                trace = trace_decay * trace + trace_input[step]
-                moved = (trace - seen).abs() > trace_threshold
-                seen = torch.where(moved, trace, seen)
-                wanted = torch.where(moved[:, None], wanted, on)
-            on = wanted
-            states.append(on)
+            memory = gate_step(
+                memory,
+                arriving,
+                bias,
+                cost,
+                price,
+                decay=decay,
+                trace_arriving=None if trace_input is None else trace_input[step],
+                trace_decay=trace_decay,
+                trace_threshold=trace_threshold,
+            )
+            states.append(memory.on)
         return torch.stack(states)
 
 
@@ -79,13 +140,22 @@ def leading_gates(on: Tensor) -> Tensor:
     return on.long().cumprod(dim=-1).sum(dim=-1)
 
 
-def _signal(
-    features: Tensor, weight: Tensor, hidden_weight: Tensor | None, hidden_bias: Tensor | None
+def gate_signal(
+    features: Tensor,
+    weight: Tensor,
+    hidden_weight: Tensor | None = None,
+    hidden_bias: Tensor | None = None,
 ) -> Tensor:
-    """What reaches the gate in every step, shape (steps, batch, K - 1)."""
+    """What features become on their way to the gates.
+
+    Args:
+        features: what the relays of the first rank block sent, shape (..., f).
+        weight, hidden_weight, hidden_bias: as in :func:`gate_states`.
+
+    Returns:
+        Shape (..., K - 1).
+    """
     if hidden_weight is None:
         return features @ weight.T
     assert hidden_bias is not None, "a hidden population has weights and biases"
-    signal = torch.relu(features @ hidden_weight.T + hidden_bias) @ weight.T
-    signal[0] = 0.0
-    return signal
+    return torch.relu(features @ hidden_weight.T + hidden_bias) @ weight.T

@@ -27,11 +27,25 @@ def relay_payloads(arriving: Tensor, threshold: float) -> Tensor:
     piled = torch.zeros_like(arriving[0])
     sent = []
     for step in arriving:
-        piled = piled + step
-        payload = torch.where(piled.abs() > threshold, piled, torch.zeros_like(piled))
-        piled = piled - payload
+        payload, piled = relay_step(piled, step, threshold)
         sent.append(payload)
     return torch.stack(sent)
+
+
+def relay_step(piled: Tensor, arriving: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """One step of :func:`relay_payloads`.
+
+    Args:
+        piled: what was kept in the step before, shape (...).
+        arriving: shape (...).
+        threshold: as in :func:`relay_payloads`.
+
+    Returns:
+        Payloads and what is kept, each of shape (...).
+    """
+    piled = piled + arriving
+    payload = torch.where(piled.abs() > threshold, piled, torch.zeros_like(piled))
+    return payload, piled - payload
 
 
 def host_payloads(payloads: Tensor, is_open: Tensor, *, delta: bool) -> Tensor:

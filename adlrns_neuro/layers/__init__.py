@@ -4,12 +4,20 @@ from adlrns_neuro.layers.base import LowRankLayer
 from adlrns_neuro.layers.conv import DynamicLowRankConv2d
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
 from adlrns_neuro.layers.ranked import Ranked
+from adlrns_neuro.layers.relayed_pair import PairDynamics
 from adlrns_neuro.layers.spiking import SpikingPopulation
+from adlrns_neuro.layers.spiking_lowrank import (
+    RecurrentSpikingLowRankLayer,
+    SpikingLowRankLayer,
+)
 
 __all__ = [
     "DynamicLowRankConv2d",
     "DynamicLowRankLayer",
     "LowRankLayer",
+    "PairDynamics",
     "Ranked",
+    "RecurrentSpikingLowRankLayer",
+    "SpikingLowRankLayer",
     "SpikingPopulation",
 ]

@@ -194,7 +194,7 @@ class LowRankLayer(nn.Module, ABC):
             ConfigError: ``ADL-LAY-02`` when ``rank`` is not a level, ``ADL-LAY-03`` when x has
                 another shape.
         """
-        self._level(rank)
+        self.level_of(rank)
         return self._like(x, self.decode(self._encode(self._samples(x), 0, rank), rank))
 
     def at_levels(self, x: Tensor, chosen: Tensor) -> Tensor:
@@ -256,7 +256,7 @@ class LowRankLayer(nn.Module, ABC):
         Raises:
             ConfigError: ``ADL-LAY-02`` when ``rank`` is not a level.
         """
-        level = self._level(rank)
+        level = self.level_of(rank)
         block = z.narrow(-self.SAMPLE_AXES, 0, rank)
         if self.level_gain is not None:
             block = block * self._everywhere(self.level_gain[level, :rank]).to(block)
@@ -287,6 +287,21 @@ class LowRankLayer(nn.Module, ABC):
         """
         first = self._encode(self._samples(x), 0, self.levels[0])
         return self._like(x, self._gate_features(first))
+
+    def level_of(self, rank: int) -> int:
+        """Index of the level with this rank.
+
+        Raises:
+            ConfigError: ``ADL-LAY-02`` when ``rank`` is not a level.
+        """
+        if rank not in self.levels:
+            raise ConfigError(
+                f"rank {rank} is not a level of this layer",
+                where=f"{type(self).__name__}.rank",
+                remedy=f"choose one of {self.levels}",
+                code="ADL-LAY-02",
+            )
+        return self.levels.index(rank)
 
     def expected_cost(
         self, x: Tensor, *, alpha: float = FLOPS_SHARE, beta: float = MEMORY_SHARE
@@ -369,16 +384,6 @@ class LowRankLayer(nn.Module, ABC):
             bias = self.level_bias[0] + reach @ self.level_bias[1 : top + 1]
             outputs = outputs + self._everywhere(bias).to(outputs)
         return outputs, chosen
-
-    def _level(self, rank: int) -> int:
-        if rank not in self.levels:
-            raise ConfigError(
-                f"rank {rank} is not a level of this layer",
-                where=f"{type(self).__name__}.rank",
-                remedy=f"choose one of {self.levels}",
-                code="ADL-LAY-02",
-            )
-        return self.levels.index(rank)
 
     def _samples(self, x: Tensor) -> Tensor:
         """``x`` as (n, *sample*)."""

@@ -71,10 +71,27 @@ class SpikingPopulation(nn.Module):
         Returns:
             Spikes 0 or 1, shape (steps, batch, n), in the dtype of ``currents``.
         """
-        syn = mem = currents.new_zeros(currents.shape[1:])
+        state = None
         spikes = []
         for current in currents.unbind():
-            spike, syn, mem = self._dynamics(current, syn, mem)
+            spike, state = self.step(current, state)
             spikes.append(spike)
-        self._dynamics.reset_mem()  # drops snntorch's own reference to the last state's graph
-        return torch.stack(spikes).to(currents)
+        return torch.stack(spikes)
+
+    def step(
+        self, current: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Spikes of one step.
+
+        Args:
+            current: weighted input a, shape (batch, n).
+            state: u and v after the step before, each of shape (batch, n); at rest if None.
+
+        Returns:
+            Spikes 0 or 1, shape (batch, n), in the dtype of ``current``, and the state after it.
+        """
+        rest = torch.zeros_like(current)
+        syn, mem = (rest, rest) if state is None else state
+        spike, syn, mem = self._dynamics(current, syn, mem)
+        self._dynamics.reset_mem()  # drops snntorch's own reference to the state's graph
+        return spike.to(current), (syn, mem)

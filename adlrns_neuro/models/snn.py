@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from adlrns_neuro.data.coding import Coding, is_binary
 from adlrns_neuro.functional.gate import gate_states, leading_gates
 from adlrns_neuro.functional.relay import host_payloads, relay_payloads
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
+from adlrns_neuro.layers.relayed_pair import check_dynamics
 from adlrns_neuro.layers.spiking import SpikingPopulation
 from mapping.budget import check_price
 from mapping.errors import ConfigError
@@ -80,16 +80,7 @@ class SnnConfig:
                 remedy="choose payload_max=1 and payload_scale=1.0",
                 code="ADL-SNN-03",
             )
-        for name in ("relay_threshold", "gate_decay", "trace_decay", "trace_threshold"):
-            value = getattr(self, name)
-            decays = name.endswith("decay")
-            if not (0.0 <= value <= 1.0 if decays else 0.0 <= value < inf):
-                raise ConfigError(
-                    f"{value} is out of range",
-                    where=f"SnnConfig.{name}",
-                    remedy=f"choose a number {'from 0 to 1' if decays else 'of 0 or more'}",
-                    code="ADL-SNN-04",
-                )
+        check_dynamics(self)
         if self.steps < 1:
             raise ConfigError(
                 f"{self.steps} steps bring no input",
