@@ -109,21 +109,29 @@ def rank_study(
             "one": passes * sum(found.macs for found in levels),
         },
         "budgets": {
-            scorer: [_at_budget(one, b, held_out[0], test, rivals) for b in budgets_macs]
+            scorer: [at_budget(one, b, held_out[0], test, rivals) for b in budgets_macs]
             for scorer, one in gated.items()
         },
         "steps": _steps(gated[SCORER], held_out[0], test),
     }
 
 
-def _at_budget(
+def at_budget(
     adaptive: AdaptiveModel,
     budget: float,
     held_out: Tensor,
     test: Split,
     rivals: Mapping[int, Measured],
 ) -> dict[str, Any]:
-    """What the test split shows at the price that keeps a budget on held-out samples."""
+    """What the test split shows at the price that keeps a budget on held-out samples.
+
+    Args:
+        adaptive: with a fitted gate.
+        budget: multiply-accumulates per sample.
+        held_out: inputs that set the price.
+        test: what is measured.
+        rivals: figures to interpolate between over multiply-accumulates.
+    """
     price = adaptive.price_for(budget, held_out, adaptive.macs(held_out[:1]))
     counter, hits, used = FlopCounterMode(display=False), 0, torch.zeros(0, dtype=torch.int64)
     with torch.no_grad(), counter:

@@ -8,14 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from adlrns_neuro.config import ModelConfig
+from adlrns_neuro.conversion import convert
 from adlrns_neuro.layers import DynamicLowRankLayer, Ranked
 from adlrns_neuro.models.mlp import DenseMLP, LowRankMLP, MlpConfig
+from adlrns_neuro.models.resnet import CifarResNet
 from adlrns_neuro.perf import PerfEstimator
 from mapping.lowrank import second_moment, whitened_svd
 from mapping.registry import Registry
 
 SAMPLES = 8192
 """Inputs from which second moments are taken: several for each feature of the widest layer."""
+
+
+IMAGES, BATCH = 1024, 128
+"""Images from which a residual network's are taken: each has hundreds of patches; and at once."""
+CHANNELS = 3
 
 
 class ModelFamily(Protocol):
@@ -120,4 +127,45 @@ def _factored(
     return layer
 
 
+class ResNetFamily:
+    """Residual networks for small images, their convolutions in factors from whitened SVD.
+
+    Layers have a bias for each level that keeps the mean of their outputs, and no gains. Batch
+    normalisation keeps one set of statistics for all levels.
+    """
+
+    def arranged(self, inputs: Tensor) -> Tensor:
+        """Images (n, 3, height, width)."""
+        if inputs.ndim == 4 and inputs.shape[1] != CHANNELS == inputs.shape[3]:
+            return inputs.permute(0, 3, 1, 2).contiguous()
+        return inputs
+
+    def dense(self, config: ModelConfig, inputs: Tensor, classes: int) -> nn.Module:
+        """A residual network of ``config.depth`` layers.
+
+        Raises:
+            ConfigError: ``ADL-RES-01`` when there is none of that depth.
+        """
+        return CifarResNet(config.depth, classes)
+
+    def ranked(
+        self, dense: nn.Module, config: ModelConfig, inputs: Tensor, estimator: PerfEstimator
+    ) -> nn.Module:
+        """The network with each level that pays in a layer, see :func:`~adlrns_neuro.convert`.
+
+        Raises:
+            ConfigError: those of ``convert``.
+        """
+        batches = [(part,) for part in torch.split(inputs[:IMAGES], BATCH)]
+        model, _ = convert(
+            dense,
+            batches,
+            levels=config.ranks,
+            scorer_hidden=config.scorer_hidden,
+            perf_estimator=estimator,
+        )
+        return model
+
+
 MODELS.register("adlrns_mlp")(MlpFamily())
+MODELS.register("adlrns_resnet")(ResNetFamily())

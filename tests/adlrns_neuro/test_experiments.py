@@ -13,6 +13,7 @@ import pytest
 import torch
 from support.errors import refused
 from support.training import model, samples
+from torch.utils.data import DataLoader, TensorDataset
 
 from adlrns_neuro.config import ExperimentConfig, SchedulerConfig, load_config, parse_config
 from adlrns_neuro.experiments.measure import at_price, by_level, by_price, measured, under_budget
@@ -21,6 +22,7 @@ from adlrns_neuro.experiments.sweep import Run, combinations, parse_settings, sw
 from adlrns_neuro.models.registry import MODELS
 from adlrns_neuro.perf import PerfEstimator
 from adlrns_neuro.ranks import forward_levels, ranked_layers
+from adlrns_neuro.trainer import ADLRNSTrainer
 from mapping.errors import ConfigError, MissingDependencyError
 
 EXPERIMENTS = Path(__file__).parents[2] / "examples" / "experiments"
@@ -95,6 +97,28 @@ def test_factors_of_full_rank_compute_what_the_dense_network_does() -> None:
     both = forward_levels(ranked, inputs)
     assert torch.allclose(both[1], dense(inputs), atol=1e-4)
     assert not torch.allclose(both[0], dense(inputs), atol=1e-2)
+
+
+def test_a_residual_network_trains_at_all_levels(tmp_path: Path) -> None:
+    """Images whose brightest colour is their class, rows last as some files have them."""
+    torch.manual_seed(0)
+    labels = torch.arange(96) % 3
+    images = torch.randn(96, 8, 8, 3) + 2.0 * torch.eye(3)[labels][:, None, None]
+    family = MODELS.get("adlrns_resnet")
+    inputs = family.arranged(images)
+    assert inputs.shape == (96, 3, 8, 8)
+    assert torch.equal(family.arranged(inputs), inputs)
+    keys = {"type": "adlrns_resnet", "depth": 8, "levels": [2, 4, 8]}
+    config = parse_config({"model": keys, "train": {"epochs": 5, "batch_size": 16, "lr": 1e-2}})
+    dense = family.dense(config.model, inputs, 3).eval()
+    ranked = family.ranked(dense, config.model, inputs, PerfEstimator())
+    loader = DataLoader(TensorDataset(inputs, labels), 16)
+    trainer = ADLRNSTrainer(ranked, config, "cpu", tmp_path, progress=False)
+    trainer.train(loader, loader)
+
+    found = by_level(ranked, inputs, labels)
+    assert [level.macs for level in found] == sorted(level.macs for level in found)
+    assert min(level.accuracy for level in found) > 0.5
 
 
 def fitted() -> torch.nn.Module:

@@ -1,0 +1,134 @@
+"""What each part of the training recipe brings, on samples held out of training.
+
+Each setting changes one thing; all start from the same dense network. Half of the held-out samples
+choose the epoch and fit the gate, the other half is measured, so that defaults can be chosen by
+these figures and test samples stay unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from adlrns_neuro.adaptive import AdaptiveModel
+from adlrns_neuro.config import ExperimentConfig, with_settings
+from adlrns_neuro.experiments.measure import BATCH, by_level, by_price, measured
+from adlrns_neuro.experiments.run import Split, arranged_splits
+from adlrns_neuro.experiments.study import at_budget
+from adlrns_neuro.gates.scorers import SCORERS
+from adlrns_neuro.models.registry import MODELS
+from adlrns_neuro.perf import PerfEstimator
+from adlrns_neuro.ranks import ranked_layers
+from adlrns_neuro.trainer import ADLRNSTrainer, train_dense
+from mapping.lowrank import plain_svd
+
+PLAIN = "no whitening"
+JOINT = "gates trained with the factors"
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "default": {},
+    PLAIN: {},
+    "no distillation": {"train.distillation_share": 0.0},
+    "no bias by level": {"model.level_bias": False},
+    "gain by level": {"model.level_gain": True},
+    "two levels": {"model.levels": (8, 64)},
+    "seven levels": {"model.levels": (8, 11, 16, 23, 32, 45, 64), "train.levels_per_step": 7},
+    JOINT: {"train.energy_penalty_weight": 0.1},
+}
+"""What is changed, by name."""
+
+
+def ablation(
+    config: ExperimentConfig,
+    save_dir: Path,
+    budgets_macs: Sequence[float],
+    *,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Train at every setting, and measure.
+
+    Args:
+        config: of a perceptron; its levels hold where a setting gives none.
+        save_dir: folder for checkpoints and weights.
+        budgets_macs: as in :func:`adlrns_neuro.experiments.study.rank_study`.
+        progress: draw progress bars on stderr.
+
+    Returns:
+        ``dense`` accuracy, and by setting the accuracy of each rank (``levels``), the mean over the
+        budgets by scorer (``budgets``), and for gates trained with the factors the accuracy and
+        multiply-accumulates by price (``gated``).
+    """
+    family = MODELS.get(config.model.type)
+    splits = arranged_splits(config, family)
+    half = len(splits.held_out[1]) // 2
+    chosen_by: Split = (splits.held_out[0][:half], splits.held_out[1][:half])
+    inputs, labels = (part[half:] for part in splits.held_out)
+    loaders = (
+        DataLoader(TensorDataset(*splits.train), config.train.batch_size, shuffle=True),
+        DataLoader(TensorDataset(*chosen_by), BATCH),
+    )
+    torch.manual_seed(config.seed)
+    dense = family.dense(config.model, splits.train[0], splits.classes)
+    train_dense(
+        dense, config, *loaders, save_dir=save_dir / "dense", device="cpu", progress=progress
+    )
+    estimator = PerfEstimator(config.hardware.profile)
+    found = {}
+    for number, (name, settings) in enumerate(SETTINGS.items()):
+        own = with_settings(config, {"train.fit_gates": False, **settings})
+        model = family.ranked(dense, own.model, splits.train[0], estimator)
+        if name == PLAIN:
+            _load_plain(model, dense)
+        folder = save_dir / str(number)
+        trainer = ADLRNSTrainer(model, own, "cpu", folder, teacher=dense, progress=progress)
+        trainer.train(*loaders)
+        levels = by_level(model, inputs, labels)
+        known = dict(zip(own.model.ranks, levels, strict=True))
+        found[name] = {
+            "levels": {str(rank): one.accuracy for rank, one in known.items()},
+            "budgets": {
+                scorer: _mean(model, scorer, chosen_by, (inputs, labels), budgets_macs, known)
+                for scorer in SCORERS.names()
+            },
+            "gated": [
+                {"price": price, "accuracy": one.accuracy, "macs": one.macs}
+                for price, one in by_price(model, inputs, labels).items()
+            ]
+            if name == JOINT
+            else None,
+        }
+    return {"dense": measured(dense, inputs, labels).accuracy, "settings": found}
+
+
+def _mean(
+    model: nn.Module,
+    scorer: str,
+    chosen_by: Split,
+    measured_on: Split,
+    budgets_macs: Sequence[float],
+    known: Mapping[int, Any],
+) -> float:
+    """Accuracy with one gate for the network, over the budgets."""
+    adaptive = AdaptiveModel(model.eval(), chosen_by[0][:1], scorer=scorer)
+    adaptive.fit(*chosen_by)
+    points = [at_budget(adaptive, b, chosen_by[0], measured_on, known) for b in budgets_macs]
+    return float(np.mean([point["accuracy"] for point in points]))
+
+
+def _load_plain(model: nn.Module, dense: nn.Module) -> None:
+    """Factors closest to the weights themselves, in place."""
+    weights = [part.weight for part in dense.modules() if isinstance(part, nn.Linear)]
+    for part, weight in zip(ranked_layers(model).values(), weights, strict=False):
+        layer = part.layer
+        factors = plain_svd(weight.detach().numpy(), layer.levels[-1])
+        U, V = (_tensor(factor, weight) for factor in factors)
+        layer.load_factors(U, V)
+
+
+def _tensor(values: Any, like: Tensor) -> Tensor:
+    return torch.from_numpy(values).to(like)
