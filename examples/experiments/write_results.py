@@ -36,6 +36,8 @@ def main() -> None:
             sections.append(rank_section(runs))
         elif runs and "parts" in runs[0]:
             sections.append(spiking_section(runs))
+        elif runs and "settings" in runs[0]:
+            sections.append(ablation_section(runs))
     PAGE.write_text("\n".join(sections))
 
 
@@ -169,6 +171,40 @@ def spiking_section(runs: Runs) -> str:
         "The standard error of the chosen program's difference to the twin, paired by sample, is "
         f"{100 * float(np.mean(errors)):.2f} points for one seed.",
     ]
+    return "\n".join([*lines, ""])
+
+
+def ablation_section(runs: Runs) -> str:
+    """What each part of the recipe brings."""
+    config, samples = runs[0]["config"], "samples held out of training, not on the test split"
+    lines = [
+        title(runs),
+        f"The recipe of the perceptron above in little ({config['train']['epochs']} epochs), one "
+        f"thing changed at a time, measured on {samples}. *budgets* is the mean over the budgets "
+        "above with a gate for the whole network; differences are to the default, paired by seed.",
+        "",
+        "| setting | lowest rank [%] | highest rank [%] | budgets [%] | difference [points] |",
+        "|---|---|---|---|---|",
+    ]
+    for name in runs[0]["settings"]:
+        found = [run["settings"][name] for run in runs]
+        means = [one["budgets"][PROBE] for one in found]
+        default = [run["settings"]["default"]["budgets"][PROBE] for run in runs]
+        pairs = zip(means, default, strict=True)
+        difference = "" if name == "default" else percent((a - b for a, b in pairs), sign=True)
+        shares = [list(one["levels"].values()) for one in found]
+        lines.append(
+            f"| {name} | {percent(levels[0] for levels in shares)} "
+            f"| {percent(levels[-1] for levels in shares)} | {percent(means)} | {difference} |"
+        )
+    for scorer in runs[0]["settings"]["default"]["budgets"]:
+        if scorer == PROBE:
+            continue
+        both = [run["settings"]["default"]["budgets"] for run in runs]
+        lines.append(
+            f"| gate sees {scorer.replace('_', ' ')} | | | {percent(b[scorer] for b in both)} "
+            f"| {percent((b[scorer] - b[PROBE] for b in both), sign=True)} |"
+        )
     return "\n".join([*lines, ""])
 
 
