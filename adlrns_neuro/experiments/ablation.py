@@ -34,7 +34,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
     PLAIN: {},
     "no distillation": {"train.distillation_share": 0.0},
-    "no bias by level": {"model.level_bias": False},
+    "no bias": {"model.level_bias": False},
     "gain by level": {"model.level_gain": True},
     "two levels": {"model.levels": (8, 64)},
     "seven levels": {"model.levels": (8, 11, 16, 23, 32, 45, 64), "train.levels_per_step": 7},

@@ -1,0 +1,53 @@
+"""The recipe's parts, one changed at a time, on the digits in little."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from adlrns_neuro.config import parse_config
+from adlrns_neuro.experiments import ablation
+from adlrns_neuro.experiments.ablation import SETTINGS
+from adlrns_neuro.gates.scorers import SCORERS
+from adlrns_neuro.models.registry import MODELS
+
+CONFIG = parse_config(
+    {
+        "data": {"set": "digits", "held_out_share": 0.3},
+        "model": {"type": "adlrns_mlp", "hidden": [32, 32], "levels": [2, 8]},
+        "train": {"batch_size": 64, "epochs": 1, "teacher_epochs": 8, "lr": 5e-3},
+    }
+)
+
+
+def test_every_setting_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {name: SETTINGS[name] for name in ("default", ablation.PLAIN, ablation.JOINT)}
+    monkeypatch.setattr(ablation, "SETTINGS", few)
+    found = ablation.ablation(CONFIG, tmp_path, (900, 1500), progress=False)
+
+    assert found["dense"] > 0.8
+    assert list(found["settings"]) == list(few)
+    for figures in found["settings"].values():
+        assert list(figures["levels"]) == ["2", "8"]
+        assert set(figures["budgets"]) == set(SCORERS.names())
+    gated = found["settings"][ablation.JOINT]["gated"]
+    assert [point["macs"] for point in gated] == sorted((p["macs"] for p in gated), reverse=True)
+    assert found["settings"]["default"]["gated"] is None
+
+
+def test_plain_factors_approach_the_weights_themselves() -> None:
+    family, inputs = MODELS.get("adlrns_mlp"), torch.rand(300, 64)
+    torch.manual_seed(0)
+    dense = family.dense(CONFIG.model, inputs, 10)
+    model = family.ranked(dense, CONFIG.model, inputs, ablation.PerfEstimator())
+    whitened = error(model, dense)
+    ablation._load_plain(model, dense)
+    assert error(model, dense) < whitened
+
+
+def error(model: torch.nn.Module, dense: torch.nn.Module) -> float:
+    """Of the first layer's factors as a matrix."""
+    layer = next(iter(ablation.ranked_layers(model).values())).layer
+    return float((layer.U @ layer.V.T - dense.hidden[0].weight).detach().norm())
