@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 import typer
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adlrns_neuro.data import Labelled, folds, hold_out, load_dataset
 from adlrns_neuro.data.coding import Coding, code, is_binary, requantised
@@ -35,7 +35,7 @@ from mapping.artifact.atomic import atomic_file
 from mapping.artifact.schema import Artifact
 from mapping.budget import price_for
 from mapping.console import complain, say
-from mapping.errors import AdlrnsError
+from mapping.errors import AdlrnsError, ConfigError
 from simulators import Stimulus, estimate_energy, simulate
 
 POINTS = 5
@@ -88,7 +88,7 @@ def run(
 ) -> None:
     """Train, compile, measure, and write one JSON per seed."""
     torch.set_num_threads(1)
-    study = StudyConfig(**read_yaml(config))
+    study = read_study(config)
     for one in seed or [0]:
         parts = [measure(study, *split, one) for split in splits(study, data_dir, one)]
         found = {
@@ -100,6 +100,25 @@ def run(
         }
         with atomic_file(results / config.stem / f"seed{one}.json") as work:
             work.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def read_study(path: Path) -> StudyConfig:
+    """The study of a file.
+
+    Raises:
+        ConfigError: ``ADL-YML-01`` when the file cannot be read, ``ADL-YML-03`` on a key or value
+            that a study cannot have.
+    """
+    try:
+        return StudyConfig(**read_yaml(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(
+            f"{first['msg'][:1].lower()}{first['msg'][1:]}",
+            where=f"{path}: {'.'.join(map(str, first['loc']))}",
+            remedy="correct it; the keys are the fields of StudyConfig in snn_study.py",
+            code="ADL-YML-03",
+        ) from error
 
 
 def splits(
