@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adlrns_neuro.gates.fit import fit_gate, price_for_energy
 from adlrns_neuro.gates.network import GateNetwork
-from adlrns_neuro.gates.scorers import SCORERS, FirstBlock
-from adlrns_neuro.ranks import at_level, forward_levels, level_count, ranked_layers
+from adlrns_neuro.gates.scorers import SCORERS
+from adlrns_neuro.ranks import at_level, energies_mj, forward_levels, ranked_layers
 
 BATCH = 1000
 """Samples that are scored at once."""
@@ -56,15 +56,7 @@ class AdaptiveModel(nn.Module):
         super().__init__()
         self.model = model
         self.scorer = SCORERS.get(scorer)()
-        layers = [part.layer for part in ranked_layers(model).values()]
-        energies = [
-            sum(
-                layer.energies_mj[layer.levels[min(level, len(layer.levels) - 1)]]
-                for layer in layers
-            )
-            for level in range(level_count(model))
-        ]
-        self.energies_mj = self._with_probe(energies)
+        self.energies_mj = self._with_probe(energies_mj(model))
         with torch.no_grad():
             features, _ = self.scorer.score(model, example[:2])
         most = self.energies_mj[-1]
@@ -85,7 +77,7 @@ class AdaptiveModel(nn.Module):
         """
         if price is None and self.price_per_mj is not None:
             price = self.price_per_mj * self.energies_mj[-1]
-        if isinstance(self.scorer, FirstBlock):
+        if self.scorer.inside:
             with self._deciding_inside(price) as chosen:
                 outputs = self.model(inputs)
             levels = chosen[0]

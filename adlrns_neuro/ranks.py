@@ -38,6 +38,19 @@ def level_count(model: nn.Module) -> int:
     return max(len(part.layer.levels) for part in ranked_layers(model).values())
 
 
+def energies_mj(model: nn.Module) -> tuple[float, ...]:
+    """Modelled energy of a sample with all layers at each level [mJ], of these layers alone.
+
+    Raises:
+        ConfigError: ``ADL-RNK-01``.
+    """
+    layers = [part.layer for part in ranked_layers(model).values()]
+    return tuple(
+        sum(layer.energies_mj[layer.levels[min(level, len(layer.levels) - 1)]] for layer in layers)
+        for level in range(level_count(model))
+    )
+
+
 @contextmanager
 def at_level(model: nn.Module, level: int | Tensor | None) -> Iterator[None]:
     """Run all layers at one level inside the block, and as before after it.

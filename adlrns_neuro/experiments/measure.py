@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adlrns_neuro.config import SchedulerConfig
 from adlrns_neuro.layers import Ranked
-from adlrns_neuro.ranks import at_level, level_count, ranked_layers
+from adlrns_neuro.ranks import at_level, energies_mj, level_count, ranked_layers
 from adlrns_neuro.schedulers import RankScheduler
 
 PRICES: tuple[float, ...] = (0.0, *(10.0 ** (step / 2) for step in range(-6, 3)))
@@ -160,14 +160,8 @@ def _energies_mj(model: nn.Module) -> dict[int, float]:
     """Energy of a sample [mJ] with all layers at one level, by the level's rank in the layer with
     most levels.
     """
-    layers = [part.layer for part in ranked_layers(model).values()]
-    longest = max(layers, key=lambda layer: len(layer.levels)).levels
-    return {
-        rank: sum(
-            layer.energies_mj[layer.levels[min(level, len(layer.levels) - 1)]] for layer in layers
-        )
-        for level, rank in enumerate(longest)
-    }
+    longest = max((part.layer.levels for part in ranked_layers(model).values()), key=len)
+    return dict(zip(longest, energies_mj(model), strict=True))
 
 
 def _spent_mj(model: nn.Module) -> float:
@@ -180,7 +174,5 @@ def _spent_mj(model: nn.Module) -> float:
         if isinstance(part.level, int):
             spent += energies[levels[min(part.level, len(levels) - 1)]]
         else:
-            assert part.chosen is not None, "the gates have decided"
-            shares = {rank: float((part.chosen == rank).double().mean()) for rank in levels}
-            spent += sum(share * energies[rank] for rank, share in shares.items())
+            spent += part.spent_mj
     return spent

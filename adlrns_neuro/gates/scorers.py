@@ -28,6 +28,9 @@ class Scorer(Protocol):
 
     probes: bool
     """Whether the network has answered at its lowest level when the features are known."""
+    inside: bool
+    """Whether the features are the first low-rank layer's first block, so that the decision falls
+    inside that layer and the block is computed once."""
 
     def score(self, model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Features (n, f), and outputs at the lowest level where the scorer computed them.
@@ -46,7 +49,7 @@ SCORERS: Registry[Callable[[], Scorer]] = Registry("scorer", "adlrns_neuro.score
 class InputStatistics:
     """Mean, standard deviation, share above the mean, and mean step between neighbours."""
 
-    probes = False
+    probes = inside = False
 
     def score(self, model: nn.Module, inputs: Tensor) -> tuple[Tensor, None]:
         """Four features of every sample; the network is not run."""
@@ -59,13 +62,9 @@ class InputStatistics:
 
 @SCORERS.register("first_block")
 class FirstBlock:
-    """The first rank block of the network's first low-rank layer, as that layer receives its input.
+    """The first rank block of the network's first low-rank layer, from that layer's own input."""
 
-    Running the network, :class:`~adlrns_neuro.adaptive.AdaptiveModel` decides inside that layer, so
-    that the block is computed once.
-    """
-
-    probes = False
+    probes, inside = False, True
 
     def score(self, model: nn.Module, inputs: Tensor) -> tuple[Tensor, None]:
         """The block of every sample, from a run at the lowest level whose outputs are not kept."""
@@ -88,7 +87,7 @@ class FirstBlock:
 class ConfidenceProbe:
     """Largest log-probabilities and minus the entropy of the answer at the lowest level."""
 
-    probes = True
+    probes, inside = True, False
 
     def score(self, model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Six features of every sample, and its outputs at the lowest level."""
