@@ -15,7 +15,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ class StudyConfig(BaseModel):
     shift_pixels: int = Field(default=0, ge=0)
     folds: int | None = Field(default=None, ge=2)
     neurons_per_core: int = Field(default=64, ge=1)
-    target: Literal["loihi2"] = "loihi2"
+    target: str = "loihi2"
     calibration_samples: int = Field(default=200, ge=1)
     snn: dict[str, Any] = {}
     training: dict[str, Any] = {}
