@@ -15,6 +15,7 @@ from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from adlrns_neuro.adaptive import AdaptiveModel
@@ -75,7 +76,7 @@ class BudgetManager:
         )
         self._scale_mj = sum(max(_energies_mj(part)) for part in self._priced.values())
         self._controller = PriceController(kp=kp, ki=ki)
-        self._known: tuple[Tensor, Tensor] | None = None
+        self._known_mj: NDArray[np.float64] | None = None
         self._samples, self._granted_mj = 0, 0.0
         self._spent_mj = dict.fromkeys(self._priced, 0.0)
         self.budget_mj = budget_mj
@@ -113,15 +114,16 @@ class BudgetManager:
         """
         spent = []
         self._handle.remove()
-        with torch.no_grad():
-            for price in GRID:
-                self._set_price(float(price) / self._scale_mj)
-                self._model(inputs)
-                spent.append(sum(part.spent_mj for part in self._priced.values()))
-        falling = torch.tensor(spent, dtype=torch.float64).cummin(dim=0).values
-        self._known = falling.flip(0), torch.tensor(np.log(GRID)).flip(0)
-        self._set_price(self.price_per_mj)
-        self._handle = self._model.register_forward_hook(self._after)
+        try:
+            with torch.no_grad():
+                for price in GRID:
+                    self._set_price(float(price) / self._scale_mj)
+                    self._model(inputs)
+                    spent.append(sum(part.spent_mj for part in self._priced.values()))
+            self._known_mj = np.minimum.accumulate(spent)
+        finally:
+            self._set_price(self.price_per_mj)
+            self._handle = self._model.register_forward_hook(self._after)
 
     def report(self) -> BudgetReport:
         """What was spent, and what is left."""
@@ -147,10 +149,9 @@ class BudgetManager:
 
     def _start(self) -> float:
         """Logarithm of the price that kept the budget in calibration; 0 without."""
-        if self._known is None:
+        if self._known_mj is None:
             return 0.0
-        energies, logs = (known.numpy() for known in self._known)
-        return float(np.interp(self._budget_mj, energies, logs))
+        return float(np.interp(self._budget_mj, self._known_mj[::-1], np.log(GRID[::-1])))
 
     def _set_price(self, price_per_mj: float | None) -> None:
         for part in self._priced.values():
@@ -166,7 +167,7 @@ class BudgetManager:
             self._spent_mj[name] += samples * energy
         self._samples += samples
         self._granted_mj += samples * self._budget_mj
-        if self._known is not None:  # beyond the grid there is nothing to gain
+        if self._known_mj is not None:  # beyond the grid there is nothing to gain
             low, high = (float(np.log(GRID[end])) - self._start() for end in (0, -1))
             self._controller.lowest, self._controller.highest = min(low, 0.0), max(high, 0.0)
         self._controller.observe(sum(spent.values()), self._budget_mj)

@@ -211,6 +211,14 @@ def test_a_closed_manager_leaves_the_gates_their_own_price() -> None:
     assert manager.report().samples == 50
 
 
+def test_a_calibration_that_fails_leaves_the_manager_listening() -> None:
+    with torch.no_grad(), BudgetManager(per_layer_gates(), 1e-6) as manager:
+        with pytest.raises(ConfigError):
+            manager.calibrate(torch.randn(5, 19))
+        manager._model(torch.randn(5, 20))
+        assert manager.report().samples == 5
+
+
 @pytest.mark.parametrize("budget", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_budget_must_be_positive(budget: float) -> None:
     with refused(ConfigError, "ADL-BUD-04", where="budget_mj", remedy="mJ"):
