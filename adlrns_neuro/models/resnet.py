@@ -9,6 +9,7 @@ they have no weights. Names of weights are those of the checkpoints that are pub
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -129,9 +130,19 @@ def load_weights(model: CifarResNet, path: Path) -> None:
         content = torch.load(path, map_location="cpu", weights_only=True)
         state = content.get("state_dict", content)
         model.load_state_dict({name.removeprefix("module."): w for name, w in state.items()})
-    except Exception as error:
+    except (
+        pickle.UnpicklingError,
+        OSError,
+        RuntimeError,
+        EOFError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConfigError(
-            f"no weights of this network: {str(error).splitlines()[0]}",
+            f"no weights of this network: {reason}",
             where=str(path),
             remedy="pass a checkpoint of the same depth and number of classes",
             code="ADL-RES-02",
