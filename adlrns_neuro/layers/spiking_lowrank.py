@@ -34,12 +34,12 @@ class _SpikingLayer(nn.Module):
         neurons: int,
         *,
         levels: Sequence[int],
-        scorer_hidden: int,
-        dynamics: PairDynamics,
-        current_decay: float,
-        voltage_decay: float,
-        threshold: float,
-        perf_estimator: PerfEstimator | None,
+        scorer_hidden: int = 0,
+        dynamics: PairDynamics = IMMEDIATE,
+        current_decay: float = 0.0,
+        voltage_decay: float = 0.9375,
+        threshold: float = 1.0,
+        perf_estimator: PerfEstimator | None = None,
     ) -> None:
         super().__init__()
         self.in_features = in_features
@@ -121,31 +121,6 @@ class SpikingLowRankLayer(_SpikingLayer):
     Raises:
         ConfigError: ``ADL-LAY-01``, ``ADL-GAT-01``, ``ADL-LIF-01``, ``ADL-LIF-02`` as the parts.
     """
-
-    def __init__(
-        self,
-        in_features: int,
-        neurons: int,
-        *,
-        levels: Sequence[int],
-        scorer_hidden: int = 0,
-        dynamics: PairDynamics = IMMEDIATE,
-        current_decay: float = 0.0,
-        voltage_decay: float = 0.9375,
-        threshold: float = 1.0,
-        perf_estimator: PerfEstimator | None = None,
-    ) -> None:
-        super().__init__(
-            in_features,
-            neurons,
-            levels=levels,
-            scorer_hidden=scorer_hidden,
-            dynamics=dynamics,
-            current_decay=current_decay,
-            voltage_decay=voltage_decay,
-            threshold=threshold,
-            perf_estimator=perf_estimator,
-        )
 
     @property
     def levels(self) -> tuple[int, ...]:
