@@ -61,9 +61,10 @@ def test_weights_survive_a_file_with_the_prefix_of_parallel_training(tmp_path: P
     for wrong in (CifarResNet(14), CifarResNet(8, classes=9)):
         with refused(ConfigError, "ADL-RES-02", where="weights.th", remedy="same depth"):
             load_weights(wrong, path)
-    path.write_bytes(b"no weights")
-    with refused(ConfigError, "ADL-RES-02", where="weights.th"):
-        adlrns_resnet(8, loader(), weights=path)
+    for damaged in (b"no weights", b""):
+        path.write_bytes(damaged)
+        with refused(ConfigError, "ADL-RES-02", where="weights.th"):
+            adlrns_resnet(8, loader(), weights=path)
 
 
 def test_published_weights_classify_and_survive_conversion() -> None:
