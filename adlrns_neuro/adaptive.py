@@ -88,7 +88,7 @@ class AdaptiveModel(nn.Module):
             with self._keeping_blocks() as blocks:
                 features, first = self.scorer.score(self.model, inputs)
             levels = self.gate.decide(features, price)
-            outputs = self._run(inputs, levels, first, blocks)
+            outputs = self._run(inputs, levels, first, self._reusable(blocks))
         used = torch.bincount(levels, minlength=len(self.energies_mj)).tolist()
         spent = zip(used, self.energies_mj, strict=True)
         self.spent_mj = sum(n * energy for n, energy in spent) / max(len(levels), 1)
@@ -141,9 +141,13 @@ class AdaptiveModel(nn.Module):
         with self._keeping_blocks() as blocks:
             runs = [self._counted(example, 0)]
         for level in range(1, len(self.energies_mj)):
-            with self._known_blocks(blocks if self.scorer.probes else []):
+            with self._known_block(self._reusable(blocks)):
                 runs.append(self._counted(example, level))
         return tuple(cost + self.gate.macs for cost in self._with_probe(runs))
+
+    def _reusable(self, blocks: Sequence[Tensor]) -> Tensor | None:
+        """What of a run at the lowest level holds at any other; in training nothing surely does."""
+        return blocks[0] if self.scorer.probes and not self.model.training else None
 
     def _counted(self, example: Tensor, level: int) -> float:
         """Multiply-accumulates of a sample in a run at one level."""
@@ -159,7 +163,7 @@ class AdaptiveModel(nn.Module):
         return (costs[0], *(costs[0] + cost for cost in costs[1:]))
 
     def _run(
-        self, inputs: Tensor, levels: Tensor, first: Tensor | None, blocks: Sequence[Tensor]
+        self, inputs: Tensor, levels: Tensor, first: Tensor | None, block: Tensor | None
     ) -> Tensor:
         """Outputs at the given levels; those of the lowest are ``first`` where it is known."""
         outputs: Tensor
@@ -170,8 +174,8 @@ class AdaptiveModel(nn.Module):
         above = levels.nonzero()[:, 0]
         if len(above) == 0:
             return first
-        going_on = [block.index_select(0, above) for block in blocks]
-        with at_level(self.model, levels[above]), self._known_blocks(going_on):
+        going_on = None if block is None else block.index_select(0, above)
+        with at_level(self.model, levels[above]), self._known_block(going_on):
             outputs = first.index_copy(0, above, self.model(inputs[above]).to(first))
         return outputs
 
@@ -192,12 +196,18 @@ class AdaptiveModel(nn.Module):
             leader.first_block = None
 
     @contextmanager
-    def _known_blocks(self, blocks: Sequence[Tensor]) -> Iterator[None]:
-        """Inside the block, the first low-rank layer takes these in the order of its calls."""
+    def _known_block(self, block: Tensor | None) -> Iterator[None]:
+        """Inside the block, the first call of the first low-rank layer does not compute it again.
+
+        Later calls of that layer have other inputs at another level.
+        """
         leader = next(iter(ranked_layers(self.model).values()))
-        rest = iter(blocks)
-        if blocks and not self.model.training:
-            leader.first_block = lambda _: next(rest)
+        known = [] if block is None else [block]
+
+        def take(received: Tensor) -> Tensor:
+            return known.pop() if known else leader.layer.first_block(received)
+
+        leader.first_block = take
         try:
             yield
         finally:

@@ -78,7 +78,7 @@ def test_samples_cost_what_their_levels_cost() -> None:
     assert len(x) * sum(made.macs(x)[int(level)] for level in levels) / len(x) == runs + gate
 
 
-def test_a_first_layer_that_runs_twice_goes_on_from_both_blocks() -> None:
+def test_of_a_first_layer_that_runs_twice_only_the_first_call_is_known() -> None:
     torch.manual_seed(0)
     shared = Ranked(DynamicLowRankLayer(12, 12, levels=(2, 4, 8)))
     model = nn.Sequential(shared, nn.ReLU(), shared, nn.Linear(12, 4)).eval()
