@@ -14,20 +14,21 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 import typer
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, ValidationError
 
 from adlrns_neuro.data import Labelled, folds, hold_out, load_dataset
-from adlrns_neuro.data.coding import Coding, code, is_binary, requantised
+from adlrns_neuro.data.coding import Coding, code, graded, is_binary, requantised
 from adlrns_neuro.evaluation import Examples, accuracy_at_price
 from adlrns_neuro.export import export_network
 from adlrns_neuro.gates.spiking import fit_spiking_gate
-from adlrns_neuro.models import SnnConfig
+from adlrns_neuro.models import LowRankSNN, SnnConfig
 from adlrns_neuro.snn_trainer import TrainingConfig, train_dense_snn, train_snn
 from adlrns_neuro.yaml_file import read_yaml
 from mapping import Calibration, CompileOptions, compile_network, load_target
@@ -51,14 +52,20 @@ class StudyConfig(BaseModel):
 
     Attributes:
         set, options: data set and what its loader takes.
-        coding: how images become payloads; None where the set holds spikes, step by step.
+        coding: how images become payloads; None where the set holds spikes or features, step by
+            step.
         payload_max: levels above 0 of a graded payload.
+        payload_unit: of a set of features, what a payload of 1 stands for; features below 0 send
+            nothing.
+        frames_per_step: frames of a set that arrive together in a step.
         held_out_share: of the training samples.
-        image, shift_pixels: shape (..., rows, columns) of a step, and how far training samples are
-            shifted, in all directions, to make more of them; blank pixels move in.
+        image, shift: shape (..., rows, columns) of what is shifted, and how many rows and columns
+            at most, in all directions, to make more training samples; blank ones move in.
         folds: test every sample once, in so many parts; None for the published test split.
+        parts: an option of the loader, and values of it that each give a split of their own.
         neurons_per_core, target: how programs are compiled.
         calibration_samples: held-out samples that the compiler sees.
+        trace_thresholds: of the gate's event trigger; the chosen program is measured with each too.
         snn, training: fields of SnnConfig and TrainingConfig that differ from the defaults.
     """
 
@@ -68,13 +75,17 @@ class StudyConfig(BaseModel):
     options: dict[str, Any] = {}
     coding: Coding | None = None
     payload_max: int = Field(default=16, ge=1)
+    payload_unit: float | None = Field(default=None, gt=0)
+    frames_per_step: int = Field(default=1, ge=1)
     held_out_share: float = Field(default=0.1, gt=0, lt=1)
     image: tuple[int, ...] = ()
-    shift_pixels: int = Field(default=0, ge=0)
+    shift: tuple[NonNegativeInt, NonNegativeInt] = (0, 0)
     folds: int | None = Field(default=None, ge=2)
+    parts: dict[str, list[Any]] = Field(default={}, max_length=1)
     neurons_per_core: int = Field(default=64, ge=1)
     target: str = "loihi2"
     calibration_samples: int = Field(default=200, ge=1)
+    trace_thresholds: tuple[PositiveFloat, ...] = ()
     snn: dict[str, Any] = {}
     training: dict[str, Any] = {}
 
@@ -124,30 +135,33 @@ def read_study(path: Path) -> StudyConfig:
 def splits(
     study: StudyConfig, data_dir: Path | None, seed: int
 ) -> Iterator[tuple[Labelled, Labelled, Labelled]]:
-    """Train, held-out and test samples, once or for every fold."""
-    data = load_dataset(study.set, data_dir, **study.options)
-    pairs = (
-        [(data.train, data.test)]
-        if study.folds is None
-        else folds(data.pooled(), study.folds, seed)
-    )
-    for rest, test in pairs:
-        train, held_out = hold_out(rest, study.held_out_share, seed)
-        yield shifted(study, train), held_out, test
+    """Train, held-out and test samples, once or for every fold or part."""
+    choices: list[dict[str, Any]] = [{}]
+    for option, values in study.parts.items():
+        choices = [{option: value} for value in values]
+    for choice in choices:
+        data = load_dataset(study.set, data_dir, **study.options, **choice)
+        pairs = (
+            [(data.train, data.test)]
+            if study.folds is None
+            else folds(data.pooled(), study.folds, seed)
+        )
+        for rest, test in pairs:
+            train, held_out = hold_out(rest, study.held_out_share, seed)
+            yield shifted(study, train), held_out, test
 
 
 def shifted(study: StudyConfig, part: Labelled) -> Labelled:
     """The samples at all shifts, the original among them."""
-    reach = study.shift_pixels
-    if reach == 0:
+    if not any(study.shift):
         return part
-    rows, columns = study.image[-2:]
+    (rows, columns), (down, right) = study.image[-2:], study.shift
     images = part.inputs.reshape(-1, rows, columns)
-    padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach)))
+    padded = np.pad(images, ((0, 0), (down, down), (right, right)))
     copies = [
-        padded[:, down : down + rows, right : right + columns].reshape(part.inputs.shape)
-        for down in range(2 * reach + 1)
-        for right in range(2 * reach + 1)
+        padded[:, row : row + rows, column : column + columns].reshape(part.inputs.shape)
+        for row in range(2 * down + 1)
+        for column in range(2 * right + 1)
     ]
     return Labelled(inputs=np.concatenate(copies), labels=np.tile(part.labels, len(copies)))
 
@@ -158,13 +172,14 @@ def measure(
     """Everything about one split."""
     coded = [payloads_of(study, part) for part in (train, held_out, test)]
     inputs, steps = coded[0].shape[2], coded[0].shape[1]
-    largest = 1 if study.coding is None or is_binary(study.coding) else study.payload_max
+    binary = study.payload_unit is None if study.coding is None else is_binary(study.coding)
+    largest = 1 if binary else study.payload_max
     known = {key: tuple(v) if isinstance(v, list) else v for key, v in study.snn.items()}
     snn = SnnConfig(
         **{
             "inputs": inputs,
             "steps": steps,
-            "coding": study.coding or "rate",
+            "coding": study.coding or ("rate" if binary else "direct"),
             "payload_max": largest,
             "payload_scale": 1.0 / largest,
         }
@@ -186,9 +201,7 @@ def measure(
         for payloads, part in zip(coded[1:], (held_out, test), strict=True)
     )
     twin = compiled(study, export_network(dense, name="dense", dt_s=1e-3), held)
-    program = compiled(
-        study, export_network(trained.model, name="adaptive", dt_s=1e-3, gated=True), held
-    )
+    program = adaptive_program(study, trained.model, held)
     energies = [entry.energy_j for entry in program.budgets]
     budgets = np.linspace(min(energies), max(energies), POINTS).tolist()
     prices = [price_for(program, budget) for budget in budgets]
@@ -209,6 +222,13 @@ def measure(
             | {"float_accuracy": accuracy_at_price(trained.model, examples[2], price)}
             for budget, price in zip(budgets, prices, strict=True)
         ],
+        "triggered": [
+            {"trace_threshold": threshold}
+            | figures(
+                adaptive_program(study, trained.model, held, threshold), tested, prices[chosen]
+            )
+            for threshold in study.trace_thresholds
+        ],
     }
     for name, point in (("dense", found["dense"]), *(("adaptive", p) for p in found["curve"])):
         say(
@@ -222,12 +242,29 @@ def measure(
 def payloads_of(study: StudyConfig, part: Labelled) -> np.ndarray:
     """What the input sends, shape (n, steps, inputs)."""
     if study.coding is None:
-        return part.inputs.reshape(*part.inputs.shape[:2], -1)
+        inputs = part.inputs
+        if study.payload_unit is not None:
+            inputs = graded(inputs, unit=study.payload_unit, maximum=study.payload_max)
+        samples, frames = inputs.shape[:2]
+        return inputs.reshape(samples, frames // study.frames_per_step, -1)
     images = part.inputs.reshape(len(part), -1)
     largest = int(np.iinfo(images.dtype).max)
     scaled = requantised(images, maximum=largest, to=study.payload_max)
     steps = study.snn.get("steps", 8)
     return code(scaled, steps, study.coding, maximum=study.payload_max)
+
+
+def adaptive_program(
+    study: StudyConfig, model: LowRankSNN, held_out: Stimulus, trace_threshold: float = 0.0
+) -> Artifact:
+    """The program of a network with its gate, and with an event trigger where there is one."""
+    before = model.config
+    model.config = replace(before, trace_threshold=trace_threshold)
+    try:
+        network = export_network(model, name="adaptive", dt_s=1e-3, gated=True)
+    finally:
+        model.config = before
+    return compiled(study, network, held_out)
 
 
 def compiled(study: StudyConfig, network: Any, held_out: Stimulus) -> Artifact:
