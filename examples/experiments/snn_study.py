@@ -11,12 +11,13 @@ test split is measured once, on the compiled programs. With ``folds`` every samp
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,8 +29,9 @@ from adlrns_neuro.data.coding import Coding, code, graded, is_binary, requantise
 from adlrns_neuro.evaluation import Examples, accuracy_at_price
 from adlrns_neuro.export import export_network
 from adlrns_neuro.gates.spiking import fit_spiking_gate
-from adlrns_neuro.models import LowRankSNN, SnnConfig
+from adlrns_neuro.models import DenseSNN, LowRankSNN, SnnConfig
 from adlrns_neuro.snn_trainer import TrainingConfig, train_dense_snn, train_snn
+from adlrns_neuro.training.checkpoint import load_weights, save_weights
 from adlrns_neuro.yaml_file import read_yaml
 from mapping import Calibration, CompileOptions, compile_network, load_target
 from mapping.artifact.atomic import atomic_file
@@ -44,6 +46,7 @@ POINTS = 5
 TOLERANCE = 0.001
 """Accuracy on held-out samples that the reported price may give up for energy."""
 CHUNK = 2000
+Network = TypeVar("Network", LowRankSNN, DenseSNN)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -89,19 +92,59 @@ class StudyConfig(BaseModel):
     snn: dict[str, Any] = {}
     training: dict[str, Any] = {}
 
+    @property
+    def training_hash(self) -> str:
+        """Of everything that trained weights depend on, but the seed."""
+        after = {"neurons_per_core", "target", "calibration_samples", "trace_thresholds"}
+        text = json.dumps(self.model_dump(mode="json", exclude=after), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Where the networks of one split are kept.
+
+    Attributes:
+        folder: of ``adaptive.safetensors`` and ``dense.safetensors``.
+        seed: of their training.
+        resume: whether to take those that are there.
+    """
+
+    folder: Path
+    seed: int
+    resume: bool
+
+    def trained(self, name: str, empty: Network, train: Callable[[], Network]) -> Network:
+        """The network of a name: as it was left there, or trained and left there."""
+        path = self.folder / f"{name}.safetensors"
+        if self.resume and path.exists():
+            load_weights(empty, path)
+            return empty
+        network = train()
+        save_weights(network, path, {"seed": self.seed})
+        return network
+
 
 @app.command()
 def run(
     config: Annotated[Path, typer.Option(help="YAML file of the study.")],
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
+    save_dir: Annotated[Path, typer.Option(help="For weights.")] = Path("out/snn_study"),
     results: Annotated[Path, typer.Option(help="Folder for figures.")] = Path("results"),
     seed: Annotated[list[int] | None, typer.Option(help="Repeatable.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Take the weights that an equal training has left.")
+    ] = False,
 ) -> None:
     """Train, compile, measure, and write one JSON per seed."""
     torch.set_num_threads(1)
     study = read_study(config)
     for one in seed or [0]:
-        parts = [measure(study, *split, one) for split in splits(study, data_dir, one)]
+        folder = save_dir / config.stem / f"seed{one}-{study.training_hash}"
+        parts = [
+            measure(study, *split, Weights(folder / f"part{number}", one, resume))
+            for number, split in enumerate(splits(study, data_dir, one))
+        ]
         found = {
             "name": config.stem,
             "seed": one,
@@ -167,7 +210,7 @@ def shifted(study: StudyConfig, part: Labelled) -> Labelled:
 
 
 def measure(
-    study: StudyConfig, train: Labelled, held_out: Labelled, test: Labelled, seed: int
+    study: StudyConfig, train: Labelled, held_out: Labelled, test: Labelled, weights: Weights
 ) -> dict[str, Any]:
     """Everything about one split."""
     coded = [payloads_of(study, part) for part in (train, held_out, test)]
@@ -185,7 +228,7 @@ def measure(
         }
         | known
     )
-    training = TrainingConfig(seed=seed, **study.training)
+    training = TrainingConfig(seed=weights.seed, **study.training)
     examples = [
         Examples(
             payloads=torch.tensor(payloads.swapaxes(0, 1), dtype=torch.float32),
@@ -193,15 +236,23 @@ def measure(
         )
         for payloads, part in zip(coded, (train, held_out, test), strict=True)
     ]
-    trained = train_snn(examples[0], examples[1], snn, training)
-    fit_spiking_gate(trained.model, examples[1], training)
-    dense = train_dense_snn(examples[0], examples[1], snn, training)
+
+    def adaptive() -> LowRankSNN:
+        model = train_snn(examples[0], examples[1], snn, training).model
+        fit_spiking_gate(model, examples[1], training)
+        return model
+
+    def twin_of_it() -> DenseSNN:
+        return train_dense_snn(examples[0], examples[1], snn, training)
+
+    model = weights.trained("adaptive", LowRankSNN(snn), adaptive)
+    dense = weights.trained("dense", DenseSNN(snn), twin_of_it)
     held, tested = (
         Stimulus(payloads=payloads.astype(np.int64), labels=part.labels)
         for payloads, part in zip(coded[1:], (held_out, test), strict=True)
     )
     twin = compiled(study, export_network(dense, name="dense", dt_s=1e-3), held)
-    program = adaptive_program(study, trained.model, held)
+    program = adaptive_program(study, model, held)
     energies = [entry.energy_j for entry in program.budgets]
     budgets = np.linspace(min(energies), max(energies), POINTS).tolist()
     prices = [price_for(program, budget) for budget in budgets]
@@ -219,14 +270,12 @@ def measure(
         "curve": [
             {"budget_j": budget, "price": price}
             | figures(program, tested, price)
-            | {"float_accuracy": accuracy_at_price(trained.model, examples[2], price)}
+            | {"float_accuracy": accuracy_at_price(model, examples[2], price)}
             for budget, price in zip(budgets, prices, strict=True)
         ],
         "triggered": [
             {"trace_threshold": threshold}
-            | figures(
-                adaptive_program(study, trained.model, held, threshold), tested, prices[chosen]
-            )
+            | figures(adaptive_program(study, model, held, threshold), tested, prices[chosen])
             for threshold in study.trace_thresholds
         ],
     }

@@ -49,6 +49,14 @@ def test_a_spiking_study_ends_in_figures_and_a_page(tmp_path: Path) -> None:
     assert operations == sorted(operations)
     assert found["command"] == "python snn_study.py --config little.yaml --seed 3"
 
+    again = program(
+        *("snn_study.py", "--config", "little.yaml", "--data-dir", ".", "--seed", "3", "--resume"),
+        folder=tmp_path,
+    )
+    assert again.returncode == 0, again.stderr
+    assert "teacher" not in again.stderr
+    assert json.loads((tmp_path / "results" / "little" / "seed3.json").read_text()) == found
+
     page = program("write_results.py", folder=tmp_path)
     assert page.returncode == 0, page.stderr
     text = (tmp_path / "docs" / "results.md").read_text()
