@@ -30,6 +30,11 @@ from adlrns_neuro.models.snn import DenseSNN, LowRankSNN, SnnConfig, SpikeTrains
 from mapping.errors import ConfigError
 from mapping.lowrank import second_moment
 
+READOUT_LIMIT = 6.0
+"""Largest weight of a trained readout, in root mean squares of all. Very few grow larger, and what
+they add makes no difference to voltages that are far from the threshold; but a chip's 8 bits for
+the largest leave the others without resolution."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingConfig:
@@ -161,6 +166,7 @@ def train_snn(
         )
         model = _factored(teacher, train)
         _fit_nested(model, teacher, train, calibration, training, progress)
+        limit_readout(model)
         return TrainedSnn(
             model=model,
             teacher=teacher,
@@ -186,7 +192,16 @@ def train_dense_snn(
         dense = DenseSNN(snn)
         epochs = training.teacher_epochs + training.nested_epochs
         _fit_dense(dense, train, calibration, training, epochs, "dense", progress)
+        limit_readout(dense)
         return dense
+
+
+def limit_readout(model: LowRankSNN | DenseSNN) -> None:
+    """Bring the readout's weights within :data:`READOUT_LIMIT`, in place."""
+    weight = model.output_projection.weight
+    with torch.no_grad():
+        limit = READOUT_LIMIT * weight.square().mean().sqrt()
+        weight.copy_(torch.clamp(weight, -limit, limit))
 
 
 def check_opening(snn: SnnConfig, training: TrainingConfig) -> None:

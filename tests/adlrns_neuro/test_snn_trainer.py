@@ -10,11 +10,13 @@ from torch import Tensor
 
 from adlrns_neuro.data import Coding, DigitsSplits, LabelledImages, load_digits_splits
 from adlrns_neuro.evaluation import Examples, accuracy_by_rank, encode
-from adlrns_neuro.models import LowRankSNN, SnnConfig
+from adlrns_neuro.models import DenseSNN, LowRankSNN, SnnConfig
 from adlrns_neuro.recipe import digits_recipe
 from adlrns_neuro.snn_trainer import (
+    READOUT_LIMIT,
     TrainedSnn,
     TrainingConfig,
+    limit_readout,
     train_dense_snn,
     train_digits_snn,
     train_snn,
@@ -149,6 +151,20 @@ def test_a_coding_without_a_recipe_is_refused() -> None:
 def test_weights_suit_eight_bits(trained: TrainedSnn) -> None:
     for name, weight in trained.model.named_parameters():
         assert float(weight.detach().abs().max()) < 4.0, name
+
+
+@pytest.mark.parametrize("kind", [LowRankSNN, DenseSNN])
+def test_a_few_huge_weights_of_a_readout_are_limited(kind: type[LowRankSNN | DenseSNN]) -> None:
+    model = kind(SHORT)
+    weight = model.output_projection.weight
+    with torch.no_grad():
+        weight.fill_(0.1)
+        weight[0, :2] = torch.tensor([10.0, -10.0])
+        before = weight.clone()
+    limit_readout(model)
+    limit = READOUT_LIMIT * float(before.square().mean().sqrt())
+    assert weight[0, :2].tolist() == pytest.approx([limit, -limit])
+    assert torch.equal(weight[1:], before[1:])
 
 
 def test_the_seed_decides_every_bit_of_the_weights(splits: DigitsSplits) -> None:
