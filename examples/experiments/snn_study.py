@@ -70,6 +70,7 @@ class StudyConfig(BaseModel):
         neurons_per_core, target: how programs are compiled.
         calibration_samples: held-out samples that the compiler sees.
         trace_thresholds: of the gate's event trigger; the chosen program is measured with each too.
+        note: what readers of the figures should know.
         snn, training: fields of SnnConfig and TrainingConfig that differ from the defaults.
     """
 
@@ -91,13 +92,14 @@ class StudyConfig(BaseModel):
     target: str = "loihi2"
     calibration_samples: int = Field(default=200, ge=1)
     trace_thresholds: tuple[PositiveFloat, ...] = ()
+    note: str = ""
     snn: dict[str, Any] = {}
     training: dict[str, Any] = {}
 
     @property
     def training_hash(self) -> str:
         """Of everything that trained weights depend on, but the seed."""
-        after = {"neurons_per_core", "target", "calibration_samples", "trace_thresholds"}
+        after = {"neurons_per_core", "target", "calibration_samples", "trace_thresholds", "note"}
         text = json.dumps(self.model_dump(mode="json", exclude=after), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 

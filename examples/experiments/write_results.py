@@ -173,6 +173,8 @@ def spiking_section(runs: Runs) -> str:
         "The standard error of the chosen program's difference to the twin, paired by sample, is "
         f"{100 * float(np.mean(errors)):.2f} points for one seed.",
     ]
+    if note := config.get("note"):
+        lines += ["", note]
     thresholds = config.get("trace_thresholds", [])
     if thresholds:
         lines += [
@@ -202,9 +204,10 @@ def ablation_section(runs: Runs) -> str:
     config, samples = runs[0]["config"], "samples held out of training, not on the test split"
     lines = [
         title(runs),
-        f"The recipe of the perceptron above in little ({config['train']['epochs']} epochs), one "
+        f"The recipe of `fashion_mnist_study` in little ({config['train']['epochs']} epochs), one "
         f"thing changed at a time, measured on {samples}. *budgets* is the mean over the budgets "
-        "above with a gate for the whole network; differences are to the default, paired by seed.",
+        "of that study with a gate for the whole network; differences are to the default, paired "
+        "by seed.",
         "",
         "| setting | lowest rank [%] | highest rank [%] | budgets [%] | difference [points] |",
         "|---|---|---|---|---|",
