@@ -47,6 +47,9 @@ def test_the_original_has_the_metrics_that_neurobench_found_in_snntorch(case: st
     theirs["Footprint"] -= theirs.pop("buffers")
     found = original_metrics(MEASURED[case], stimulus)
     assert set(found) == set(theirs)
+    accuracy = found.pop("ClassificationAccuracy")
+    assert float(np.float32(accuracy)) == theirs["ClassificationAccuracy"]
+    assert accuracy * len(LABELS) == round(accuracy * len(LABELS))
     for name, value in found.items():
         assert value == pytest.approx(theirs[name]), name
 
