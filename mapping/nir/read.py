@@ -145,6 +145,7 @@ class GraphReader:
         """All of it; for errors see :func:`read_nir`."""
         for key in sorted(self.graph.nodes):
             self.check_kind(key)
+        self.graph.check_joined()
         neurons = {key: self.neurons(key) for key in self.shapes if key != self.source}
         named = self._named([route for key in neurons for route in self.routes.into(key)])
         lag, missing = self._timed(named, neurons)

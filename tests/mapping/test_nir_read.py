@@ -462,7 +462,7 @@ STRUCTURES: dict[str, tuple[nir.NIRGraph, str, str]] = {
     "three matrices": (_chain(square, square, square, _lif(4)), "third matrix", "multiply"),
     "matrix at the end": (_chain(_lif(4), square), "['1']", "follow the neurons"),
     "input with source": (_fed_input(), "receives something", "other nodes"),
-    "matrix without source": (_unfed_matrix(), "receives nothing", "connect"),
+    "matrix without source": (_unfed_matrix(), "receives nothing", "leave the node out"),
     "sizes": (_chain(nir.Linear(_matrix(3, 4)), _lif(2)), "3 numbers, but takes 2", "one for all"),
     "columns": (_chain(nir.Linear(_matrix(3, 5)), _lif(3)), "takes 5", "shapes that match"),
     "weight": (_chain(nir.Linear(np.ones((2, 3, 4))), _lif(3)), "(2, 3, 4)", "a matrix"),
@@ -475,6 +475,24 @@ def test_a_structure_that_is_not_understood_is_refused(case: str, tmp_path: Path
     graph, message, remedy = STRUCTURES[case]
     with refused(UnsupportedModelError, "ADL-NIR-05", message=message, remedy=remedy):
         _read(graph, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("edge", "blamed"),
+    [
+        (("input", "0"), "0: receives"),
+        (("0", "1"), "0: sends"),
+        (("1", "2"), "2: receives"),
+        (("2", "3"), "2: sends"),
+        (("3", "output"), "output: receives"),
+    ],
+)
+def test_a_missing_edge_is_named(edge: tuple[str, str], blamed: str, tmp_path: Path) -> None:
+    graph = _chain(square, _lif(4), square, _lif(4))
+    graph.edges.remove(edge)
+    with refused(UnsupportedModelError, "ADL-NIR-05", message=f"perhaps {' → '.join(edge)}") as e:
+        _read(graph, tmp_path)
+    assert blamed in str(e.value)
 
 
 PARAMETERS: dict[str, tuple[nir.NIRNode, str, str]] = {
