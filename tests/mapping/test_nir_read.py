@@ -507,6 +507,14 @@ PARAMETERS: dict[str, tuple[nir.NIRNode, str, str]] = {
 }
 
 
+def test_a_step_that_forgets_everything_is_refused_under_exact_integration(tmp_path: Path) -> None:
+    """exp(-100) of a voltage is no number that a chip keeps."""
+    graph = _chain(square, _lif(4, tau=0.01))
+    with refused(UnsupportedModelError, "ADL-NIR-06", message="in a step of 1 s") as e:
+        _read(graph, tmp_path, dt_s=1.0, integration="exp")
+    assert e.value.remedy == "choose a --dt well below every time constant"
+
+
 @pytest.mark.parametrize("case", PARAMETERS)
 def test_neurons_without_an_image_are_refused(case: str, tmp_path: Path) -> None:
     node, message, remedy = PARAMETERS[case]
