@@ -38,7 +38,7 @@ _SEARCH_S = 5.0
 _TRIALS = 10
 """So many changes are tried in that time, if need be with one partitioner instead of all."""
 _ALL, _QUICK = "best", "first-fit"
-_BITS_HELP = {"ADL-CAP-02", "ADL-CAP-06", "ADL-CAP-07", "ADL-CAP-08"}
+_BITS_HELP = {"ADL-CAP-02", "ADL-CAP-04", "ADL-CAP-06", "ADL-CAP-07", "ADL-CAP-08"}
 _FEWEST_SHARE = 32
 """Cores are filled to a 32nd at least when more of them shall share the sending."""
 
@@ -264,7 +264,8 @@ def _fewer_bits(search: _Search, codes: list[str]) -> Iterator[Fix]:
 
 
 def _lower_rank(search: _Search, codes: list[str]) -> Iterator[Fix]:
-    if isinstance(search.network, Network):
+    """A lower rank for factor pairs, where the chip keeps them as such."""
+    if isinstance(search.network, Network) and search.chip.capabilities.graded_spikes.value:
         asked = search.options.rank
         now = _smallest_rank(search.network, None if asked == "auto" else asked)
         yield from search.largest("rank", range(1, now))
