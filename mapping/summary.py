@@ -38,6 +38,8 @@ def print_summary(report: dict[str, Any]) -> None:
     if network.get("conventions"):
         conventions = dict(network["conventions"])
         origin = conventions.pop("format")
+        if conventions.pop("dt_from", "") == "assumed":
+            conventions["dt"] = f"{conventions['dt']} s (assumed; set it with --dt)"
         say(f"Read from {origin} with {', '.join(f'{n} {v}' for n, v in conventions.items())}")
     cut = any(layer["truncation_error"] for layer in network["layers"])
     layers = Table(
