@@ -200,7 +200,7 @@ def fit_command(
     if as_json:
         print_json({"model": source.network.name, "targets": [v.as_dict() for v in verdicts]})
     else:
-        print_verdicts(source.network.name, verdicts)
+        print_verdicts(source.network.name, verdicts, ranked=rank is not None)
     errors = [verdict.error for verdict in verdicts if verdict.error]
     if len(errors) == len(verdicts):
         raise typer.Exit(max(error.exit_code for error in errors))

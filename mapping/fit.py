@@ -51,12 +51,14 @@ class Occupancy:
         cores_used, cores_available: as many as it takes, even if there are fewer.
         busiest: per resource of a core the share that the core takes that needs most of it.
         relative_error: of the weights of the layer that is rounded worst; 0 for integer models.
+        factor_pairs: layers that are kept as two factors, whose rank tells what they take.
     """
 
     cores_used: int
     cores_available: int
     busiest: dict[str, float]
     relative_error: float
+    factor_pairs: int
 
     @classmethod
     def of(cls, partitioned: PartitionedNetwork, chip: ChipSpec) -> Occupancy:
@@ -71,6 +73,7 @@ class Occupancy:
                 for f in fields(CoreUsage)
             },
             relative_error=max((f.relative_error for f in partitioned.fidelity), default=0.0),
+            factor_pairs=len({spec.layer for spec in partitioned.projections if spec.part == "U"}),
         )
 
     @property

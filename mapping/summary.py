@@ -100,7 +100,7 @@ def print_summary(report: dict[str, Any]) -> None:
         say(
             f"Gates: the dial goes from {with_prefix(min(energies), 'J')} to "
             f"{with_prefix(max(energies), 'J')} of dynamic energy per inference on the calibration "
-            "data;\nset it with `simulate --budget`"
+            f"data;\nset it with `simulate --budget` in mJ, at most {max(energies) * 1e3:.3g}"
         )
     elif any(len(layer["levels"]) > 1 for layer in network["layers"]):
         say(
@@ -181,8 +181,14 @@ def print_constants(description: str, constants: Mapping[str, Figure]) -> None:
     out.print(table)
 
 
-def print_verdicts(name: str, verdicts: Sequence[Verdict]) -> None:
-    """One row per target: how full its fullest core is of each resource, and whether that fits."""
+def print_verdicts(name: str, verdicts: Sequence[Verdict], *, ranked: bool) -> None:
+    """One row per target: how full its fullest core is of each resource, and whether that fits.
+
+    Args:
+        name: of the network.
+        verdicts: by target.
+        ranked: whether a rank was asked for; where it changes nothing, a line says so.
+    """
     table = Table(box=SIMPLE, collapse_padding=True, pad_edge=False)
     for heading in ("target", "fits", "cores", *_HEADINGS.values()):
         table.add_column(heading, no_wrap=True)
@@ -198,6 +204,12 @@ def print_verdicts(name: str, verdicts: Sequence[Verdict]) -> None:
     for verdict in verdicts:
         if verdict.error:
             say(f"{verdict.target}: {verdict.error}")
+    idle = [v.target for v in verdicts if v.occupancy and not v.occupancy.factor_pairs]
+    if ranked and idle:
+        say(
+            f"--rank takes no less of {', '.join(idle)}: no layer is kept there as two factors, "
+            "which need graded spikes, and a rank at which they cost less than the full matrix"
+        )
     fitting = [verdict.target for verdict in verdicts if not verdict.error]
     if len(fitting) < len(verdicts):
         say(f"As it is, {name} fits {', '.join(fitting) or 'none of these targets'}")

@@ -781,9 +781,23 @@ def test_a_gated_model_without_calibration_is_told_that_it_has_no_budgets(cli: A
     assert "no calibration data" in " ".join(without.out.split())
     np.savez("x.npz", spikes=random_payloads(network))
     measured = cli("compile", "gated", "-o", "other", "--calibration", "x.npz")
-    assert "the dial goes from" in " ".join(measured.out.split())
+    told = " ".join(measured.out.split())
+    most_mj = max(entry["energy_j"] for entry in load_report("other")["budgets"]) * 1e3
+    assert "the dial goes from" in told
+    assert f"`simulate --budget` in mJ, at most {most_mj:.3g}" in told
     assert "no calibration data" not in measured.out
     assert "no calibration data" not in cli("compile", "model", "-o", "plain").out
+
+
+def test_fit_says_where_a_rank_changes_nothing(cli: Any) -> None:
+    """loihi1 fuses the pair, loihi2 keeps it."""
+    save_network(digits_like_network(payload_max=1), Path("spikes"))
+    targets = ("--target", "loihi1", "--target", "loihi2")
+    assert "--rank" not in cli("fit", "spikes", *targets).out
+    outcome = cli("fit", "spikes", "--rank", "4", *targets)
+    assert "--rank takes no less of loihi1: no layer is kept there as two factors" in outcome.out
+    rows = cli("fit", "spikes", "--rank", "4", *targets, "--json").json["targets"]
+    assert [row["factor_pairs"] for row in rows] == [0, 1]
 
 
 def test_fit_cannot_choose_ranks_and_says_so(cli: Any) -> None:
