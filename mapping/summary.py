@@ -9,7 +9,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
-from mapping.console import out, print_json, say
+from mapping.console import diagnostic_line, out, print_json, say
 from mapping.explain import Explanation
 from mapping.fit import Verdict
 from mapping.processors.spec import ProcessorSpec
@@ -220,8 +220,3 @@ def print_explanation(code: str, text: Explanation) -> None:
     say(f"{code} · {text.title}\n\n{text.means}\n")
     for heading in ("why", "fix", "example"):
         say(f"{heading.capitalize()}: {getattr(text, heading)}")
-
-
-def diagnostic_line(diagnostic: Mapping[str, object]) -> str:
-    """One line for a finding of the design rules."""
-    return "{code} · {where}: {message}. Remedy: {remedy}.".format(**diagnostic)

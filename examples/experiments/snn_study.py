@@ -12,7 +12,6 @@ test split is measured once, on the compiled programs. With ``folds`` every samp
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,8 +33,8 @@ from mapping import Calibration, CompileOptions, compile_network, load_target
 from mapping.artifact.atomic import atomic_file
 from mapping.artifact.schema import Artifact
 from mapping.budget import price_for
-from mapping.console import complain, say
-from mapping.errors import AdlrnsError, ConfigError
+from mapping.console import run_program, say
+from mapping.errors import ConfigError
 from simulators import Stimulus, estimate_energy, simulate
 
 POINTS = 5
@@ -269,8 +268,4 @@ def figures(program: Artifact, stimulus: Stimulus, price: float = 0.0) -> dict[s
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except AdlrnsError as error:
-        complain(str(error))
-        sys.exit(error.exit_code)
+    run_program(app)
