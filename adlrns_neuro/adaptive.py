@@ -23,7 +23,9 @@ class AdaptiveModel(nn.Module):
     """A classifier with low-rank layers and one gate that sets the level of all of them.
 
     ``model(inputs)`` returns the outputs and the level of each sample. A sample costs what the
-    scorer costs and what the layers cost at its level; samples of one level run together.
+    scorer costs and what the layers cost at its level; samples of one level run together. In
+    evaluation mode a sample that goes on after a probe does not compute the first rank block of the
+    first low-rank layer again.
 
     Args:
         model: any module with :class:`~adlrns_neuro.layers.ranked.Ranked` layers that maps samples
@@ -37,7 +39,8 @@ class AdaptiveModel(nn.Module):
         gate: :class:`~adlrns_neuro.gates.network.GateNetwork`; its cost is that of
             ``energies_mj`` in units of the largest of them.
         energies_mj: modelled energy of one sample at each level [mJ], of the low-rank layers alone.
-            With a probe a higher level comes on top of the lowest.
+            With a probe a higher level comes on top of the lowest; that the first block is not
+            computed again is left out.
         price_per_mj: gain that a millijoule must bring; None for the gate's own price.
         spent_mj: mean energy per sample in the last call [mJ].
 
@@ -82,9 +85,10 @@ class AdaptiveModel(nn.Module):
                 outputs = self.model(inputs)
             levels = chosen[0]
         else:
-            features, first = self.scorer.score(self.model, inputs)
+            with self._keeping_blocks() as blocks:
+                features, first = self.scorer.score(self.model, inputs)
             levels = self.gate.decide(features, price)
-            outputs = self._run(inputs, levels, first)
+            outputs = self._run(inputs, levels, first, self._reusable(blocks))
         used = torch.bincount(levels, minlength=len(self.energies_mj)).tolist()
         spent = zip(used, self.energies_mj, strict=True)
         self.spent_mj = sum(n * energy for n, energy in spent) / max(len(levels), 1)
@@ -134,13 +138,23 @@ class AdaptiveModel(nn.Module):
         Args:
             example: inputs of the model, one sample or more, shape (n, ...).
         """
-        runs = []
-        for level in range(len(self.energies_mj)):
-            counter = FlopCounterMode(display=False)
-            with at_level(self.model, level), torch.no_grad(), counter:
-                self.model(example)
-            runs.append(counter.get_total_flops() / 2 / len(example))
+        with self._keeping_blocks() as blocks:
+            runs = [self._counted(example, 0)]
+        for level in range(1, len(self.energies_mj)):
+            with self._known_block(self._reusable(blocks)):
+                runs.append(self._counted(example, level))
         return tuple(cost + self.gate.macs for cost in self._with_probe(runs))
+
+    def _reusable(self, blocks: Sequence[Tensor]) -> Tensor | None:
+        """What of a run at the lowest level holds at any other; in training nothing surely does."""
+        return blocks[0] if self.scorer.probes and not self.model.training else None
+
+    def _counted(self, example: Tensor, level: int) -> float:
+        """Multiply-accumulates of a sample in a run at one level."""
+        counter = FlopCounterMode(display=False)
+        with at_level(self.model, level), torch.no_grad(), counter:
+            self.model(example)
+        return counter.get_total_flops() / 2 / len(example)
 
     def _with_probe(self, costs: Sequence[float]) -> tuple[float, ...]:
         """What a sample costs at each level, from what a run at that level costs."""
@@ -148,7 +162,9 @@ class AdaptiveModel(nn.Module):
             return tuple(costs)
         return (costs[0], *(costs[0] + cost for cost in costs[1:]))
 
-    def _run(self, inputs: Tensor, levels: Tensor, first: Tensor | None) -> Tensor:
+    def _run(
+        self, inputs: Tensor, levels: Tensor, first: Tensor | None, block: Tensor | None
+    ) -> Tensor:
         """Outputs at the given levels; those of the lowest are ``first`` where it is known."""
         outputs: Tensor
         if first is None:
@@ -158,9 +174,44 @@ class AdaptiveModel(nn.Module):
         above = levels.nonzero()[:, 0]
         if len(above) == 0:
             return first
-        with at_level(self.model, levels[above]):
+        going_on = None if block is None else block.index_select(0, above)
+        with at_level(self.model, levels[above]), self._known_block(going_on):
             outputs = first.index_copy(0, above, self.model(inputs[above]).to(first))
         return outputs
+
+    @contextmanager
+    def _keeping_blocks(self) -> Iterator[list[Tensor]]:
+        """Inside the block, collect what the first low-rank layer computes first, call by call."""
+        leader = next(iter(ranked_layers(self.model).values()))
+        blocks: list[Tensor] = []
+
+        def keep(received: Tensor) -> Tensor:
+            blocks.append(leader.layer.first_block(received))
+            return blocks[-1]
+
+        leader.first_block = keep
+        try:
+            yield blocks
+        finally:
+            leader.first_block = None
+
+    @contextmanager
+    def _known_block(self, block: Tensor | None) -> Iterator[None]:
+        """Inside the block, the first call of the first low-rank layer does not compute it again.
+
+        Later calls of that layer have other inputs at another level.
+        """
+        leader = next(iter(ranked_layers(self.model).values()))
+        known = [] if block is None else [block]
+
+        def take(received: Tensor) -> Tensor:
+            return known.pop() if known else leader.layer.first_block(received)
+
+        leader.first_block = take
+        try:
+            yield
+        finally:
+            leader.first_block = None
 
     @contextmanager
     def _deciding_inside(self, price: float | None) -> Iterator[list[Tensor]]:

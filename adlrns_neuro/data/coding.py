@@ -86,6 +86,29 @@ def requantised(images: NDArray[PixelT], *, maximum: int, to: int) -> NDArray[Pi
     return scaled.astype(images.dtype)
 
 
+def graded(features: NDArray[np.floating], *, unit: float, maximum: int) -> NDArray[np.uint8]:
+    """Features as graded payloads, step by step: in units, rounded; those below 0 send nothing.
+
+    Args:
+        features: of any shape, such as bands of sound over frames.
+        unit: what a payload of 1 stands for, above 0.
+        maximum: largest payload, 1 to 255; larger features send it too.
+
+    Raises:
+        ConfigError: ``ADL-COD-03`` when features are not finite, or unit or maximum are out of
+            range.
+    """
+    if not (unit > 0 and 1 <= maximum <= np.iinfo(np.uint8).max and np.isfinite(features).all()):
+        raise ConfigError(
+            f"features in units of {unit} up to {maximum} are no payloads, or are not finite",
+            where="graded",
+            remedy="pass finite features, a unit above 0 and a maximum of 1 to 255",
+            code="ADL-COD-03",
+        )
+    payloads: NDArray[np.uint8] = np.clip(np.rint(features / unit), 0, maximum).astype(np.uint8)
+    return payloads
+
+
 def direct_code(
     images: NDArray[PixelT], steps: int, *, maximum: int = PIXEL_MAX
 ) -> NDArray[PixelT]:

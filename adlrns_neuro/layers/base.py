@@ -183,27 +183,46 @@ class LowRankLayer(nn.Module, ABC):
             scheduler.observe(sum(share * energy for share, energy in spent), budget)
         return self._like(x, outputs), self._like(x, self._ranks[chosen])
 
-    def at_rank(self, x: Tensor, rank: int) -> Tensor:
+    def first_block(self, x: Tensor) -> Tensor:
+        """What every level begins with: columns 0 to ``levels[0]`` between the factors.
+
+        Args:
+            x: inputs, shape (..., *sample*).
+
+        Returns:
+            Shape (..., ``levels[0]``, *positions*).
+
+        Raises:
+            ConfigError: ``ADL-LAY-03`` when x has another shape.
+        """
+        return self._like(x, self._encode(self._samples(x), 0, self.levels[0]))
+
+    def at_rank(self, x: Tensor, rank: int, *, first: Tensor | None = None) -> Tensor:
         """Outputs at one level for all samples.
 
         Args:
             x: inputs, shape (..., *sample*).
             rank: one of ``levels``.
+            first: :meth:`first_block` of x where it is known.
 
         Raises:
             ConfigError: ``ADL-LAY-02`` when ``rank`` is not a level, ``ADL-LAY-03`` when x has
                 another shape.
         """
-        self.level_of(rank)
-        return self._like(x, self.decode(self._encode(self._samples(x), 0, rank), rank))
+        level = self.level_of(rank)
+        samples = self._samples(x)
+        if first is None:
+            return self._like(x, self.decode(self._encode(samples, 0, rank), rank))
+        return self._like(x, self._at_level(level, samples, self._flat(first)))
 
-    def at_levels(self, x: Tensor, chosen: Tensor) -> Tensor:
+    def at_levels(self, x: Tensor, chosen: Tensor, *, first: Tensor | None = None) -> Tensor:
         """Outputs at a given level for each sample, at the cost of that level.
 
         Args:
             x: inputs, shape (..., *sample*).
             chosen: index of the level of each sample, 0 to K - 1, int64, of the shape (...), or of
                 the first of its axes.
+            first: :meth:`first_block` of x where it is known.
 
         Raises:
             ConfigError: ``ADL-LAY-03`` when x has another shape.
@@ -211,8 +230,8 @@ class LowRankLayer(nn.Module, ABC):
         samples = self._samples(x)
         leading = x.shape[: -self.SAMPLE_AXES]
         every = chosen.reshape((*chosen.shape, *[1] * (len(leading) - chosen.ndim)))
-        first = self._encode(samples, 0, self.levels[0])
-        return self._like(x, self._at_levels(samples, first, every.expand(leading).reshape(-1)))
+        block = self.first_block(samples) if first is None else self._flat(first)
+        return self._like(x, self._at_levels(samples, block, every.expand(leading).reshape(-1)))
 
     def as_decided(self, x: Tensor, decide: Callable[[Tensor], Tensor]) -> Tensor:
         """Outputs at levels that are decided from the first rank block, which is computed once.
@@ -226,7 +245,7 @@ class LowRankLayer(nn.Module, ABC):
             ConfigError: ``ADL-LAY-03`` when x has another shape.
         """
         samples = self._samples(x)
-        first = self._encode(samples, 0, self.levels[0])
+        first = self.first_block(samples)
         chosen = decide(self._gate_features(first)).clamp(max=len(self.levels) - 1)
         return self._like(x, self._at_levels(samples, first, chosen))
 
@@ -285,8 +304,7 @@ class LowRankLayer(nn.Module, ABC):
         Raises:
             ConfigError: ``ADL-LAY-03`` when x has another shape.
         """
-        first = self._encode(self._samples(x), 0, self.levels[0])
-        return self._like(x, self._gate_features(first))
+        return self._like(x, self._gate_features(self.first_block(self._samples(x))))
 
     def level_of(self, rank: int) -> int:
         """Index of the level with this rank.
@@ -353,21 +371,21 @@ class LowRankLayer(nn.Module, ABC):
 
     def _grouped(self, x: Tensor, top: int, price: float | None) -> tuple[Tensor, Tensor]:
         """Outputs and levels of (n, *sample*), none above level ``top``, each at its own cost."""
-        first = self._encode(x, 0, self.levels[0])
+        first = self.first_block(x)
         chosen = self.gate.decide(self._gate_features(first), price).clamp(max=top)
         return self._at_levels(x, first, chosen), chosen
 
     def _at_levels(self, x: Tensor, first: Tensor, chosen: Tensor) -> Tensor:
         """Outputs of (n, *sample*) at the levels ``chosen``, each at its own cost."""
+        return run_by_level(x, first, chosen, len(self.levels), self._at_level)
 
-        def run(level: int, part: Tensor, start: Tensor) -> Tensor:
-            rank = self.levels[level]
-            if level == 0:
-                return self.decode(start, rank)
-            rest = self._encode(part, self.levels[0], rank)
-            return self.decode(torch.cat([start, rest], dim=1), rank)
-
-        return run_by_level(x, first, chosen, len(self.levels), run)
+    def _at_level(self, level: int, x: Tensor, first: Tensor) -> Tensor:
+        """Outputs of (n, *sample*) at one level, from their first rank block on."""
+        rank = self.levels[level]
+        if level == 0:
+            return self.decode(first, rank)
+        rest = self._encode(x, self.levels[0], rank)
+        return self.decode(torch.cat([first, rest], dim=1), rank)
 
     def _differentiable(self, x: Tensor, top: int, price: float | None) -> tuple[Tensor, Tensor]:
         """The same outputs and levels, with gradients to the gate."""
@@ -387,7 +405,11 @@ class LowRankLayer(nn.Module, ABC):
 
     def _samples(self, x: Tensor) -> Tensor:
         """``x`` as (n, *sample*)."""
-        return self._checked(x).reshape(-1, *x.shape[-self.SAMPLE_AXES :])
+        return self._flat(self._checked(x))
+
+    def _flat(self, x: Tensor) -> Tensor:
+        """One axis in the place of all before the last that a sample has."""
+        return x.reshape(-1, *x.shape[-self.SAMPLE_AXES :])
 
     def _like(self, x: Tensor, outputs: Tensor) -> Tensor:
         """What was computed for each sample, under the leading axes of ``x``."""

@@ -26,6 +26,8 @@ class Ranked(nn.Module):
             int64. The layer's last level stands for those beyond. None: its gate decides.
         decide: decides in the place of the gate if ``level`` is None, see
             :meth:`~adlrns_neuro.layers.base.LowRankLayer.as_decided`.
+        first_block: gives, for the input of a call with a ``level``, its first rank block in the
+            place of the layer's method; None where it has to be computed.
         scheduler: limits the gate's decision; None for no limit.
         price_per_mj: gain that a millijoule must bring; None for the gate's own price.
         chosen: the rank of each sample in the last call in which the gate decided.
@@ -37,6 +39,7 @@ class Ranked(nn.Module):
         self.layer = layer
         self.level: int | Tensor | None = None
         self.decide: Callable[[Tensor], Tensor] | None = None
+        self.first_block: Callable[[Tensor], Tensor] | None = None
         self.scheduler: RankScheduler | None = None
         self.price_per_mj: float | None = None
         self.chosen: Tensor | None = None
@@ -50,10 +53,10 @@ class Ranked(nn.Module):
         layer, top = self.layer, len(self.layer.levels) - 1
         if self.level is not None:
             self.ran = self.level
-        if isinstance(self.level, int):
-            return layer.at_rank(input, layer.levels[min(self.level, top)])
-        if self.level is not None:
-            return layer.at_levels(input, self.level.clamp(max=top))
+            first = None if self.first_block is None else self.first_block(input)
+            if isinstance(self.level, int):
+                return layer.at_rank(input, layer.levels[min(self.level, top)], first=first)
+            return layer.at_levels(input, self.level.clamp(max=top), first=first)
         if self.decide is not None:
             return layer.as_decided(input, self._decided)
         outputs: Tensor

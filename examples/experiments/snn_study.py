@@ -11,23 +11,26 @@ test split is measured once, on the compiled programs. With ``folds`` every samp
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
 import typer
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, ValidationError
 
 from adlrns_neuro.data import Labelled, folds, hold_out, load_dataset
-from adlrns_neuro.data.coding import Coding, code, is_binary, requantised
+from adlrns_neuro.data.coding import Coding, code, graded, is_binary, requantised
 from adlrns_neuro.evaluation import Examples, accuracy_at_price
 from adlrns_neuro.export import export_network
 from adlrns_neuro.gates.spiking import fit_spiking_gate
-from adlrns_neuro.models import SnnConfig
+from adlrns_neuro.models import DenseSNN, LowRankSNN, SnnConfig
 from adlrns_neuro.snn_trainer import TrainingConfig, train_dense_snn, train_snn
+from adlrns_neuro.training.checkpoint import load_weights, save_weights
 from adlrns_neuro.yaml_file import read_yaml
 from mapping import Calibration, CompileOptions, compile_network, load_target
 from mapping.artifact.atomic import atomic_file
@@ -42,6 +45,7 @@ POINTS = 5
 TOLERANCE = 0.001
 """Accuracy on held-out samples that the reported price may give up for energy."""
 CHUNK = 2000
+Network = TypeVar("Network", LowRankSNN, DenseSNN)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -50,14 +54,20 @@ class StudyConfig(BaseModel):
 
     Attributes:
         set, options: data set and what its loader takes.
-        coding: how images become payloads; None where the set holds spikes, step by step.
+        coding: how images become payloads; None where the set holds spikes or features, step by
+            step.
         payload_max: levels above 0 of a graded payload.
+        payload_unit: of a set of features, what a payload of 1 stands for; features below 0 send
+            nothing.
+        frames_per_step: frames of a set that arrive together in a step.
         held_out_share: of the training samples.
-        image, shift_pixels: shape (..., rows, columns) of a step, and how far training samples are
-            shifted, in all directions, to make more of them; blank pixels move in.
+        image, shift: shape (..., rows, columns) of what is shifted, and how many rows and columns
+            at most, in all directions, to make more training samples; blank ones move in.
         folds: test every sample once, in so many parts; None for the published test split.
+        parts: an option of the loader, and values of it that each give a split of their own.
         neurons_per_core, target: how programs are compiled.
         calibration_samples: held-out samples that the compiler sees.
+        trace_thresholds: of the gate's event trigger; the chosen program is measured with each too.
         snn, training: fields of SnnConfig and TrainingConfig that differ from the defaults.
     """
 
@@ -67,29 +77,73 @@ class StudyConfig(BaseModel):
     options: dict[str, Any] = {}
     coding: Coding | None = None
     payload_max: int = Field(default=16, ge=1)
+    payload_unit: float | None = Field(default=None, gt=0)
+    frames_per_step: int = Field(default=1, ge=1)
     held_out_share: float = Field(default=0.1, gt=0, lt=1)
     image: tuple[int, ...] = ()
-    shift_pixels: int = Field(default=0, ge=0)
+    shift: tuple[NonNegativeInt, NonNegativeInt] = (0, 0)
     folds: int | None = Field(default=None, ge=2)
+    parts: dict[str, list[Any]] = Field(default={}, max_length=1)
     neurons_per_core: int = Field(default=64, ge=1)
     target: str = "loihi2"
     calibration_samples: int = Field(default=200, ge=1)
+    trace_thresholds: tuple[PositiveFloat, ...] = ()
     snn: dict[str, Any] = {}
     training: dict[str, Any] = {}
+
+    @property
+    def training_hash(self) -> str:
+        """Of everything that trained weights depend on, but the seed."""
+        after = {"neurons_per_core", "target", "calibration_samples", "trace_thresholds"}
+        text = json.dumps(self.model_dump(mode="json", exclude=after), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Where the networks of one split are kept.
+
+    Attributes:
+        folder: of ``adaptive.safetensors`` and ``dense.safetensors``.
+        seed: of their training.
+        resume: whether to take those that are there.
+    """
+
+    folder: Path
+    seed: int
+    resume: bool
+
+    def trained(self, name: str, empty: Network, train: Callable[[], Network]) -> Network:
+        """The network of a name: as it was left there, or trained and left there."""
+        path = self.folder / f"{name}.safetensors"
+        if self.resume and path.exists():
+            load_weights(empty, path)
+            return empty
+        network = train()
+        save_weights(network, path, {"seed": self.seed})
+        return network
 
 
 @app.command()
 def run(
     config: Annotated[Path, typer.Option(help="YAML file of the study.")],
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
+    save_dir: Annotated[Path, typer.Option(help="For weights.")] = Path("out/snn_study"),
     results: Annotated[Path, typer.Option(help="Folder for figures.")] = Path("results"),
     seed: Annotated[list[int] | None, typer.Option(help="Repeatable.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Take the weights that an equal training has left.")
+    ] = False,
 ) -> None:
     """Train, compile, measure, and write one JSON per seed."""
     torch.set_num_threads(1)
     study = read_study(config)
     for one in seed or [0]:
-        parts = [measure(study, *split, one) for split in splits(study, data_dir, one)]
+        folder = save_dir / config.stem / f"seed{one}-{study.training_hash}"
+        parts = [
+            measure(study, *split, Weights(folder / f"part{number}", one, resume))
+            for number, split in enumerate(splits(study, data_dir, one))
+        ]
         found = {
             "name": config.stem,
             "seed": one,
@@ -123,53 +177,57 @@ def read_study(path: Path) -> StudyConfig:
 def splits(
     study: StudyConfig, data_dir: Path | None, seed: int
 ) -> Iterator[tuple[Labelled, Labelled, Labelled]]:
-    """Train, held-out and test samples, once or for every fold."""
-    data = load_dataset(study.set, data_dir, **study.options)
-    pairs = (
-        [(data.train, data.test)]
-        if study.folds is None
-        else folds(data.pooled(), study.folds, seed)
-    )
-    for rest, test in pairs:
-        train, held_out = hold_out(rest, study.held_out_share, seed)
-        yield shifted(study, train), held_out, test
+    """Train, held-out and test samples, once or for every fold or part."""
+    choices: list[dict[str, Any]] = [{}]
+    for option, values in study.parts.items():
+        choices = [{option: value} for value in values]
+    for choice in choices:
+        data = load_dataset(study.set, data_dir, **study.options, **choice)
+        pairs = (
+            [(data.train, data.test)]
+            if study.folds is None
+            else folds(data.pooled(), study.folds, seed)
+        )
+        for rest, test in pairs:
+            train, held_out = hold_out(rest, study.held_out_share, seed)
+            yield shifted(study, train), held_out, test
 
 
 def shifted(study: StudyConfig, part: Labelled) -> Labelled:
     """The samples at all shifts, the original among them."""
-    reach = study.shift_pixels
-    if reach == 0:
+    if not any(study.shift):
         return part
-    rows, columns = study.image[-2:]
+    (rows, columns), (down, right) = study.image[-2:], study.shift
     images = part.inputs.reshape(-1, rows, columns)
-    padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach)))
+    padded = np.pad(images, ((0, 0), (down, down), (right, right)))
     copies = [
-        padded[:, down : down + rows, right : right + columns].reshape(part.inputs.shape)
-        for down in range(2 * reach + 1)
-        for right in range(2 * reach + 1)
+        padded[:, row : row + rows, column : column + columns].reshape(part.inputs.shape)
+        for row in range(2 * down + 1)
+        for column in range(2 * right + 1)
     ]
     return Labelled(inputs=np.concatenate(copies), labels=np.tile(part.labels, len(copies)))
 
 
 def measure(
-    study: StudyConfig, train: Labelled, held_out: Labelled, test: Labelled, seed: int
+    study: StudyConfig, train: Labelled, held_out: Labelled, test: Labelled, weights: Weights
 ) -> dict[str, Any]:
     """Everything about one split."""
     coded = [payloads_of(study, part) for part in (train, held_out, test)]
     inputs, steps = coded[0].shape[2], coded[0].shape[1]
-    largest = 1 if study.coding is None or is_binary(study.coding) else study.payload_max
+    binary = study.payload_unit is None if study.coding is None else is_binary(study.coding)
+    largest = 1 if binary else study.payload_max
     known = {key: tuple(v) if isinstance(v, list) else v for key, v in study.snn.items()}
     snn = SnnConfig(
         **{
             "inputs": inputs,
             "steps": steps,
-            "coding": study.coding or "rate",
+            "coding": study.coding or ("rate" if binary else "direct"),
             "payload_max": largest,
             "payload_scale": 1.0 / largest,
         }
         | known
     )
-    training = TrainingConfig(seed=seed, **study.training)
+    training = TrainingConfig(seed=weights.seed, **study.training)
     examples = [
         Examples(
             payloads=torch.tensor(payloads.swapaxes(0, 1), dtype=torch.float32),
@@ -177,17 +235,23 @@ def measure(
         )
         for payloads, part in zip(coded, (train, held_out, test), strict=True)
     ]
-    trained = train_snn(examples[0], examples[1], snn, training)
-    fit_spiking_gate(trained.model, examples[1], training)
-    dense = train_dense_snn(examples[0], examples[1], snn, training)
+
+    def adaptive() -> LowRankSNN:
+        model = train_snn(examples[0], examples[1], snn, training).model
+        fit_spiking_gate(model, examples[1], training)
+        return model
+
+    def twin_of_it() -> DenseSNN:
+        return train_dense_snn(examples[0], examples[1], snn, training)
+
+    model = weights.trained("adaptive", LowRankSNN(snn), adaptive)
+    dense = weights.trained("dense", DenseSNN(snn), twin_of_it)
     held, tested = (
         Stimulus(payloads=payloads.astype(np.int64), labels=part.labels)
         for payloads, part in zip(coded[1:], (held_out, test), strict=True)
     )
     twin = compiled(study, export_network(dense, name="dense", dt_s=1e-3), held)
-    program = compiled(
-        study, export_network(trained.model, name="adaptive", dt_s=1e-3, gated=True), held
-    )
+    program = adaptive_program(study, model, held)
     energies = [entry.energy_j for entry in program.budgets]
     budgets = np.linspace(min(energies), max(energies), POINTS).tolist()
     prices = [price_for(program, budget) for budget in budgets]
@@ -205,8 +269,13 @@ def measure(
         "curve": [
             {"budget_j": budget, "price": price}
             | figures(program, tested, price)
-            | {"float_accuracy": accuracy_at_price(trained.model, examples[2], price)}
+            | {"float_accuracy": accuracy_at_price(model, examples[2], price)}
             for budget, price in zip(budgets, prices, strict=True)
+        ],
+        "triggered": [
+            {"trace_threshold": threshold}
+            | figures(adaptive_program(study, model, held, threshold), tested, prices[chosen])
+            for threshold in study.trace_thresholds
         ],
     }
     for name, point in (("dense", found["dense"]), *(("adaptive", p) for p in found["curve"])):
@@ -221,12 +290,29 @@ def measure(
 def payloads_of(study: StudyConfig, part: Labelled) -> np.ndarray:
     """What the input sends, shape (n, steps, inputs)."""
     if study.coding is None:
-        return part.inputs.reshape(*part.inputs.shape[:2], -1)
+        inputs = part.inputs
+        if study.payload_unit is not None:
+            inputs = graded(inputs, unit=study.payload_unit, maximum=study.payload_max)
+        samples, frames = inputs.shape[:2]
+        return inputs.reshape(samples, frames // study.frames_per_step, -1)
     images = part.inputs.reshape(len(part), -1)
     largest = int(np.iinfo(images.dtype).max)
     scaled = requantised(images, maximum=largest, to=study.payload_max)
     steps = study.snn.get("steps", 8)
     return code(scaled, steps, study.coding, maximum=study.payload_max)
+
+
+def adaptive_program(
+    study: StudyConfig, model: LowRankSNN, held_out: Stimulus, trace_threshold: float = 0.0
+) -> Artifact:
+    """The program of a network with its gate, and with an event trigger where there is one."""
+    before = model.config
+    model.config = replace(before, trace_threshold=trace_threshold)
+    try:
+        network = export_network(model, name="adaptive", dt_s=1e-3, gated=True)
+    finally:
+        model.config = before
+    return compiled(study, network, held_out)
 
 
 def compiled(study: StudyConfig, network: Any, held_out: Stimulus) -> Artifact:

@@ -146,6 +146,8 @@ def spiking_section(runs: Runs) -> str:
     """An adaptive spiking network beside its dense twin, compiled."""
     config = runs[0]["config"]
     tested = "every recording tested once" if config["folds"] else "published test split"
+    for option, values in config.get("parts", {}).items():
+        tested = f"each {option} once the test part of networks that saw the others ({len(values)})"
     snn = config["snn"]
     lines = [
         title(runs),
@@ -171,6 +173,27 @@ def spiking_section(runs: Runs) -> str:
         "The standard error of the chosen program's difference to the twin, paired by sample, is "
         f"{100 * float(np.mean(errors)):.2f} points for one seed.",
     ]
+    thresholds = config.get("trace_thresholds", [])
+    if thresholds:
+        lines += [
+            "",
+            "With an event-triggered gate, which decides anew only when a layer's summed input has "
+            "moved by more than a threshold:",
+            "",
+            "| threshold | accuracy [%] | minus without [points] | synaptic operations "
+            "| dynamic energy [µJ] |",
+            "|---|---|---|---|---|",
+        ]
+    for place, threshold in enumerate(thresholds):
+        parts = [run["parts"] for run in runs]
+        found = [merged([part["triggered"][place] for part in some], some) for some in parts]
+        pairs = zip(found, chosen, strict=True)
+        lines.append(
+            f"| {threshold:g} | {percent(f['accuracy'] for f in found)} "
+            f"| {percent((f['accuracy'] - c['accuracy'] for f, c in pairs), sign=True)} "
+            f"| {np.mean([f['synaptic_ops'] for f in found]):,.0f} "
+            f"| {1e6 * np.mean([f['dynamic_j'] for f in found]):.2f} |"
+        )
     return "\n".join([*lines, ""])
 
 

@@ -64,14 +64,31 @@ def test_a_price_without_end_leaves_the_lowest_level(scorer: str) -> None:
 
 
 def test_samples_cost_what_their_levels_cost() -> None:
-    """With a probe: the lowest level for all, and a run at their level for those above it."""
+    """With a probe: the lowest level for all, and for those above it a run at their level, from
+    the first block on that the probe left.
+    """
     made, x = adaptive()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         _, levels = made(x)
     of_rank = [r * (20 + 16) + r * (16 + 12) + 12 * 4 for r in CONFIG.levels]
-    runs = len(x) * of_rank[0] + sum(of_rank[int(level)] for level in levels if level > 0)
+    known = CONFIG.levels[0] * 20
+    runs = len(x) * of_rank[0] + sum(of_rank[int(level)] - known for level in levels if level > 0)
     gate = len(x) * made.gate.weight.numel()
     assert counter.get_total_flops() // 2 == runs + gate
+    assert len(x) * sum(made.macs(x)[int(level)] for level in levels) / len(x) == runs + gate
+
+
+def test_of_a_first_layer_that_runs_twice_only_the_first_call_is_known() -> None:
+    torch.manual_seed(0)
+    shared = Ranked(DynamicLowRankLayer(12, 12, levels=(2, 4, 8)))
+    model = nn.Sequential(shared, nn.ReLU(), shared, nn.Linear(12, 4)).eval()
+    x = torch.randn(50, 12)
+    made = AdaptiveModel(model, x)
+    with torch.no_grad():
+        made.gate.bias.copy_(torch.tensor([1.0, -1.0]))
+        outputs, levels = made(x)
+        assert levels.unique().tolist() == [1]
+        torch.testing.assert_close(outputs, forward_levels(model, x, (1,))[0])
 
 
 def test_the_first_block_is_computed_once() -> None:

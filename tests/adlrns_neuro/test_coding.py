@@ -19,7 +19,7 @@ from adlrns_neuro.data import (
     requantised,
     spread_phases,
 )
-from adlrns_neuro.data.coding import is_binary
+from adlrns_neuro.data.coding import graded, is_binary
 from mapping.errors import ConfigError
 
 LEVELS = np.arange(17, dtype=np.int64)[np.newaxis]
@@ -159,3 +159,21 @@ def test_what_a_coding_cannot_send_is_refused(coding: Coding) -> None:
         code(np.zeros((1, 2, 2), np.int64), 5, coding)
     with refused(ConfigError, "ADL-COD-02", where="steps", message="0 steps"):
         code(LEVELS, 0, coding)
+
+
+def test_features_are_sent_in_units_and_those_below_zero_not_at_all() -> None:
+    features = np.array([[-3.0, 0.0, 0.24, 0.26, 1.0, 99.0]], np.float32)
+    payloads = graded(features, unit=0.5, maximum=16)
+    assert payloads.dtype == np.uint8
+    np.testing.assert_array_equal(payloads, [[0, 0, 0, 1, 2, 16]])
+
+
+@pytest.mark.parametrize(
+    ("feature", "unit", "maximum"),
+    [(np.nan, 1.0, 16), (np.inf, 1.0, 16), (0.0, 0.0, 16), (0.0, 1.0, 0), (0.0, 1.0, 256)],
+)
+def test_features_that_no_payload_can_carry_are_refused(
+    feature: float, unit: float, maximum: int
+) -> None:
+    with refused(ConfigError, "ADL-COD-03", where="graded", remedy="1 to 255"):
+        graded(np.array([feature]), unit=unit, maximum=maximum)

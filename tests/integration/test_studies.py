@@ -49,11 +49,56 @@ def test_a_spiking_study_ends_in_figures_and_a_page(tmp_path: Path) -> None:
     assert operations == sorted(operations)
     assert found["command"] == "python snn_study.py --config little.yaml --seed 3"
 
+    again = program(
+        *("snn_study.py", "--config", "little.yaml", "--data-dir", ".", "--seed", "3", "--resume"),
+        folder=tmp_path,
+    )
+    assert again.returncode == 0, again.stderr
+    assert "teacher" not in again.stderr
+    assert json.loads((tmp_path / "results" / "little" / "seed3.json").read_text()) == found
+
     page = program("write_results.py", folder=tmp_path)
     assert page.returncode == 0, page.stderr
     text = (tmp_path / "docs" / "results.md").read_text()
     assert "## little" in text
     assert f"{100 * part['dense']['accuracy']:.2f}" in text
+
+
+GRADED = """
+set: spoken-digits
+options: {frames: 8}
+parts: {speaker: [ann, bob]}
+payload_unit: 0.2
+frames_per_step: 2
+image: [8, 40]
+shift: [1, 0]
+trace_thresholds: [2.0]
+held_out_share: 0.3
+neurons_per_core: 8
+calibration_samples: 10
+snn: {hidden: 16, levels: [2, 4]}
+training: {teacher_epochs: 1, nested_epochs: 1, open_at: 2}
+"""
+
+
+def test_features_stacked_in_steps_and_a_part_for_each_speaker(tmp_path: Path) -> None:
+    write_waves(tmp_path)
+    (tmp_path / "graded.yaml").write_text(GRADED)
+    (tmp_path / "docs").mkdir()
+    ran = program("snn_study.py", "--config", "graded.yaml", "--data-dir", ".", folder=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads((tmp_path / "results" / "graded" / "seed0.json").read_text())
+    assert len(found["parts"]) == 2
+    for part in found["parts"]:
+        assert part["samples"]["train"] % 3 == 0
+        (triggered,) = part["triggered"]
+        assert triggered["trace_threshold"] == 2.0
+        assert 0 < triggered["synaptic_ops"] < part["dense"]["synaptic_ops"]
+
+    assert program("write_results.py", folder=tmp_path).returncode == 0
+    text = (tmp_path / "docs" / "results.md").read_text()
+    assert "each speaker once" in text
+    assert "event-triggered" in text
 
 
 def test_a_key_that_a_study_lacks_is_named(tmp_path: Path) -> None:
