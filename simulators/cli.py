@@ -27,7 +27,7 @@ from simulators.energy.sweep import curve_table, measure_curve
 from simulators.neurobench import mapped_metrics, metrics_table, original_metrics
 from simulators.ranks import rank_usage
 from simulators.trace import Interrupted, load_stimulus, load_trace
-from simulators.verify import verification_table, verify
+from simulators.verify import check_origin, verification_table, verify
 
 FuseFlag = Annotated[
     bool,
@@ -247,6 +247,7 @@ def metrics_command(
                 remedy="leave --model out",
                 code="ADL-NBM-01",
             )
+        check_origin(program, original)
         found["original"] = original_metrics(original, spikes, price=price)
     found["mapped"] = mapped_metrics(program, spikes, price=price)
     if as_json:

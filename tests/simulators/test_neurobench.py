@@ -194,6 +194,9 @@ def test_the_command_prints_both(capsys: pytest.CaptureFixture[str], tmp_path: P
     for name in ("Footprint", "SynapticOperations.Effective_ACs", "MembraneUpdates"):
         assert name in text
     assert metrics_table(found).row_count == 8
+    save_network(small_network(seed=1), tmp_path / "other")
+    assert adlrns_map([*command, "--model", str(tmp_path / "other")]) == 2
+    assert "ADL-VER-01" in capsys.readouterr().err
 
 
 def test_an_integer_model_has_no_metrics_of_its_own(
