@@ -146,7 +146,7 @@ class TrainConfig(_Section):
     lr: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
-    distillation_share: float = Field(default=0.7, ge=0, le=1)
+    distillation_share: float = Field(default=0.3, ge=0, le=1)
     temperature: float = Field(default=2.0, gt=0)
     energy_penalty_weight: float = Field(default=0.0, ge=0)
     levels_per_step: int = Field(default=4, ge=2)

@@ -34,6 +34,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
     PLAIN: {},
     "no distillation": {"train.distillation_share": 0.0},
+    "more distillation": {"train.distillation_share": 0.7},
     "no bias": {"model.level_bias": False},
     "gain by level": {"model.level_gain": True},
     "two levels": {"model.levels": (8, 64)},

@@ -61,8 +61,9 @@ class StudyConfig(BaseModel):
             nothing.
         frames_per_step: frames of a set that arrive together in a step.
         held_out_share: of the training samples.
-        image, shift: shape (..., rows, columns) of what is shifted, and how many rows and columns
-            at most, in all directions, to make more training samples; blank ones move in.
+        image: shape (..., rows, columns) of what is turned and shifted.
+        turns_deg: angles by which training samples are turned too, to make more of them.
+        shift: rows and columns by which these are shifted at most, in all directions.
         folds: test every sample once, in so many parts; None for the published test split.
         parts: an option of the loader, and values of it that each give a split of their own.
         neurons_per_core, target: how programs are compiled.
@@ -81,6 +82,7 @@ class StudyConfig(BaseModel):
     frames_per_step: int = Field(default=1, ge=1)
     held_out_share: float = Field(default=0.1, gt=0, lt=1)
     image: tuple[int, ...] = ()
+    turns_deg: tuple[float, ...] = ()
     shift: tuple[NonNegativeInt, NonNegativeInt] = (0, 0)
     folds: int | None = Field(default=None, ge=2)
     parts: dict[str, list[Any]] = Field(default={}, max_length=1)
@@ -190,22 +192,37 @@ def splits(
         )
         for rest, test in pairs:
             train, held_out = hold_out(rest, study.held_out_share, seed)
-            yield shifted(study, train), held_out, test
+            yield moved(study, train), held_out, test
 
 
-def shifted(study: StudyConfig, part: Labelled) -> Labelled:
-    """The samples at all shifts, the original among them."""
-    if not any(study.shift):
+def moved(study: StudyConfig, part: Labelled) -> Labelled:
+    """The samples at all angles and shifts, the originals among them; blank pixels move in."""
+    if not study.image:
         return part
     (rows, columns), (down, right) = study.image[-2:], study.shift
     images = part.inputs.reshape(-1, rows, columns)
-    padded = np.pad(images, ((0, 0), (down, down), (right, right)))
-    copies = [
-        padded[:, row : row + rows, column : column + columns].reshape(part.inputs.shape)
-        for row in range(2 * down + 1)
-        for column in range(2 * right + 1)
-    ]
+    copies = []
+    for angle in (0.0, *study.turns_deg):
+        padded = np.pad(turned(images, angle), ((0, 0), (down, down), (right, right)))
+        copies += [
+            padded[:, row : row + rows, column : column + columns].reshape(part.inputs.shape)
+            for row in range(2 * down + 1)
+            for column in range(2 * right + 1)
+        ]
     return Labelled(inputs=np.concatenate(copies), labels=np.tile(part.labels, len(copies)))
+
+
+def turned(images: np.ndarray, angle_deg: float) -> np.ndarray:
+    """Images (n, rows, columns) about their centre; a pixel gets the value of the nearest one."""
+    size = np.array(images.shape[1:])[:, None, None]
+    cosine, sine = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
+    centre = (size - 1) / 2
+    offset = np.indices(images.shape[1:]) - centre
+    source = np.tensordot([[cosine, -sine], [sine, cosine]], offset, 1) + centre
+    nearest = np.rint(source).astype(int)
+    inside = ((nearest >= 0) & (nearest < size)).all(axis=0)
+    row, column = np.clip(nearest, 0, size - 1)
+    return images[:, row, column] * inside.astype(images.dtype)
 
 
 def measure(

@@ -71,6 +71,7 @@ parts: {speaker: [ann, bob]}
 payload_unit: 0.2
 frames_per_step: 2
 image: [8, 40]
+turns_deg: [90]
 shift: [1, 0]
 trace_thresholds: [2.0]
 held_out_share: 0.3
@@ -90,7 +91,7 @@ def test_features_stacked_in_steps_and_a_part_for_each_speaker(tmp_path: Path) -
     found = json.loads((tmp_path / "results" / "graded" / "seed0.json").read_text())
     assert len(found["parts"]) == 2
     for part in found["parts"]:
-        assert part["samples"]["train"] % 3 == 0
+        assert part["samples"]["train"] == 2 * 3 * 49
         (triggered,) = part["triggered"]
         assert triggered["trace_threshold"] == 2.0
         assert 0 < triggered["synaptic_ops"] < part["dense"]["synaptic_ops"]
