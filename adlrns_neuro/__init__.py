@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from adlrns_neuro.adaptive import AdaptiveModel
     from adlrns_neuro.budget import BudgetManager
-    from adlrns_neuro.conversion import convert, materialize
+    from adlrns_neuro.conversion import calibrate_norms, convert, materialize
     from adlrns_neuro.gates import GateNetwork
     from adlrns_neuro.layers import (
         DynamicLowRankConv2d,
@@ -29,6 +29,7 @@ __all__ = [
     "RankScheduler",
     "RecurrentSpikingLowRankLayer",
     "SpikingLowRankLayer",
+    "calibrate_norms",
     "convert",
     "materialize",
 ]
@@ -44,6 +45,7 @@ _HOMES = {
     "RankScheduler": "adlrns_neuro.schedulers",
     "RecurrentSpikingLowRankLayer": "adlrns_neuro.layers",
     "SpikingLowRankLayer": "adlrns_neuro.layers",
+    "calibrate_norms": "adlrns_neuro.conversion",
     "convert": "adlrns_neuro.conversion",
     "materialize": "adlrns_neuro.conversion",
 }

@@ -33,8 +33,12 @@ FORMAT: NumberFormat = "fp32"
 FLOPS_PER_CYCLE = 2
 """Of one core: a fused multiply-add."""
 DEFAULT = "v100"
-_CLOCK_HZ = 1.53e9
-"""Of the default processor, for which the number of its cores alone may be given."""
+_CLOCK = Constant(
+    value=1.53e9,
+    status="brief",
+    source="NVIDIA, Tesla V100 GPU Architecture (WP-08608-001, 2017), SXM2 card: 1530 MHz boost",
+)
+"""Of the default processor [Hz], whose peak alone is among its figures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,12 +231,18 @@ def _from_figures(figures: Mapping[str, float]) -> ProcessorSpec:
             return given(figures[key])
         return replace(known, status="assumed", source=f"that of the V100: {known.source}")
 
-    peak = FLOPS_PER_CYCLE * figures["gpu_cores"] * figures.get("clock_hz", _CLOCK_HZ)
+    clock = constant("clock_hz", _CLOCK)
+    peak = Constant(
+        value=FLOPS_PER_CYCLE * figures["gpu_cores"] * clock.value,
+        status="assumed",
+        source=f"cores given by the caller, {FLOPS_PER_CYCLE} operations a cycle; "
+        f"clock {clock.source}",
+    )
     return replace(
         default,
         name="given",
         description="given by the caller",
-        peak_ops_per_s={FORMAT: given(peak)},
+        peak_ops_per_s={FORMAT: peak},
         energy_per_op_j={FORMAT: constant("energy_per_flop_j", default.energy_per_op_j[FORMAT])},
         bandwidth_bytes_per_s=given(figures["memory_bandwidth"]),
         energy_per_byte_j=constant("energy_per_byte_j", default.energy_per_byte_j),

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from typer.main import get_command
 
 from mapping.artifact.archive import read_spikes
 from mapping.artifact.read import load_artifact, load_report
 from mapping.artifact.write import write_artifact
-from mapping.console import ArtifactPath, JsonFlag, complain, out, print_json, progress, say
-from mapping.errors import (
-    EXIT_DOES_NOT_FIT,
-    EXIT_INTERNAL,
-    AdlrnsError,
-    ConfigError,
+from mapping.console import (
+    ArtifactPath,
+    JsonFlag,
+    complain,
+    exit_code_of,
+    out,
+    print_json,
+    progress,
+    say,
 )
+from mapping.errors import EXIT_DOES_NOT_FIT, ConfigError
 from mapping.explain import catalogue, explain
 from mapping.fit import judge
 from mapping.ir.checkpoint import load_network
@@ -33,7 +37,6 @@ from mapping.pipeline import CompileOptions, compile_network, cut_network
 from mapping.processors.cli import processors_app
 from mapping.rules import check_rules
 from mapping.summary import (
-    diagnostic_line,
     print_cores,
     print_explanation,
     print_summary,
@@ -200,7 +203,7 @@ def fit_command(
     if as_json:
         print_json({"model": source.network.name, "targets": [v.as_dict() for v in verdicts]})
     else:
-        print_verdicts(source.network.name, verdicts)
+        print_verdicts(source.network.name, verdicts, ranked=rank is not None)
     errors = [verdict.error for verdict in verdicts if verdict.error]
     if len(errors) == len(verdicts):
         raise typer.Exit(max(error.exit_code for error in errors))
@@ -341,36 +344,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; errors are printed, never raised."""
-    debug = "--debug" in arguments
-    as_json = "--json" in arguments
     wanted = arguments[0] if arguments and not arguments[0].startswith("-") else None
-    try:
-        command = typer.main.get_command(build_app(wanted))
-        command([a for a in arguments if a != "--debug"])
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
-    except AdlrnsError as error:
-        return _report_error(error, as_json=as_json, debug=debug)
-    except KeyboardInterrupt:
-        complain("Interrupted.")
-        return EXIT_INTERNAL
-    except Exception as error:
-        complain(
-            f"Internal error: {type(error).__name__}: {error}. Remedy: run again with --debug and "
-            "report what it prints."
-        )
-        if debug:
-            traceback.print_exc()
-        return EXIT_INTERNAL
-    return 0
-
-
-def _report_error(error: AdlrnsError, *, as_json: bool, debug: bool) -> int:
-    found = error.as_dicts()
-    if as_json:
-        print_json({"diagnostics": found})
-    for diagnostic in found:
-        complain(diagnostic_line(diagnostic))
-    if debug:
-        traceback.print_exception(error)
-    return error.exit_code
+    return exit_code_of(lambda given: get_command(build_app(wanted))(given), arguments)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,9 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from typer.main import get_command
+
+from mapping.errors import EXIT_INTERNAL, AdlrnsError
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -62,3 +66,51 @@ def progress_bar(name: str, *, total: int, hidden: bool) -> Iterator[Callable[[i
     with progress(BarColumn(), MofNCompleteColumn(), hidden=hidden) as shown:
         task = shown.add_task(name, total=total)
         yield lambda done: shown.advance(task, done)
+
+
+def diagnostic_line(diagnostic: Mapping[str, object]) -> str:
+    """One line for a finding of the design rules."""
+    return "{code} · {where}: {message}. Remedy: {remedy}.".format(**diagnostic)
+
+
+def run_program(app: typer.Typer) -> None:
+    """Run a program of commands of one's own as ``adlrns-map`` runs its, and exit."""
+    sys.exit(exit_code_of(get_command(app), sys.argv[1:]))
+
+
+def exit_code_of(command: Callable[[list[str]], object], arguments: list[str]) -> int:
+    """Run a command line and return its exit code; errors are printed, never raised.
+
+    With ``--json`` among the arguments an error of ours goes to stdout, too, as JSON; with
+    ``--debug``, which the command does not see, the traceback of any to stderr.
+    """
+    debug = "--debug" in arguments
+    try:
+        command([a for a in arguments if a != "--debug"])
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except AdlrnsError as error:
+        return _reported(error, as_json="--json" in arguments, debug=debug)
+    except KeyboardInterrupt:
+        complain("Interrupted.")
+        return EXIT_INTERNAL
+    except Exception as error:
+        complain(
+            f"Internal error: {type(error).__name__}: {error}. Remedy: run again with --debug and "
+            "report what it prints."
+        )
+        if debug:
+            traceback.print_exc()
+        return EXIT_INTERNAL
+    return 0
+
+
+def _reported(error: AdlrnsError, *, as_json: bool, debug: bool) -> int:
+    found = error.as_dicts()
+    if as_json:
+        print_json({"diagnostics": found})
+    for diagnostic in found:
+        complain(diagnostic_line(diagnostic))
+    if debug:
+        traceback.print_exception(error)
+    return error.exit_code

@@ -38,7 +38,7 @@ _SEARCH_S = 5.0
 _TRIALS = 10
 """So many changes are tried in that time, if need be with one partitioner instead of all."""
 _ALL, _QUICK = "best", "first-fit"
-_BITS_HELP = {"ADL-CAP-02", "ADL-CAP-06", "ADL-CAP-07", "ADL-CAP-08"}
+_BITS_HELP = {"ADL-CAP-02", "ADL-CAP-04", "ADL-CAP-06", "ADL-CAP-07", "ADL-CAP-08"}
 _FEWEST_SHARE = 32
 """Cores are filled to a 32nd at least when more of them shall share the sending."""
 
@@ -51,12 +51,14 @@ class Occupancy:
         cores_used, cores_available: as many as it takes, even if there are fewer.
         busiest: per resource of a core the share that the core takes that needs most of it.
         relative_error: of the weights of the layer that is rounded worst; 0 for integer models.
+        factor_pairs: layers that are kept as two factors, whose rank tells what they take.
     """
 
     cores_used: int
     cores_available: int
     busiest: dict[str, float]
     relative_error: float
+    factor_pairs: int
 
     @classmethod
     def of(cls, partitioned: PartitionedNetwork, chip: ChipSpec) -> Occupancy:
@@ -71,6 +73,7 @@ class Occupancy:
                 for f in fields(CoreUsage)
             },
             relative_error=max((f.relative_error for f in partitioned.fidelity), default=0.0),
+            factor_pairs=len({spec.layer for spec in partitioned.projections if spec.part == "U"}),
         )
 
     @property
@@ -264,7 +267,8 @@ def _fewer_bits(search: _Search, codes: list[str]) -> Iterator[Fix]:
 
 
 def _lower_rank(search: _Search, codes: list[str]) -> Iterator[Fix]:
-    if isinstance(search.network, Network):
+    """A lower rank for factor pairs, where the chip keeps them as such."""
+    if isinstance(search.network, Network) and search.chip.capabilities.graded_spikes.value:
         asked = search.options.rank
         now = _smallest_rank(search.network, None if asked == "auto" else asked)
         yield from search.largest("rank", range(1, now))

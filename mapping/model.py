@@ -12,7 +12,8 @@ from mapping.ir.checkpoint import load_network
 from mapping.ir.network import Network
 from mapping.ir.quantized import QuantizedNetwork
 from mapping.netx import is_net, read_net
-from mapping.nir import NirConventions, read_nir
+from mapping.nir import NirConventions
+from mapping.nir.read import read_as
 
 _OF_NET = {"format": "lava-dl net", "reset": "zero", "cuba_order": "new"}
 """The conventions that all lava-dl networks follow."""
@@ -55,10 +56,8 @@ def load_model(path: Path, **given: str | float | None) -> Model:
         integers = read_net(path)
         return Model(network=integers, conventions={**_OF_NET, "dt": integers.dt_s})
     if path.is_file() or (path.suffix == ".nir" and not path.is_dir()):
-        conventions = NirConventions(**chosen)
-        network = read_nir(path, conventions)
-        options = conventions.as_options(network.dt_s)
-        return Model(network=network, conventions={"format": "NIR", **options})
+        network, conventions = read_as(path, NirConventions(**chosen))
+        return Model(network=network, conventions={"format": "NIR", **conventions})
     _refuse(chosen, "a checkpoint")
     return Model(network=load_network(path))
 

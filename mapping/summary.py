@@ -9,7 +9,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
-from mapping.console import out, print_json, say
+from mapping.console import diagnostic_line, out, print_json, say
 from mapping.explain import Explanation
 from mapping.fit import Verdict
 from mapping.processors.spec import ProcessorSpec
@@ -38,6 +38,8 @@ def print_summary(report: dict[str, Any]) -> None:
     if network.get("conventions"):
         conventions = dict(network["conventions"])
         origin = conventions.pop("format")
+        if conventions.pop("dt_from", "") == "assumed":
+            conventions["dt"] = f"{conventions['dt']} s (assumed; set it with --dt)"
         say(f"Read from {origin} with {', '.join(f'{n} {v}' for n, v in conventions.items())}")
     cut = any(layer["truncation_error"] for layer in network["layers"])
     layers = Table(
@@ -98,7 +100,7 @@ def print_summary(report: dict[str, Any]) -> None:
         say(
             f"Gates: the dial goes from {with_prefix(min(energies), 'J')} to "
             f"{with_prefix(max(energies), 'J')} of dynamic energy per inference on the calibration "
-            "data;\nset it with `simulate --budget`"
+            f"data;\nset it with `simulate --budget` in mJ, at most {max(energies) * 1e3:.3g}"
         )
     elif any(len(layer["levels"]) > 1 for layer in network["layers"]):
         say(
@@ -179,8 +181,14 @@ def print_constants(description: str, constants: Mapping[str, Figure]) -> None:
     out.print(table)
 
 
-def print_verdicts(name: str, verdicts: Sequence[Verdict]) -> None:
-    """One row per target: how full its fullest core is of each resource, and whether that fits."""
+def print_verdicts(name: str, verdicts: Sequence[Verdict], *, ranked: bool) -> None:
+    """One row per target: how full its fullest core is of each resource, and whether that fits.
+
+    Args:
+        name: of the network.
+        verdicts: by target.
+        ranked: whether a rank was asked for; where it changes nothing, a line says so.
+    """
     table = Table(box=SIMPLE, collapse_padding=True, pad_edge=False)
     for heading in ("target", "fits", "cores", *_HEADINGS.values()):
         table.add_column(heading, no_wrap=True)
@@ -196,6 +204,12 @@ def print_verdicts(name: str, verdicts: Sequence[Verdict]) -> None:
     for verdict in verdicts:
         if verdict.error:
             say(f"{verdict.target}: {verdict.error}")
+    idle = [v.target for v in verdicts if v.occupancy and not v.occupancy.factor_pairs]
+    if ranked and idle:
+        say(
+            f"--rank takes no less of {', '.join(idle)}: no layer is kept there as two factors, "
+            "which need graded spikes, and a rank at which they cost less than the full matrix"
+        )
     fitting = [verdict.target for verdict in verdicts if not verdict.error]
     if len(fitting) < len(verdicts):
         say(f"As it is, {name} fits {', '.join(fitting) or 'none of these targets'}")
@@ -206,8 +220,3 @@ def print_explanation(code: str, text: Explanation) -> None:
     say(f"{code} · {text.title}\n\n{text.means}\n")
     for heading in ("why", "fix", "example"):
         say(f"{heading.capitalize()}: {getattr(text, heading)}")
-
-
-def diagnostic_line(diagnostic: Mapping[str, object]) -> str:
-    """One line for a finding of the design rules."""
-    return "{code} · {where}: {message}. Remedy: {remedy}.".format(**diagnostic)

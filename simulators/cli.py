@@ -1,4 +1,4 @@
-"""The commands that this package adds to ``adlrns-map``."""
+"""The commands that this package adds to ``adlrns-map``, but for those about energy."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from mapping.budget import price_for
 from mapping.console import ArtifactPath, JsonFlag, complain, out, print_json, progress_bar, say
 from mapping.errors import EXIT_INTERNAL, ConfigError
 from mapping.ir.network import Network
-from mapping.latency import DEFAULT_LATENCY_MODEL
 from mapping.model import load_compiled_model
-from mapping.targets.load import load_target
 from mapping.units import with_prefix
 from simulators.backend import simulate
 from simulators.chip.noc import noc_timing
@@ -26,11 +24,10 @@ from simulators.curve import load_curve
 from simulators.energy.estimate import estimate_energy
 from simulators.energy.side_by_side import SideBySide
 from simulators.energy.sweep import curve_table, measure_curve
-from simulators.energy.table import component_table, core_table, energy_lines
 from simulators.neurobench import mapped_metrics, metrics_table, original_metrics
 from simulators.ranks import rank_usage
 from simulators.trace import Interrupted, load_stimulus, load_trace
-from simulators.verify import verification_table, verify
+from simulators.verify import check_origin, verification_table, verify
 
 FuseFlag = Annotated[
     bool,
@@ -222,51 +219,6 @@ def verify_command(
     require_equal(*found.traces, where=str(artifact))
 
 
-def energy_command(
-    artifact: ArtifactPath,
-    trace: Annotated[Path, typer.Option(help="Trace .npz that `simulate -o` wrote.")],
-    target: Annotated[
-        str | None,
-        typer.Option(help="Take the constants of this target, a name or .toml, of the same chip."),
-    ] = None,
-    latency_model: Annotated[
-        str, typer.Option(help="What a step waits for: max-core or max-affine.")
-    ] = DEFAULT_LATENCY_MODEL,
-    voltage: Annotated[
-        float, typer.Option(help="Supply voltage, relative to the one that the constants hold for.")
-    ] = 1.0,
-    frequency: Annotated[
-        float, typer.Option(help="Clock, relative to the one that the constants hold for.")
-    ] = 1.0,
-    plot: Annotated[Path | None, typer.Option(help="Also draw this PNG.")] = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Estimate energy and latency of a trace, per core and component."""
-    program = load_artifact(artifact)
-    recorded = load_trace(trace)
-    chip = program.chip if target is None else load_target(target)
-    energy = estimate_energy(
-        program,
-        recorded,
-        latency_model=latency_model,
-        chip=chip.at_operating_point(voltage, frequency),
-    )
-    if plot is not None:
-        from simulators.plots.overview import draw_overview
-
-        draw_overview(program, recorded, energy, plot)
-    if as_json:
-        ratios = {"voltage": voltage, "frequency": frequency}
-        print_json({**energy.as_dict(), "operating_point": ratios})
-        return
-    out.print(core_table(program, energy))
-    out.print(component_table(energy))
-    if (voltage, frequency) != (1.0, 1.0):
-        say(f"At {voltage:g} times the voltage and {frequency:g} times the clock of the constants")
-    for line in energy_lines(energy):
-        say(line)
-
-
 def metrics_command(
     artifact: ArtifactPath,
     stimulus: Annotated[Path, typer.Option("--input", help="Input .npz, best with labels.")],
@@ -295,6 +247,7 @@ def metrics_command(
                 remedy="leave --model out",
                 code="ADL-NBM-01",
             )
+        check_origin(program, original)
         found["original"] = original_metrics(original, spikes, price=price)
     found["mapped"] = mapped_metrics(program, spikes, price=price)
     if as_json:

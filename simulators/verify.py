@@ -64,6 +64,21 @@ class Verification:
         return {"stages": [asdict(stage) for stage in self.stages]}
 
 
+def check_origin(artifact: Artifact, model: Network | QuantizedNetwork) -> None:
+    """Refuse a model that ``artifact`` was not compiled from.
+
+    Raises:
+        ConfigError: ADL-VER-01.
+    """
+    if fingerprint(model) != artifact.origin.network_sha256:
+        raise ConfigError(
+            f"it is not the network that {artifact.partitioned.name} was compiled from",
+            where=f"model {model.name}",
+            remedy="give the model that was compiled, or compile this one",
+            code="ADL-VER-01",
+        )
+
+
 def verify(
     artifact: Artifact,
     stimulus: Stimulus,
@@ -93,13 +108,8 @@ def verify(
             :func:`simulators.backend.simulate` documents.
         SimulationError: ADL-SIM-…, a backend failed.
     """
-    if model is not None and fingerprint(model) != artifact.origin.network_sha256:
-        raise ConfigError(
-            f"it is not the network that {artifact.partitioned.name} was compiled from",
-            where=f"model {model.name}",
-            remedy="give the model that was compiled, or compile this one",
-            code="ADL-VER-01",
-        )
+    if model is not None:
+        check_origin(artifact, model)
     names = [REFERENCE, *(name for name in backends if name != REFERENCE)]
     traces = tuple(
         simulate(

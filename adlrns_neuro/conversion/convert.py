@@ -12,6 +12,7 @@ from adlrns_neuro.conversion.attention import close_attentions, open_attentions,
 from adlrns_neuro.conversion.candidates import Candidate, find_candidates
 from adlrns_neuro.conversion.costs import CostUnit, layer_cost
 from adlrns_neuro.conversion.factors import Factorisation, Method
+from adlrns_neuro.conversion.norms import level_norms, watched_order
 from adlrns_neuro.conversion.ranks import (
     Levels,
     affordable_levels,
@@ -60,7 +61,10 @@ def convert(
     The ranks come from exactly one of: ``levels``; ``r_min`` and ``r_max``; ``ranks``; ``budget``;
     ``share``. Factors are those that change a layer's outputs least on the inputs that it has on
     the calibration data (:func:`mapping.lowrank.whitened_svd`). Layers that cannot be replaced,
-    or where that would not pay, are left alone; the report says why.
+    or where that would not pay, are left alone; the report says why. Batch normalisations behind
+    the first new layer get statistics of each level, see
+    :class:`~adlrns_neuro.layers.norm.LevelBatchNorm`; they start with those that they had, until
+    training moves them or :func:`~adlrns_neuro.conversion.norms.calibrate_norms` measures them.
 
     A new layer's gate predicts that every level is worth it, so the converted model runs at its
     highest level until gates are fitted or :func:`adlrns_neuro.ranks.at_level` sets another.
@@ -105,7 +109,9 @@ def convert(
     reasons |= obstacles
     with _evaluating(converted):
         unnamed = [one for one in candidates if ranks and not ranks.keys() & set(one.names)]
-        statistics = gather_statistics(converted, calibration_loader, candidates, unnamed)
+        modules = {module for one in candidates for module in one.modules}
+        with watched_order(converted, modules) as order:
+            statistics = gather_statistics(converted, calibration_loader, candidates, unnamed)
         for one in candidates:
             reason = _why_not(one, statistics[one])
             if reason is not None:
@@ -155,6 +161,7 @@ def convert(
             chosen[one], scorer_hidden=scorer_hidden, perf_estimator=perf_estimator
         )
         new |= {module: Ranked(layer) for module, layer in layers.items()}
+    new |= level_norms(order, new, max(map(len, chosen.values())))
     report = _report(kinds, candidates, statistics, chosen, made, reasons)
     replace_modules(converted, new)
     close_attentions(converted, opened)

@@ -8,7 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from adlrns_neuro.conversion.attention import replace_modules
-from adlrns_neuro.layers import DynamicLowRankConv2d, DynamicLowRankLayer, LowRankLayer
+from adlrns_neuro.layers import (
+    DynamicLowRankConv2d,
+    DynamicLowRankLayer,
+    LevelBatchNorm,
+    LowRankLayer,
+)
 from adlrns_neuro.ranks import ranked_layers
 from mapping.errors import ConfigError
 
@@ -49,6 +54,9 @@ def materialize(model: nn.Module, level: int | None = None) -> nn.Module:
         for ours, theirs in zip(_weighted(made), _weighted(twin), strict=True):
             ours.weight = theirs.weight
         new[part] = made.train(part.training)
+    for module in plain.modules():
+        if isinstance(module, LevelBatchNorm):
+            new[module] = module.plain(most - 1 if level is None else level)
     if plain in new:
         return new[plain]
     replace_modules(plain, new)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from adlrns_neuro.config import SchedulerConfig
+from adlrns_neuro.gates.fit import lowest_price
 from adlrns_neuro.layers import Ranked
 from adlrns_neuro.ranks import at_level, energies_mj, level_count, ranked_layers
 from adlrns_neuro.schedulers import RankScheduler
@@ -20,7 +20,7 @@ PRICES: tuple[float, ...] = (0.0, *(10.0 ** (step / 2) for step in range(-6, 3))
 """Of the gates' cost, at which the curve of accuracy over cost is measured."""
 BATCH = 1000
 BISECTIONS = 20
-"""Of the logarithm of a price between the lowest and the highest of ``PRICES``."""
+"""Of the price that keeps a budget; each runs the model on all held-out samples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,7 @@ def at_price(model: nn.Module, price: float) -> Iterator[None]:
 
 
 def _price_for(model: nn.Module, inputs: Tensor, budget_mj: float) -> float:
-    """The lowest price at which the mean energy of ``inputs`` keeps a budget, by bisection."""
+    """The lowest price at which the mean energy of ``inputs`` keeps a budget, or the highest."""
 
     def keeps(price: float) -> bool:
         with at_price(model, price), torch.no_grad():
@@ -143,13 +143,7 @@ def _price_for(model: nn.Module, inputs: Tensor, budget_mj: float) -> float:
         return spent <= budget_mj * len(inputs)
 
     model.eval()
-    low, high = PRICES[1], PRICES[-1]
-    if keeps(0.0):
-        return 0.0
-    for _ in range(BISECTIONS):
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if keeps(middle) else (middle, high)
-    return high
+    return lowest_price(keeps, highest=PRICES[-1], bisections=BISECTIONS)
 
 
 def _batches(inputs: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

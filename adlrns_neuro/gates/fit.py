@@ -7,7 +7,8 @@ are not touched.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -99,12 +100,26 @@ def price_for_energy(
             levels = gate.decide(features, price).cpu()
         return float(energies[levels].mean()) <= budget_mj
 
+    return lowest_price(keeps)
+
+
+def lowest_price(
+    keeps: Callable[[float], bool], *, highest: float = math.inf, bisections: int = BISECTIONS
+) -> float:
+    """The lowest price that keeps a budget, by doubling and bisection.
+
+    Args:
+        keeps: whether a price of 0 or more keeps it; a higher price is taken to keep what a lower
+            one does, and some price to keep it if ``highest`` is infinite.
+        highest: what to answer if no lower price does.
+        bisections: halvings of the interval that is left after doubling.
+    """
     if keeps(0.0):
         return 0.0
-    low, high = 0.0, 1.0
-    while not keeps(high):
-        low, high = high, 2.0 * high
-    for _ in range(BISECTIONS):
+    low, high = 0.0, min(1.0, highest)
+    while high < highest and not keeps(high):
+        low, high = high, min(2.0 * high, highest)
+    for _ in range(bisections):
         middle = (low + high) / 2.0
         low, high = (low, middle) if keeps(middle) else (middle, high)
     return high

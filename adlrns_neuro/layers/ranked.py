@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from adlrns_neuro.layers.base import LowRankLayer
@@ -30,6 +31,7 @@ class Ranked(nn.Module):
         scheduler: limits the gate's decision; None for no limit.
         price_per_mj: gain that a millijoule must bring; None for the gate's own price.
         chosen: the rank of each sample in the last call in which the gate decided.
+        ran: the level of the last call, or one for each sample; before the first, the highest.
     """
 
     def __init__(self, layer: LowRankLayer) -> None:
@@ -41,6 +43,7 @@ class Ranked(nn.Module):
         self.scheduler: RankScheduler | None = None
         self.price_per_mj: float | None = None
         self.chosen: Tensor | None = None
+        self.ran: int | Tensor = len(layer.levels) - 1
 
     def forward(self, input: Tensor) -> Tensor:
         """Outputs of the layer for ``input``, which torch's own layers call so too.
@@ -49,14 +52,17 @@ class Ranked(nn.Module):
         """
         layer, top = self.layer, len(self.layer.levels) - 1
         if self.level is not None:
+            self.ran = self.level
             first = None if self.first_block is None else self.first_block(input)
             if isinstance(self.level, int):
                 return layer.at_rank(input, layer.levels[min(self.level, top)], first=first)
             return layer.at_levels(input, self.level.clamp(max=top), first=first)
         if self.decide is not None:
-            return layer.as_decided(input, self.decide)
+            return layer.as_decided(input, self._decided)
         outputs: Tensor
         outputs, self.chosen = layer(input, scheduler=self.scheduler, price=self._price())
+        ranks = torch.tensor(layer.levels, device=self.chosen.device)
+        self.ran = torch.searchsorted(ranks, self.chosen)
         return outputs
 
     @property
@@ -67,6 +73,12 @@ class Ranked(nn.Module):
         ranks = zip(self.layer.levels, self.layer.energies_mj.values(), strict=True)
         total = sum(int((self.chosen == rank).sum()) * energy for rank, energy in ranks)
         return total / max(len(self.chosen), 1)
+
+    def _decided(self, first: Tensor) -> Tensor:
+        """What ``decide`` says, noted."""
+        assert self.decide is not None
+        self.ran = decided = self.decide(first)
+        return decided
 
     def _price(self) -> float | None:
         """The price per unit of the gate's cost."""

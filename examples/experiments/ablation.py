@@ -7,7 +7,6 @@ python ablation.py --config fashion_mnist_ablation.yaml --seed 0
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +14,7 @@ import typer
 
 from adlrns_neuro.config import load_config, with_settings
 from mapping.artifact.atomic import atomic_file
-from mapping.console import complain, say
-from mapping.errors import AdlrnsError
+from mapping.console import run_program, say
 
 BUDGETS_MACS = (30_000, 40_000, 60_000, 80_000, 120_000, 150_000)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -50,8 +48,4 @@ def run(
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except AdlrnsError as error:
-        complain(str(error))
-        sys.exit(error.exit_code)
+    run_program(app)

@@ -7,7 +7,6 @@ python rank_study.py --config fashion_mnist_study.yaml --seed 0 --seed 1 --seed 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +14,7 @@ import typer
 
 from adlrns_neuro.config import load_config, with_settings
 from mapping.artifact.atomic import atomic_file
-from mapping.console import complain, say
-from mapping.errors import AdlrnsError
+from mapping.console import run_program, say
 
 BUDGETS_MACS = (30_000, 40_000, 60_000, 80_000, 120_000, 150_000)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -60,8 +58,4 @@ def run(
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except AdlrnsError as error:
-        complain(str(error))
-        sys.exit(error.exit_code)
+    run_program(app)

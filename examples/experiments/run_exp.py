@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from adlrns_neuro.config import ExperimentConfig, load_config, with_settings
-from mapping.console import complain, say
+from mapping.console import complain, run_program, say
 from mapping.errors import AdlrnsError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -126,8 +126,4 @@ def _tell(config: ExperimentConfig, result: Any, results: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except AdlrnsError as error:
-        complain(str(error))
-        sys.exit(error.exit_code)
+    run_program(app)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,8 +36,8 @@ from mapping import Calibration, CompileOptions, compile_network, load_target
 from mapping.artifact.atomic import atomic_file
 from mapping.artifact.schema import Artifact
 from mapping.budget import price_for
-from mapping.console import complain, say
-from mapping.errors import AdlrnsError, ConfigError
+from mapping.console import run_program, say
+from mapping.errors import ConfigError
 from simulators import Stimulus, estimate_energy, simulate
 
 POINTS = 5
@@ -374,8 +373,4 @@ def figures(program: Artifact, stimulus: Stimulus, price: float = 0.0) -> dict[s
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except AdlrnsError as error:
-        complain(str(error))
-        sys.exit(error.exit_code)
+    run_program(app)

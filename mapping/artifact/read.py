@@ -155,8 +155,11 @@ def _read_manifest(folder: Path) -> ManifestRecord:
             message = f"is truncated or not JSON ({first['msg']})"
             raise _damaged(folder / MANIFEST_FILE, message) from error
         place = ".".join(str(part) for part in first["loc"]) or "the document"
+        message = f"{place}: {first['msg']}"
+        if place == "schema" and first["type"] == "literal_error":
+            message = f"is of schema {first['input']}"
         raise ArtifactError(
-            f"{place}: {first['msg']}; this version reads schema {SCHEMA}",
+            f"{message}; this version reads schema {SCHEMA}",
             where=str(folder / MANIFEST_FILE),
             remedy=_AGAIN,
             code="ADL-ART-04",

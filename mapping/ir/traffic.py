@@ -87,7 +87,8 @@ def check_payloads(
             f"{population.name} was compiled for "
             f"{population.payload_min}..{population.payload_max}",
             where=where,
-            remedy="scale the input, or widen the payload range and compile again",
+            remedy="scale the input, or widen payload_min and payload_max of a checkpoint's Input "
+            "and compile again; NIR files of other tools take 0 and 1 alone",
             code="ADL-INP-03",
         )
     return payloads

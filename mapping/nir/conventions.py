@@ -10,6 +10,8 @@ from mapping.errors import ConfigError, UnsupportedModelError
 
 PUBLISHED_DT_S = 1e-4
 """Step duration that the published files and snnTorch's importer use [s]."""
+DtFrom = Literal["option", "file", "assumed"]
+"""Who says how long a step is; assumed is :data:`PUBLISHED_DT_S`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

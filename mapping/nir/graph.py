@@ -106,6 +106,32 @@ class FlatGraph:
             )
         return list(nx.topological_sort(joined))
 
+    def check_joined(self) -> None:
+        """Edges lead to every node that only passes on what it gets, and from it.
+
+        Neurons may do without either: a leak drives them, and a graph may hold more than is shown.
+
+        Raises:
+            UnsupportedModelError: ADL-NIR-05, an edge is missing.
+        """
+        first, last = self.of_kind("Input"), self.of_kind("Output")
+        passing = self.of_role("operator")
+        unfed = [key for key in sorted(self.nodes) if not self.before[key] and key not in first]
+        unheard = [key for key in sorted(self.nodes) if not self.after[key] and key not in last]
+        for key in (*passing, *last):
+            if key in unfed:
+                raise self._loose(key, "receives nothing", [f"{o} → {key}" for o in unheard])
+        for key in (*passing, *first):
+            if key in unheard:
+                raise self._loose(key, "sends to nothing", [f"{key} → {o}" for o in unfed])
+
+    def _loose(self, key: str, message: str, likely: list[str]) -> UnsupportedModelError:
+        """What to raise if the node ``key`` lacks an edge, perhaps one of the ``likely`` ones."""
+        guess = f", perhaps {' or '.join(likely)}" if likely else ""
+        return self.refuse(
+            key, f"{message}: an edge is missing{guess}", "add the edge, or leave the node out"
+        )
+
     def refuse(self, key: str, message: str, remedy: str) -> UnsupportedModelError:
         """What to raise if the structure around the node ``key`` is not understood."""
         return UnsupportedModelError(

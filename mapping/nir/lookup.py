@@ -37,8 +37,8 @@ class NodeSupport:
 def nodes_of(path: Path, conventions: NirConventions) -> list[NodeSupport]:
     """Every node of the NIR file ``path``.
 
-    A node is judged by its type and parameters, then by what leads to it; what shows only when the
-    whole network is put together is found if nothing else is wrong.
+    A node is judged by its type and parameters, then by what leads to it and away; what shows only
+    when the whole network is put together is found if nothing else is wrong.
 
     Raises:
         ArtifactError: ADL-NIR-01, the file is missing or damaged.
@@ -53,6 +53,7 @@ def nodes_of(path: Path, conventions: NirConventions) -> list[NodeSupport]:
         for key in graph.of_role("neuron", "integrator"):
             _note(graph, faults, key, reader.neurons)
             _note(graph, faults, key, lambda key: reader.routes.into(key))
+        _note(graph, faults, "", lambda _: graph.check_joined())
         if not faults:
             _note(graph, faults, "", lambda _: reader.network())
     rows = [

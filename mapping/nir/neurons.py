@@ -23,6 +23,8 @@ _SAME_DECAY = 1e-6
 
 _ROUNDING = 1e-12
 """What a decay may lose on its way through a time constant in double precision."""
+_LEAST_KEPT = 2.0**-13
+"""Of a voltage in a step; less rounds to nothing in the chips' decays of 12 bits."""
 
 
 def to_node(
@@ -195,14 +197,17 @@ def _decay(
     )
     of_current = key == "tau_syn"
     decay = float(decays[0])
-    recorded = notes.number("current_decay" if of_current else "voltage_decay", decay)
+    name = "current_decay" if of_current else "voltage_decay"
+    recorded = notes.number(name, decay)
     decay = recorded if abs(decay - recorded) <= _ROUNDING else decay
+    least = 0.0 if of_current or name in notes else _LEAST_KEPT
     _require(
         notes,
-        0 <= decay < 1 if of_current else 0 < decay <= 1,
+        least <= decay < 1 if of_current else 0 < decay <= 1 and least <= decay,
         f"{key} of {tau[0]:.6g} s keeps {decay:.6g} in a step of {dt_s:.6g} s, which is no decay "
         "that the chip has",
-        "choose a --dt well below every time constant, or --integration exp",
+        "choose a --dt well below every time constant"
+        + (", or --integration exp" if conventions.integration == "euler" else ""),
     )
     return decay, rate
 

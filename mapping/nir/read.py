@@ -13,7 +13,7 @@ from mapping.errors import UnsupportedModelError
 from mapping.ir.network import Dense, Input, Li, Lif, Network, Population, Projection, Relay
 from mapping.ir.network_rules import LONGEST_DELAY
 from mapping.nir.chain import Factors
-from mapping.nir.conventions import PUBLISHED_DT_S, NirConventions
+from mapping.nir.conventions import PUBLISHED_DT_S, DtFrom, NirConventions
 from mapping.nir.graph import FlatGraph, load_graph
 from mapping.nir.neurons import Neurons, from_node
 from mapping.nir.notes import Notes
@@ -46,9 +46,15 @@ def read_nir(path: Path | str, conventions: NirConventions | None = None) -> Net
             on the chip.
         ConfigError: sizes do not match or values are not finite (ADL-NET-…).
     """
+    return read_as(Path(path), conventions or NirConventions())[0]
+
+
+def read_as(path: Path, conventions: NirConventions) -> tuple[Network, dict[str, str | float]]:
+    """The network as of :func:`read_nir`, and by which conventions it was read, for a report."""
     with np.errstate(over="ignore", invalid="ignore"):
-        graph = load_graph(Path(path))
-        return GraphReader(graph=graph, conventions=conventions or NirConventions()).network()
+        reader = GraphReader(graph=load_graph(path), conventions=conventions)
+        used = conventions.as_options(reader.dt_s) | {"dt_from": reader.dt_from}
+        return reader.network(), used
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,6 +74,13 @@ class GraphReader:
         """Duration of a step [s]."""
         given = self.conventions.dt_s
         return given or self.graph.graph_notes.positive("dt", PUBLISHED_DT_S)
+
+    @property
+    def dt_from(self) -> DtFrom:
+        """Who says so."""
+        if self.conventions.dt_s is not None:
+            return "option"
+        return "file" if "dt" in self.graph.graph_notes else "assumed"
 
     @cached_property
     def source(self) -> str:
@@ -145,6 +158,7 @@ class GraphReader:
         """All of it; for errors see :func:`read_nir`."""
         for key in sorted(self.graph.nodes):
             self.check_kind(key)
+        self.graph.check_joined()
         neurons = {key: self.neurons(key) for key in self.shapes if key != self.source}
         named = self._named([route for key in neurons for route in self.routes.into(key)])
         lag, missing = self._timed(named, neurons)

@@ -63,8 +63,8 @@ class Routes:
         """The ways into the population ``target``.
 
         Raises:
-            UnsupportedModelError: ADL-NIR-05, nodes do not suit each other or receive nothing;
-                ADL-NIR-11, a delay has no image.
+            UnsupportedModelError: ADL-NIR-05, nodes do not suit each other; ADL-NIR-11, a delay has
+                no image.
         """
         paths = list(islice(self._paths(target), _MOST_WAYS + 1))
         if len(paths) > _MOST_WAYS:
@@ -93,12 +93,7 @@ class Routes:
             if key in self.shapes:
                 yield key, operators
                 continue
-            self._check_fed(key)
             waiting += [(before, (key, *operators)) for before in reversed(self.graph.before[key])]
-
-    def _check_fed(self, key: str) -> None:
-        if not self.graph.before[key]:
-            raise self.graph.refuse(key, "receives nothing", "connect it or leave it out")
 
     def _folded(self, source: str, operators: tuple[str, ...]) -> Chain:
         chain = Chain.of(self.shapes[source])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from mapping.errors import CapacityError, MissingDependencyError
 from mapping.ir.partitioned import PartitionedNetwork, packet_flows
-from mapping.latency import DEFAULT_LATENCY_MODEL, LATENCY_MODELS, core_time_s
+from mapping.latency import DEFAULT_LATENCY_MODEL, LATENCY_MODELS, Work, step_time_s
 from mapping.partitioners.hypergraph import irregular
 from mapping.partitioners.problem import PARTITIONERS, Assignment, PartitionProblem
 
@@ -15,10 +19,10 @@ def best(problem: PartitionProblem) -> Assignment:
 
     The goals: ``energy``, the fewest packets that leave their core, the host's included, while
     what a core sends to itself is charged by the energy table but not counted here; ``latency``,
-    the least time on the busiest core by the cost model; ``cores``, the fewest cores. Of equals
-    it is the one with the fewest packets, then the fewest cores. What does not fit the chip comes
-    last, and partitioners whose libraries are missing are left out, as is the one that would do
-    as another does.
+    the shortest step by the cost model, the barrier of as few tiles as the cores fill included;
+    ``cores``, the fewest cores. Of equals it is the one with the fewest packets, then the fewest
+    cores. What does not fit the chip comes last, and partitioners whose libraries are missing are
+    left out, as is the one that would do as another does.
 
     Raises:
         CapacityError: of the first partitioner, if all fail.
@@ -48,10 +52,22 @@ def _rank(problem: PartitionProblem, partitioned: PartitionedNetwork) -> tuple[f
     packets = problem.traffic.remote_packets(partitioned)
     goal = packets
     if problem.goal == "latency":
-        chip, flows = problem.chip, packet_flows(partitioned)
-        counts = problem.traffic.core_counts(partitioned, flows, chip.core)
-        time = LATENCY_MODELS.get(DEFAULT_LATENCY_MODEL).time(chip, cores)
-        goal = float(core_time_s(counts, chip, time).max())
+        goal = _step_s(problem, partitioned)
     elif problem.goal == "cores":
         goal = cores
     return cores > problem.chip.cores, goal, packets, cores
+
+
+def _step_s(problem: PartitionProblem, partitioned: PartitionedNetwork) -> float:
+    """Duration of a mean step, before places are known: with the least tiles, and without links."""
+    chip, flows = problem.chip, packet_flows(partitioned)
+    tiles = math.ceil(len(partitioned.cores) / chip.mesh.cores_per_tile)
+    unplaced = np.zeros((1, 1))
+    work = Work(
+        counts=problem.traffic.core_counts(partitioned, flows, chip.core),
+        used_tiles=tiles,
+        busiest_link=unplaced,
+        busiest_chip_link=unplaced,
+    )
+    time = LATENCY_MODELS.get(DEFAULT_LATENCY_MODEL).time(chip, tiles)
+    return float(step_time_s(work, chip, time).max())

@@ -15,6 +15,7 @@ from mapping.ir.partitioned import HOST, CompartmentGroup, Members, list_words
 from mapping.ir.quantized import Int32Array, ProjectionSpec
 from mapping.ir.synapses import ConvShape
 from mapping.partitioners.problem import Assignment, PartitionProblem, within
+from mapping.targets.spec import ChipSpec
 
 Mask = npt.NDArray[np.bool_]
 Way = tuple[str, str, int]
@@ -287,12 +288,12 @@ class Ledger:
             what, where, spread = "one compartment alone", place, ""
         else:
             what, where = f"to reach {place} it", self._named(need.sender)
-            spread = "lower neurons_per_core, so that more cores share the sending, or "
+            spread = "lower neurons_per_core, so that more cores share the sending; "
         return CapacityError(
             f"{what} needs {need.used:,} {need.resource}, a core of {chip.name} has {need.limit:,}",
             where=where,
-            remedy=f"{spread}lower the rank or the fan-in of the layer, use fewer weight bits, or "
-            "choose a bigger target",
+            remedy=spread
+            + (smaller_fan_out(chip) if need.code == "ADL-CAP-04" else smaller_fan_in(chip)),
             code=need.code,
         )
 
@@ -309,3 +310,18 @@ class Ledger:
 
 def _way(spec: ProjectionSpec) -> Way:
     return spec.source, spec.gate, spec.gates_needed
+
+
+def smaller_fan_in(chip: ChipSpec) -> str:
+    """What to do about compartments of which one needs more of a core than it has."""
+    rank = "the rank or " if chip.capabilities.graded_spikes.value else ""
+    return f"lower {rank}the fan-in of the layer, use fewer weight bits, or choose a bigger target"
+
+
+def smaller_fan_out(chip: ChipSpec) -> str:
+    """What to do about compartments that send to more cores than theirs has output axons for."""
+    rank = " or a lower rank" if chip.capabilities.graded_spikes.value else ""
+    return (
+        f"give the layers that it feeds fewer weight bits{rank}, so that they take fewer cores, "
+        "or choose a bigger target"
+    )

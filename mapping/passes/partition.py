@@ -119,11 +119,12 @@ def check_core_count(partitioned: PartitionedNetwork, chip: ChipSpec) -> None:
             if name != partitioned.input.name
         }
         busiest = sorted(shares, key=lambda name: -shares[name])[:3]
+        ranks = "the rank or " if chip.capabilities.graded_spikes.value else ""
         raise CapacityError(
             f"needs {len(partitioned.cores)} cores, {chip.name} has {chip.cores}; most go to "
             + ", ".join(f"{name} ({shares[name]})" for name in busiest),
             where=f"network {partitioned.name}",
-            remedy="lower the rank or the weight bits, allow more neurons per core, or choose "
+            remedy=f"lower {ranks}the weight bits, allow more neurons per core, or choose "
             "a bigger target",
             code="ADL-CAP-06",
         )

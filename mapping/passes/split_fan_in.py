@@ -27,7 +27,7 @@ from mapping.ir.synapses import SparseSynapses
 from mapping.ir.traffic import TrafficProfile
 from mapping.partitioners import Goal, PartitionProblem
 from mapping.partitioners.first_fit import largest
-from mapping.partitioners.ledger import Ledger
+from mapping.partitioners.ledger import Ledger, smaller_fan_in
 from mapping.targets.spec import ChipSpec
 
 WORTHWHILE = 0.8
@@ -99,8 +99,7 @@ class SplitFanIn:
                     f"its fan-in of {spec.columns:,} needs {need.used:,} {need.resource}, a core "
                     f"of {chip.name} has {need.limit:,}, and it cannot be split: {obstacle}",
                     where=spec.name,
-                    remedy="lower the fan-in or the rank of the layer, use fewer weight bits, or "
-                    "choose a bigger target",
+                    remedy=smaller_fan_in(chip),
                     code="ADL-CAP-08",
                 )
         return network, traffic

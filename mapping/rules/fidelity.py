@@ -31,3 +31,29 @@ def zeroed_weights(artifact: Artifact) -> Iterator[Finding]:
                 "give the layer more weight bits, or train it with rows of like size, and verify "
                 "the accuracy",
             )
+
+
+@rule("ADL-NUM-10", severity="warning", limits=("core.weight_widths",))
+def widened_weights(artifact: Artifact) -> Iterator[Finding]:
+    """Weights have a number of bits in which the chip stores them.
+
+    Why: a width that the chip does not have takes the memory of the next wider one, whose further
+    precision is given away.
+
+    Fix: choose the wider one with ``--weight-bits``, or one below to save memory.
+
+    Example: ``--weight-bits 7`` on loihi1, which stores 1 to 6 or 8 bits.
+    """
+    widths = artifact.chip.core.weight_widths
+    for spec in artifact.partitioned.projections:
+        if not 0 < spec.weight_bits < max(widths.value):
+            continue
+        stored = widths.fitting(spec.weight_bits)
+        if stored != spec.weight_bits:
+            narrower = [width for width in widths.value if 1 < width < spec.weight_bits]
+            yield (
+                spec.name,
+                f"its weights of {spec.weight_bits} bits are stored in {stored}",
+                f"give the layer {stored} weight bits, which take no more memory"
+                + (f", or {max(narrower)}, which take less" if narrower else ""),
+            )

@@ -1,4 +1,4 @@
-"""The commands about energy, beside ``energy`` itself, that this package adds to ``adlrns-map``."""
+"""The commands about energy that this package adds to ``adlrns-map``."""
 
 from __future__ import annotations
 
@@ -12,16 +12,64 @@ from rich.table import Table
 
 from mapping.artifact.read import load_artifact
 from mapping.console import ArtifactPath, JsonFlag, out, print_json, say
+from mapping.latency import DEFAULT_LATENCY_MODEL
 from mapping.processors.load import load_processor, processor_names
 from mapping.processors.spec import NumberFormat
 from mapping.targets.load import load_target
 from mapping.units import unit_of, with_prefix
 from simulators.backend import simulate
 from simulators.energy.calibrate import Calibration, calibrate
+from simulators.energy.estimate import estimate_energy
 from simulators.energy.measurements import load_measurements
 from simulators.energy.meter import Metered, measure
 from simulators.energy.side_by_side import BATCHES, budgets_of, device_table, side_by_side
-from simulators.trace import load_stimulus
+from simulators.energy.table import component_table, core_table, energy_lines
+from simulators.trace import load_stimulus, load_trace
+
+
+def energy_command(
+    artifact: ArtifactPath,
+    trace: Annotated[Path, typer.Option(help="Trace .npz that `simulate -o` wrote.")],
+    target: Annotated[
+        str | None,
+        typer.Option(help="Take the constants of this target, a name or .toml, of the same chip."),
+    ] = None,
+    latency_model: Annotated[
+        str, typer.Option(help="What a step waits for: max-core or max-affine.")
+    ] = DEFAULT_LATENCY_MODEL,
+    voltage: Annotated[
+        float, typer.Option(help="Supply voltage, relative to the one that the constants hold for.")
+    ] = 1.0,
+    frequency: Annotated[
+        float, typer.Option(help="Clock, relative to the one that the constants hold for.")
+    ] = 1.0,
+    plot: Annotated[Path | None, typer.Option(help="Also draw this PNG.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Estimate energy and latency of a trace, per core and component."""
+    program = load_artifact(artifact)
+    recorded = load_trace(trace)
+    chip = program.chip if target is None else load_target(target)
+    energy = estimate_energy(
+        program,
+        recorded,
+        latency_model=latency_model,
+        chip=chip.at_operating_point(voltage, frequency),
+    )
+    if plot is not None:
+        from simulators.plots.overview import draw_overview
+
+        draw_overview(program, recorded, energy, plot)
+    if as_json:
+        ratios = {"voltage": voltage, "frequency": frequency}
+        print_json({**energy.as_dict(), "operating_point": ratios})
+        return
+    out.print(core_table(program, energy))
+    out.print(component_table(energy))
+    if (voltage, frequency) != (1.0, 1.0):
+        say(f"At {voltage:g} times the voltage and {frequency:g} times the clock of the constants")
+    for line in energy_lines(energy):
+        say(line)
 
 
 def calibrate_command(

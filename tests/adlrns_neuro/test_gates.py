@@ -8,6 +8,7 @@ from torch import Tensor
 
 from adlrns_neuro.functional import expected_rank, gate_states, leading_gates, relative_cost
 from adlrns_neuro.gates import GateNetwork, fit_gate, price_for_energy
+from adlrns_neuro.gates.fit import lowest_price
 from mapping.errors import ConfigError
 
 LEVELS = (4, 8, 16)
@@ -167,3 +168,24 @@ def test_a_gate_of_no_size_is_refused(features: int, cost: tuple[float, ...], hi
 def test_samples_that_do_not_fit_the_gate_are_refused(features: Tensor, losses: Tensor) -> None:
     with refused(ConfigError, "ADL-GAT-02", where="GateNetwork", remedy="(n, 4)"):
         fit_gate(GateNetwork(4, COST), features, losses)
+
+
+@pytest.mark.parametrize("least", [1e-5, 0.3, 1.0, 7.0, 9.99])
+def test_the_lowest_price_is_found_from_above(least: float) -> None:
+    asked: list[float] = []
+
+    def keeps(price: float) -> bool:
+        asked.append(price)
+        return price >= least
+
+    for found in (lowest_price(keeps), lowest_price(keeps, highest=10.0, bisections=40)):
+        assert found == pytest.approx(least)
+        assert keeps(found)
+    asked.clear()
+    lowest_price(keeps, highest=10.0, bisections=3)
+    assert len(asked) <= 3 + 5, "doubling and three halvings"
+
+
+def test_where_no_price_keeps_the_budget_the_highest_comes_nearest() -> None:
+    assert lowest_price(lambda price: False, highest=10.0) == 10.0
+    assert lowest_price(lambda price: True) == 0.0

@@ -58,6 +58,16 @@ def test_figures_left_out_are_the_v100s() -> None:
     assert peak(PerfEstimator({**FOUNDING, "clock_hz": 1.0}).profile) == 2 * 5120
 
 
+def test_a_peak_says_whose_clock_it_has() -> None:
+    default, own = (
+        PerfEstimator(figures).profile.peak_ops_per_s["fp32"]
+        for figures in (FOUNDING, {**FOUNDING, "clock_hz": 1e9})
+    )
+    assert "1530 MHz" in default.source
+    assert own.source.endswith("clock given by the caller")
+    assert default.status == own.status == "assumed"
+
+
 def test_energy_rises_with_the_rank_and_falls_with_the_batch() -> None:
     estimator = PerfEstimator()
     energies = estimator.energies_mj(512, 256, (4, 8, 64))

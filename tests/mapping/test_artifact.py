@@ -271,7 +271,10 @@ def test_a_missing_array_is_named(folder: Path, key: str) -> None:
 
 
 SCHEMA_ERRORS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "later schema": (lambda m: m.update(schema="adlrns-artifact/5"), "schema"),
+    "later schema": (
+        lambda m: m.update(schema="adlrns-artifact/5"),
+        "of schema adlrns-artifact/5;",
+    ),
     "no schema": (lambda m: m.pop("schema"), "schema"),
     "unknown field": (lambda m: m.update(colour="red"), "colour"),
     "unknown field of a projection": (

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import typer
@@ -241,6 +242,7 @@ def test_the_conventions_of_a_nir_model_are_printed_and_kept(cli: Any) -> None:
     conventions = {
         "format": "NIR",
         "dt": 1e-4,
+        "dt_from": "option",
         "reset": "zero",
         "integration": "exp",
         "cuba_order": "previous",
@@ -252,8 +254,19 @@ def test_the_conventions_of_a_nir_model_are_printed_and_kept(cli: Any) -> None:
 def test_conventions_that_are_not_given_are_the_files_or_the_usual(cli: Any) -> None:
     write_nir(small_network(), "x.nir")
     report = cli("compile", "x.nir", "-o", "out", "--json").json
-    usual = {"dt": 1e-3, "reset": "zero", "integration": "euler", "cuba_order": "new"}
-    assert report["network"]["conventions"] == {"format": "NIR", **usual}
+    usual = {"reset": "zero", "integration": "euler", "cuba_order": "new"}
+    step = {"dt": 1e-3, "dt_from": "file"}
+    assert report["network"]["conventions"] == {"format": "NIR", **step, **usual}
+
+
+def test_a_step_that_nobody_gave_is_said_to_be_assumed(cli: Any) -> None:
+    network = small_network()
+    write_nir(network, "x.nir")
+    with h5py.File("x.nir", "r+") as file:
+        del file["node/metadata/dt"]
+    outcome = cli("compile", "x.nir", "-o", "out")
+    assert "Read from NIR with dt 0.0001 s (assumed; set it with --dt), reset zero" in outcome.out
+    assert load_report("out")["network"]["conventions"]["dt_from"] == "assumed"
 
 
 @pytest.mark.parametrize(
@@ -768,9 +781,23 @@ def test_a_gated_model_without_calibration_is_told_that_it_has_no_budgets(cli: A
     assert "no calibration data" in " ".join(without.out.split())
     np.savez("x.npz", spikes=random_payloads(network))
     measured = cli("compile", "gated", "-o", "other", "--calibration", "x.npz")
-    assert "the dial goes from" in " ".join(measured.out.split())
+    told = " ".join(measured.out.split())
+    most_mj = max(entry["energy_j"] for entry in load_report("other")["budgets"]) * 1e3
+    assert "the dial goes from" in told
+    assert f"`simulate --budget` in mJ, at most {most_mj:.3g}" in told
     assert "no calibration data" not in measured.out
     assert "no calibration data" not in cli("compile", "model", "-o", "plain").out
+
+
+def test_fit_says_where_a_rank_changes_nothing(cli: Any) -> None:
+    """loihi1 fuses the pair, loihi2 keeps it."""
+    save_network(digits_like_network(payload_max=1), Path("spikes"))
+    targets = ("--target", "loihi1", "--target", "loihi2")
+    assert "--rank" not in cli("fit", "spikes", *targets).out
+    outcome = cli("fit", "spikes", "--rank", "4", *targets)
+    assert "--rank takes no less of loihi1: no layer is kept there as two factors" in outcome.out
+    rows = cli("fit", "spikes", "--rank", "4", *targets, "--json").json["targets"]
+    assert [row["factor_pairs"] for row in rows] == [0, 1]
 
 
 def test_fit_cannot_choose_ranks_and_says_so(cli: Any) -> None:

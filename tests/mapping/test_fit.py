@@ -166,8 +166,34 @@ def test_what_nothing_helps_keeps_its_remedy() -> None:
     error = refusal(network, LOIHI2, CompileOptions())
     assert error.code == "ADL-CAP-08"
     assert error.fixes == ()
-    assert error.remedy.startswith("lower the fan-in or the rank")
+    assert error.remedy.startswith("lower the rank or the fan-in")
     assert error.as_dict()["fixes"] == []
+
+
+def test_no_rank_is_named_where_the_chip_fuses_factor_pairs() -> None:
+    network = digits_like_network(
+        shape=(20_000,), rank=4, levels=(2, 4), hidden=8, classes=3, payload_max=1
+    )
+    error = refusal(network, LOIHI1, CompileOptions())
+    assert error.code == "ADL-CAP-08"
+    assert error.remedy == (
+        "lower the fan-in of the layer, use fewer weight bits, or choose a bigger target"
+    )
+    crowded = refusal(
+        digits_like_network(payload_max=1),
+        replace(LOIHI1, mesh=replace(LOIHI1.mesh, usable_cores=limit(1))),
+        CompileOptions(neurons_per_core=8),
+    )
+    assert "rank" not in crowded.remedy
+
+
+def test_fewer_bits_let_a_sender_reach_fewer_cores() -> None:
+    """64 neurons to 5 cores of 30 outputs each: 320 output axons; with 4 bits to 3 cores of 60."""
+    small = {"compartments": 64, "output_axons": 200, "synapse_words": 256}
+    core = replace(LOIHI1.core, **{name: limit(value) for name, value in small.items()})
+    error = refusal(dense_network((8, 64, 150)), replace(LOIHI1, core=core), CompileOptions())
+    assert error.code == "ADL-CAP-04"
+    assert "weight_bits" in [fix.option for fix in error.fixes]
 
 
 def test_only_what_can_help_is_tried() -> None:

@@ -462,7 +462,7 @@ STRUCTURES: dict[str, tuple[nir.NIRGraph, str, str]] = {
     "three matrices": (_chain(square, square, square, _lif(4)), "third matrix", "multiply"),
     "matrix at the end": (_chain(_lif(4), square), "['1']", "follow the neurons"),
     "input with source": (_fed_input(), "receives something", "other nodes"),
-    "matrix without source": (_unfed_matrix(), "receives nothing", "connect"),
+    "matrix without source": (_unfed_matrix(), "receives nothing", "leave the node out"),
     "sizes": (_chain(nir.Linear(_matrix(3, 4)), _lif(2)), "3 numbers, but takes 2", "one for all"),
     "columns": (_chain(nir.Linear(_matrix(3, 5)), _lif(3)), "takes 5", "shapes that match"),
     "weight": (_chain(nir.Linear(np.ones((2, 3, 4))), _lif(3)), "(2, 3, 4)", "a matrix"),
@@ -477,6 +477,24 @@ def test_a_structure_that_is_not_understood_is_refused(case: str, tmp_path: Path
         _read(graph, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("edge", "blamed"),
+    [
+        (("input", "0"), "0: receives"),
+        (("0", "1"), "0: sends"),
+        (("1", "2"), "2: receives"),
+        (("2", "3"), "2: sends"),
+        (("3", "output"), "output: receives"),
+    ],
+)
+def test_a_missing_edge_is_named(edge: tuple[str, str], blamed: str, tmp_path: Path) -> None:
+    graph = _chain(square, _lif(4), square, _lif(4))
+    graph.edges.remove(edge)
+    with refused(UnsupportedModelError, "ADL-NIR-05", message=f"perhaps {' → '.join(edge)}") as e:
+        _read(graph, tmp_path)
+    assert blamed in str(e.value)
+
+
 PARAMETERS: dict[str, tuple[nir.NIRNode, str, str]] = {
     "tau differs": (_lif(2, tau=np.array([1e-3, 2e-3])), "0.001 to 0.002 s", "split"),
     "tau_syn differs": (_cuba(2, tau_syn=np.array([1e-3, 2e-3])), "tau_syn runs", "split"),
@@ -487,6 +505,14 @@ PARAMETERS: dict[str, tuple[nir.NIRNode, str, str]] = {
     "tau is nan": (_lif(2, tau=np.nan), "NaN", "repair"),
     "threshold": (_lif(2, v_threshold=np.zeros(2)), "not above", "threshold above"),
 }
+
+
+def test_a_step_that_forgets_everything_is_refused_under_exact_integration(tmp_path: Path) -> None:
+    """exp(-100) of a voltage is no number that a chip keeps."""
+    graph = _chain(square, _lif(4, tau=0.01))
+    with refused(UnsupportedModelError, "ADL-NIR-06", message="in a step of 1 s") as e:
+        _read(graph, tmp_path, dt_s=1.0, integration="exp")
+    assert e.value.remedy == "choose a --dt well below every time constant"
 
 
 @pytest.mark.parametrize("case", PARAMETERS)

@@ -144,6 +144,17 @@ def spec(**changes: object) -> Doctor:
     return doctor
 
 
+def widths(*bits: int) -> Doctor:
+    """The same program on a chip that stores weights in these numbers of bits."""
+
+    def doctor(artifact: Artifact) -> Artifact:
+        core = artifact.chip.core
+        made = replace(core, weight_widths=replace(core.weight_widths, value=bits))
+        return replace(artifact, chip=replace(artifact.chip, core=made))
+
+    return doctor
+
+
 def mantissa(value: int) -> Doctor:
     """One mantissa of the last projection set to ``value``."""
 
@@ -381,6 +392,8 @@ BROKEN: list[tuple[str, str, Doctor, str, str, str]] = [
     ("ADL-NUM-08", "before its time", spec(delays=(-1,) * 8), "dec", "of -1 to -1", "delays"),
     ("ADL-NUM-06", "threshold", lif(threshold=31), "out", "only 31 units", "current_decay"),
     ("ADL-NUM-09", "zeroed", zeroed(0.26), "dec", "26.0% of its non-zero", "more weight bits"),
+    ("ADL-NUM-10", "widened", widths(4, 9), "enc/V", "8 bits are stored in 9", "9 weight bits"),
+    ("ADL-NUM-10", "narrower", widths(4, 9), "enc/V", "8 bits are stored", "or 4, which take less"),
 ]
 
 
@@ -400,7 +413,7 @@ def test_a_doctored_program_breaks_just_that_rule(
     assert message in first.message
     assert first.remedy
     assert remedy in first.remedy
-    warnings = ("ADL-NUM-04", "ADL-NUM-06", "ADL-NUM-09")
+    warnings = ("ADL-NUM-04", "ADL-NUM-06", "ADL-NUM-09", "ADL-NUM-10")
     assert first.severity == ("warning" if code in warnings else "error")
     assert str(first) == f"{code} · {first.where}: {first.message}. Remedy: {first.remedy}."
     errors = [d for d in found if d.severity == "error"]

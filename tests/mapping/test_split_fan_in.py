@@ -177,7 +177,7 @@ def test_a_wide_factor_pair_saves_packets() -> None:
     ],
 )
 def test_what_cannot_be_split_says_why(network: Network, chip: ChipSpec, reason: str) -> None:
-    with refused(CapacityError, "ADL-CAP-08", message=reason, remedy="rank"):
+    with refused(CapacityError, "ADL-CAP-08", message=reason, remedy="the fan-in of the layer"):
         split(quantised(network), chip)
 
 

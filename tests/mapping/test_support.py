@@ -107,8 +107,8 @@ def test_what_shows_in_the_whole_alone_has_a_row(
     with h5py.File(path, "r+") as file:
         file.copy("node/nodes/input", "node/nodes/more")
     rows = [row for row in _told(capsys, path)["nodes"] if row["refused"]]
-    assert [(row["name"], row["kind"]) for row in rows] == [("", "NIRGraph")]
-    assert "2 Input nodes" in rows[0]["reason"]
+    assert [(row["name"], row["kind"]) for row in rows] == [("more", "Input"), ("", "NIRGraph")]
+    assert "2 Input nodes" in rows[-1]["reason"]
     assert run(["support", str(path)]) == 0
     assert "(whole)" in capsys.readouterr().out
 

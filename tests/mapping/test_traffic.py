@@ -275,6 +275,7 @@ def test_payloads_out_of_range_are_refused(value: int) -> None:
     with refused(ConfigError, "ADL-INP-03", where="x.npz", message="-1..4", remedy="scale") as e:
         check_payloads(payloads, SOURCE, where="x.npz")
     assert str(value) in e.value.message
+    assert "NIR files of other tools take 0 and 1" in e.value.remedy
 
 
 def test_payloads_beyond_int64_are_refused_with_their_own_value() -> None:

@@ -47,6 +47,9 @@ def test_the_original_has_the_metrics_that_neurobench_found_in_snntorch(case: st
     theirs["Footprint"] -= theirs.pop("buffers")
     found = original_metrics(MEASURED[case], stimulus)
     assert set(found) == set(theirs)
+    accuracy = found.pop("ClassificationAccuracy")
+    assert float(np.float32(accuracy)) == theirs["ClassificationAccuracy"]
+    assert accuracy * len(LABELS) == round(accuracy * len(LABELS))
     for name, value in found.items():
         assert value == pytest.approx(theirs[name]), name
 
@@ -191,6 +194,9 @@ def test_the_command_prints_both(capsys: pytest.CaptureFixture[str], tmp_path: P
     for name in ("Footprint", "SynapticOperations.Effective_ACs", "MembraneUpdates"):
         assert name in text
     assert metrics_table(found).row_count == 8
+    save_network(small_network(seed=1), tmp_path / "other")
+    assert adlrns_map([*command, "--model", str(tmp_path / "other")]) == 2
+    assert "ADL-VER-01" in capsys.readouterr().err
 
 
 def test_an_integer_model_has_no_metrics_of_its_own(
