@@ -1,0 +1,40 @@
+"""What a call leaves in memory for the threads that work on it: an int64 array of these fields.
+
+Addresses are of the first element; samples' rows are addressed one by one, see :mod:`.tiles`.
+Samples are numbered in the order in which they are computed: by rank, the largest first.
+"""
+
+from __future__ import annotations
+
+(
+    PHASE,  # which of the phases below the chunks belong to
+    BATCH,  # samples
+    INPUTS,  # in
+    OUTPUTS,  # out
+    R_MAX,
+    Z_WIDTH,  # r_max, rounded up to whole panels
+    V_PANELS,  # address of (panels, in, PANEL) float32
+    U_PANELS,  # address of (panels, r_max, PANEL) float32
+    V_ROWS,  # address of (r_max, in) float32
+    U_ROWS,  # address of (r_max, out) float32
+    SCALE,  # address of Z_WIDTH gains
+    BIAS,  # address of the biases, rounded up to whole panels
+    Z,  # address of (samples, Z_WIDTH) float32: what lies between the factors
+    TAILS,  # address of (samples + a tile, PANEL) float32: outputs that fill no panel
+    SPARE,  # address of outputs of one sample that nobody reads, rounded up to whole panels
+    X_ROWS,  # address of the samples' input addresses
+    Z_ROWS,  # the same of their rows of Z
+    Y_ROWS,  # the same of their outputs
+    TAIL_ROWS,  # the same of their rows of TAILS
+    RANKS,  # address of the samples' ranks, int64
+    ACTIVE,  # address of the number of samples that reach beyond rank v·LANES, by v, int64
+    COUNTS,  # address of r_max + 2 int64 to sort with
+    EVENT_PLACES,  # address of (threads, in + LANES) int32
+    EVENT_VALUES,  # address of (threads, in + LANES) float32
+    ROW_BLOCK,  # samples of a chunk of the first stage
+    TILES,  # tiles of samples of a chunk of the second stage
+    PANELS,  # panels of U of a chunk of the second stage
+    JOB_SIZE,
+) = range(28)
+PROJECT, SCATTER, EXPAND = range(3)
+"""Phases: V on dense inputs, V on events, U."""
