@@ -11,7 +11,6 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from simulators.kernels.atomics import load
@@ -27,22 +26,18 @@ from simulators.kernels.job import (
     Y_ROWS,
     Z_ROWS,
 )
-from simulators.kernels.tiles import FLOAT, INT64, VECTOR, ZERO, Emitter
+from simulators.kernels.emit import FLOAT, INT64, VECTOR, ZERO, Emitter
 from simulators.kernels.vector import LANES, kernel
 
 ROWS_AT_ONCE = 8
 """Rows whose sums are independent, so that an addition need not await the one before."""
 
 
-def _sum(builder: Any, vector: Any) -> Any:
+def _sum(emit: Emitter, vector: Any) -> Any:
     """All lanes of a vector, added up in pairs."""
-    reduce = cgutils.get_or_insert_function(
-        builder.module,
-        ir.FunctionType(FLOAT, [FLOAT, VECTOR]),
-        f"llvm.vector.reduce.fadd.v{LANES}f32",
-    )
-    zero = ir.Constant(FLOAT, -0.0)
-    return builder.call(reduce, [zero, vector], fastmath=("reassoc",))
+    start = ir.Constant(FLOAT, -0.0)
+    name = f"llvm.vector.reduce.fadd.v{LANES}f32"
+    return emit.call(name, FLOAT, [start, vector], fastmath=("reassoc",))
 
 
 def _dot(rows: int) -> Any:
@@ -72,11 +67,11 @@ def _dot(rows: int) -> Any:
             sums = emit.loop(whole, count, LANES, sums, rest)
             for i in range(rows):
                 gain = builder.load(emit.at(emit.floats(scale), i))
-                total = builder.fmul(_sum(builder, sums[i]), gain)
+                total = builder.fmul(_sum(emit, sums[i]), gain)
                 builder.store(total, emit.at(emit.floats(z), i))
             return context.get_dummy_value()
 
-        word = types.uintp
+        word = types.int64
         return types.void(word, types.int64, word, word, word), generate
 
     return dot
@@ -117,7 +112,7 @@ def _add(rows: int) -> Any:
             emit.loop(whole, count, LANES, [], rest)
             return context.get_dummy_value()
 
-        word = types.uintp
+        word = types.int64
         return types.void(word, word, types.int64, word, word), generate
 
     return add
@@ -129,12 +124,11 @@ _add_many, _add_one, _add_none = _add(ROWS_AT_ONCE), _add(1), _add(0)
 
 @kernel
 def run_row(job: int, sample: int) -> None:
-    """One whole sample of ``job``, an address, in whatever order."""
+    """One whole sample of ``job``, an address."""
     inputs, outputs = load(job + 8 * INPUTS), load(job + 8 * OUTPUTS)
     at = 8 * sample
     x, z = load(load(job + 8 * X_ROWS) + at), load(load(job + 8 * Z_ROWS) + at)
-    y = load(load(job + 8 * Y_ROWS) + at)
-    rank = load(load(job + 8 * RANKS) + at)
+    y, rank = load(load(job + 8 * Y_ROWS) + at), load(load(job + 8 * RANKS) + at)
     table, scale = load(job + 8 * V_ROWS), load(job + 8 * SCALE)
     whole = rank - rank % ROWS_AT_ONCE
     for k in range(0, whole, ROWS_AT_ONCE):

@@ -1,0 +1,221 @@
+"""A call in compiled code: put its samples in order, then run its phases."""
+
+from __future__ import annotations
+
+from numba import carray
+
+from simulators.kernels.atomics import fetch_add, give_way, load, load_shared, store, store_shared
+from simulators.kernels.chunks import chunks_of_phase, run_chunk
+from simulators.kernels.job import (
+    ACTIVE,
+    BATCH,
+    BIAS,
+    COUNTS,
+    EXPAND,
+    INPUTS,
+    OUTPUTS,
+    PANELS,
+    PHASE,
+    PROJECT,
+    R_MAX,
+    RANKS,
+    ROW_BLOCK,
+    SCALE,
+    SCATTER,
+    SPARE,
+    TAIL_ROWS,
+    TAILS,
+    TILES,
+    X_ROWS,
+    Y_ROWS,
+    Z,
+    Z_ROWS,
+    Z_WIDTH,
+)
+from simulators.kernels.layout import Float32Array, Int64Array
+from simulators.kernels.pool import DONE, JOB, TICKET
+from simulators.kernels.rows import run_row
+from simulators.kernels.tiles import copy_floats, fill_floats
+from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, kernel
+
+_HALF = 32
+"""Bits of a ticket that number the next chunk; those above count the chunks."""
+_NEXT = (1 << _HALF) - 1
+
+
+@kernel
+def _take(shared: int) -> int:
+    """The next chunk that nobody has taken, or -1."""
+    ticket = load_shared(shared + 8 * TICKET)
+    if ticket & _NEXT >= ticket >> _HALF:
+        return -1
+    ticket = fetch_add(shared + 8 * TICKET, 1)
+    return -1 if ticket & _NEXT >= ticket >> _HALF else ticket & _NEXT
+
+
+@kernel
+def serve(shared: int, worker: int, looks: int) -> None:
+    """Work on whatever calls leave at ``shared``; return after that many ``looks`` in vain."""
+    vain = 0
+    while vain < looks:
+        chunk = _take(shared)
+        if chunk < 0:
+            vain += 1
+            give_way()
+            continue
+        # A call goes on only when all chunks are done, so the job is the one this chunk is of.
+        run_chunk(load(shared + 8 * JOB), chunk, worker)
+        fetch_add(shared + 8 * DONE, 1)
+        vain = 0
+
+
+@kernel
+def _run_phase(job: int, phase: int, shared: int, threads: int) -> None:
+    """All chunks of a phase; with more than one thread, workers take some of them."""
+    store(job + 8 * PHASE, phase)
+    chunks = chunks_of_phase(job)
+    if threads == 1 or chunks < 2:
+        for chunk in range(chunks):
+            run_chunk(job, chunk, 0)
+        return
+    store(shared + 8 * JOB, job)
+    store(shared + 8 * DONE, 0)
+    store_shared(shared + 8 * TICKET, chunks << _HALF)
+    chunk = _take(shared)
+    while chunk >= 0:
+        run_chunk(job, chunk, 0)
+        fetch_add(shared + 8 * DONE, 1)
+        chunk = _take(shared)
+    looks = 0
+    while load_shared(shared + 8 * DONE) < chunks:
+        looks += 1
+        if looks > _LOOKS_BEFORE_GIVING_WAY:
+            give_way()
+
+
+_LOOKS_BEFORE_GIVING_WAY = 2000
+"""How often a call looks for its last chunks before it lets others have the core."""
+
+
+@kernel
+def _sort(job: int, ranks: Int64Array, x: Float32Array, y: Float32Array) -> None:
+    """Number the samples by descending rank, and note where each one's rows lie."""
+    batch, r_max = load(job + 8 * BATCH), load(job + 8 * R_MAX)
+    counts = load(job + 8 * COUNTS)
+    for k in range(r_max + 2):
+        store(counts + 8 * k, 0)
+    for i in range(batch):
+        fetch = counts + 8 * (r_max - ranks[i] + 1)
+        store(fetch, load(fetch) + 1)
+    for k in range(r_max + 1):
+        store(counts + 8 * k + 8, load(counts + 8 * k + 8) + load(counts + 8 * k))
+    inputs, outputs = load(job + 8 * X_ROWS), load(job + 8 * Y_ROWS)
+    chosen = load(job + 8 * RANKS)
+    for i in range(batch):
+        fetch = counts + 8 * (r_max - ranks[i])
+        number = load(fetch)
+        store(fetch, number + 1)
+        store(chosen + 8 * number, ranks[i])
+        store(inputs + 8 * number, x.ctypes.data + x.strides[0] * i)
+        store(outputs + 8 * number, y.ctypes.data + y.strides[0] * i)
+    # Rows that only fill the last tile: rank 0, outputs that nobody reads.
+    for number in range(batch, batch + TILE_ROWS):
+        store(chosen + 8 * number, 0)
+        store(outputs + 8 * number, load(job + 8 * SPARE))
+    active, width = load(job + 8 * ACTIVE), load(job + 8 * Z_WIDTH)
+    reach = batch
+    for v in range(width // LANES):
+        while reach and load(chosen + 8 * (reach - 1)) <= v * LANES:
+            reach -= 1
+        store(active + 8 * v, reach)
+
+
+@kernel
+def link_rows(job: int, room: int) -> None:
+    """Note where the samples' rows between the factors and their tails lie, ``room`` of each."""
+    width = 4 * load(job + 8 * Z_WIDTH)
+    for number in range(room):
+        store(load(job + 8 * Z_ROWS) + 8 * number, load(job + 8 * Z) + width * number)
+        tail = load(job + 8 * TAILS) + 4 * PANEL * number
+        store(load(job + 8 * TAIL_ROWS) + 8 * number, tail)
+
+
+@kernel
+def _prepare(job: int, scale: Float32Array, bias: Float32Array) -> None:
+    """Copy gains and biases to where whole panels can be read; 1 and 0 if there are none."""
+    width, outputs = load(job + 8 * Z_WIDTH), load(job + 8 * OUTPUTS)
+    gains, start = load(job + 8 * SCALE), load(job + 8 * BIAS)
+    if scale.size:
+        copy_floats(scale.ctypes.data, gains, scale.size)
+    else:
+        fill_floats(gains, width, 1.0)
+    if bias.size:
+        copy_floats(bias.ctypes.data, start, outputs)
+    else:
+        fill_floats(start, (outputs + PANEL - 1) // PANEL * PANEL, 0.0)
+
+
+@kernel
+def run_tiles(
+    job: Int64Array,
+    ranks: Int64Array,
+    x: Float32Array,
+    scale: Float32Array,
+    bias: Float32Array,
+    y: Float32Array,
+    events: bool,
+    shared: int,
+    threads: int,
+) -> None:
+    """A call on packed factors: V on dense inputs or on ``events``, then U.
+
+    Args:
+        job: the call's fields, those that stay from call to call filled in.
+        ranks: (samples,) int64, 0 to r_max.
+        x, y: (samples, in) and (samples, out) float32; neighbours of a row lie side by side.
+        scale, bias: (r_max,) and (out,) float32, or empty.
+        events: whether to look for inputs that are not 0.
+        shared: address of the pool's memory.
+        threads: how many work on it, this one included.
+    """
+    at = job.ctypes.data
+    batch = ranks.shape[0]
+    job[BATCH] = batch
+    _prepare(at, scale, bias)
+    _sort(at, ranks, x, y)
+    panels = (job[OUTPUTS] + PANEL - 1) // PANEL
+    parts = 1 if threads == 1 else _PARTS * threads
+    tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
+    job[ROW_BLOCK] = max(1, (tiles + parts - 1) // parts) * TILE_ROWS
+    job[TILES] = min(tiles, _TILES_AT_ONCE)
+    groups = (tiles + job[TILES] - 1) // job[TILES]
+    job[PANELS] = max(1, panels * groups // max(groups, parts))
+    _run_phase(at, SCATTER if events else PROJECT, shared, threads)
+    _run_phase(at, EXPAND, shared, threads)
+
+
+_PARTS = 4
+"""Chunks per thread, so that one who is held up does not hold up the others."""
+_TILES_AT_ONCE = 8
+"""Tiles for which a panel of U is read from the first-level cache."""
+
+
+@kernel
+def run_rows(
+    job: Int64Array,
+    ranks: Int64Array,
+    x: Float32Array,
+    scale: Float32Array,
+    bias: Float32Array,
+    y: Float32Array,
+) -> None:
+    """A call sample by sample; arguments as of :func:`run_tiles`."""
+    at = job.ctypes.data
+    job[BATCH] = ranks.shape[0]
+    _prepare(at, scale, bias)
+    x_rows, y_rows = job[X_ROWS], job[Y_ROWS]
+    for i in range(ranks.shape[0]):
+        store(x_rows + 8 * i, x.ctypes.data + x.strides[0] * i)
+        store(y_rows + 8 * i, y.ctypes.data + y.strides[0] * i)
+        store(job[RANKS] + 8 * i, ranks[i])
+        run_row(at, i)
