@@ -35,7 +35,7 @@ from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, kernel
 
 PANEL_BYTES = 4 * PANEL
 INPUTS_AT_ONCE = 2048
-"""Inputs of a panel that the first stage takes at a time: 256 KiB of it in the second-level cache."""
+"""Inputs of a panel that the first stage takes at a time: 256 KiB of it in the second cache."""
 
 
 @kernel

@@ -102,9 +102,7 @@ def _given(V: ArrayLike | None) -> ArrayLike:
 
 
 def _refuse(name: str, message: str, remedy: str) -> NoReturn:
-    raise ConfigError(
-        message, where=f"low_rank_forward.{name}", remedy=remedy, code="ADL-KRN-02"
-    )
+    raise ConfigError(message, where=f"low_rank_forward.{name}", remedy=remedy, code="ADL-KRN-02")
 
 
 def _vector(array: ArrayLike | None, size: int, name: str) -> Float32Array:
@@ -168,9 +166,16 @@ def _run(
     choice = choose(factors, x, ranks, kind, min(workspace.threads, pool().threads))
     workspace.attach(factors, choice.path == ROWS)
     if choice.path == ROWS:
-        run_rows(workspace.job, ranks, x, scale, bias, y)
-        return
-    with pool().borrowed(choice.threads) as threads:
-        events = choice.path == EVENTS
-        shared = pool().address
-        run_tiles(workspace.job, ranks, x, scale, bias, y, events, shared, threads)
+        wrong = run_rows(workspace.job, ranks, x, scale, bias, y)
+    else:
+        with pool().borrowed(choice.threads) as threads:
+            events = choice.path == EVENTS
+            shared = pool().address
+            wrong = run_tiles(workspace.job, ranks, x, scale, bias, y, events, shared, threads)
+    if wrong >= 0:
+        raise ConfigError(
+            f"sample {wrong} has rank {ranks[wrong]}",
+            where="low_rank_forward.ranks",
+            remedy=f"choose ranks from 0 to {factors.r_max}",
+            code="ADL-KRN-03",
+        )

@@ -14,6 +14,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from simulators.kernels.atomics import load
+from simulators.kernels.emit import FLOAT, INT64, ZERO, Emitter
 from simulators.kernels.job import (
     BIAS,
     INPUTS,
@@ -26,7 +27,6 @@ from simulators.kernels.job import (
     Y_ROWS,
     Z_ROWS,
 )
-from simulators.kernels.emit import FLOAT, INT64, VECTOR, ZERO, Emitter
 from simulators.kernels.vector import LANES, kernel
 
 ROWS_AT_ONCE = 8

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from numba import carray
-
 from simulators.kernels.atomics import fetch_add, give_way, load, load_shared, store, store_shared
 from simulators.kernels.chunks import chunks_of_phase, run_chunk
 from simulators.kernels.job import (
@@ -12,7 +10,6 @@ from simulators.kernels.job import (
     BIAS,
     COUNTS,
     EXPAND,
-    INPUTS,
     OUTPUTS,
     PANELS,
     PHASE,
@@ -28,9 +25,9 @@ from simulators.kernels.job import (
     TILES,
     X_ROWS,
     Y_ROWS,
-    Z,
     Z_ROWS,
     Z_WIDTH,
+    Z,
 )
 from simulators.kernels.layout import Float32Array, Int64Array
 from simulators.kernels.pool import DONE, JOB, TICKET
@@ -41,6 +38,12 @@ from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, kernel
 _HALF = 32
 """Bits of a ticket that number the next chunk; those above count the chunks."""
 _NEXT = (1 << _HALF) - 1
+_LOOKS_BEFORE_GIVING_WAY = 2000
+"""How often a call looks for its last chunks before it lets others have the core."""
+_PARTS = 4
+"""Chunks per thread, so that one who is held up does not hold up the others."""
+_TILES_AT_ONCE = 8
+"""Tiles for which a panel of U is read from the first-level cache."""
 
 
 @kernel
@@ -91,10 +94,6 @@ def _run_phase(job: int, phase: int, shared: int, threads: int) -> None:
         looks += 1
         if looks > _LOOKS_BEFORE_GIVING_WAY:
             give_way()
-
-
-_LOOKS_BEFORE_GIVING_WAY = 2000
-"""How often a call looks for its last chunks before it lets others have the core."""
 
 
 @kernel
@@ -156,6 +155,15 @@ def _prepare(job: int, scale: Float32Array, bias: Float32Array) -> None:
 
 
 @kernel
+def _first_wrong(ranks: Int64Array, r_max: int) -> int:
+    """The first sample whose rank is out of range, or -1."""
+    for i in range(ranks.shape[0]):
+        if ranks[i] < 0 or ranks[i] > r_max:
+            return i
+    return -1
+
+
+@kernel
 def run_tiles(
     job: Int64Array,
     ranks: Int64Array,
@@ -166,7 +174,7 @@ def run_tiles(
     events: bool,
     shared: int,
     threads: int,
-) -> None:
+) -> int:
     """A call on packed factors: V on dense inputs or on ``events``, then U.
 
     Args:
@@ -177,7 +185,13 @@ def run_tiles(
         events: whether to look for inputs that are not 0.
         shared: address of the pool's memory.
         threads: how many work on it, this one included.
+
+    Returns:
+        The first sample whose rank is out of range, and nothing is done; else -1.
     """
+    wrong = _first_wrong(ranks, job[R_MAX])
+    if wrong >= 0:
+        return wrong
     at = job.ctypes.data
     batch = ranks.shape[0]
     job[BATCH] = batch
@@ -192,12 +206,7 @@ def run_tiles(
     job[PANELS] = max(1, panels * groups // max(groups, parts))
     _run_phase(at, SCATTER if events else PROJECT, shared, threads)
     _run_phase(at, EXPAND, shared, threads)
-
-
-_PARTS = 4
-"""Chunks per thread, so that one who is held up does not hold up the others."""
-_TILES_AT_ONCE = 8
-"""Tiles for which a panel of U is read from the first-level cache."""
+    return -1
 
 
 @kernel
@@ -208,8 +217,11 @@ def run_rows(
     scale: Float32Array,
     bias: Float32Array,
     y: Float32Array,
-) -> None:
-    """A call sample by sample; arguments as of :func:`run_tiles`."""
+) -> int:
+    """A call sample by sample; arguments and result as of :func:`run_tiles`."""
+    wrong = _first_wrong(ranks, job[R_MAX])
+    if wrong >= 0:
+        return wrong
     at = job.ctypes.data
     job[BATCH] = ranks.shape[0]
     _prepare(at, scale, bias)
@@ -219,3 +231,4 @@ def run_rows(
         store(y_rows + 8 * i, y.ctypes.data + y.strides[0] * i)
         store(job[RANKS] + 8 * i, ranks[i])
         run_row(at, i)
+    return -1

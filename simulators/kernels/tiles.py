@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
@@ -176,7 +175,7 @@ def copy_floats(context: Any, source: Any, target: Any, count: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def fill_floats(context: Any, target: Any, count: Any, value: Any) -> Any:
-    """``fill_floats(target, count, value)``: ``count``, a multiple of LANES, numbers of one value."""
+    """``fill_floats(target, count, value)`` writes one value to a multiple of LANES places."""
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         emit = Emitter(builder)

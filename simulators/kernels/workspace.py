@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from mapping.errors import ConfigError
 from simulators.kernels import job as fields
 from simulators.kernels.layout import Float32Array, Int64Array, PackedFactors, aligned
-from simulators.kernels.pool import pool
+from simulators.kernels.pool import available_threads, pool
 
 
 class Workspace:
@@ -20,7 +20,7 @@ class Workspace:
 
     Attributes:
         batch: the same.
-        threads: most threads of a call, those of the pool when the workspace was made.
+        threads: most threads of a call: as many as there are cores, or as the pool had.
         job: the fields of :mod:`simulators.kernels.job`.
         ranks: (batch,) int64, each sample's rank in the order of the input.
     """
@@ -29,7 +29,7 @@ class Workspace:
         from simulators.kernels.run import link_rows
         from simulators.kernels.vector import LANES, PANEL, TILE_ROWS
 
-        self.batch, self.threads = batch, pool().threads
+        self.batch, self.threads = batch, max(pool().threads, available_threads())
         self.sizes = factors.outputs, factors.inputs, factors.r_max
         self.ranks: Int64Array = aligned((batch,), np.int64)
         self._factors: PackedFactors | None = None
