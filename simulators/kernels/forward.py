@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapping.errors import ConfigError
-from simulators.kernels.dispatch import EVENTS, ROWS, choose
-from simulators.kernels.layout import Float32Array, PackedFactors
+from simulators.kernels.dispatch import choose
+from simulators.kernels.layout import Float32Array, Int64Array, PackedFactors
 from simulators.kernels.pool import pool
 from simulators.kernels.workspace import Workspace
 
@@ -84,8 +84,19 @@ def low_rank_forward(
     chosen = workspace.ranks[:batch]
     _broadcast_ranks(ranks, chosen, leading)
     rows, into = _rows(x, workspace, batch), _into(out, workspace, batch)
-    _run(factors, rows, chosen, gains, start, into, workspace, x.dtype)
-    if into.base is not out and into is not out and not np.may_share_memory(into, out):
+    choice = choose(factors, rows, chosen, workspace, min(workspace.threads, pool().threads))
+    run_path(
+        choice.path,
+        factors,
+        rows,
+        chosen,
+        into,
+        workspace,
+        scale=gains,
+        bias=start,
+        threads=choice.threads,
+    )
+    if workspace.holds(into):
         np.copyto(out, into.reshape(shape))
     return out
 
@@ -150,28 +161,44 @@ def _into(out: Float32Array, workspace: Workspace, batch: int) -> Float32Array:
     return workspace.staged_y()[:batch]
 
 
-def _run(
+def run_path(
+    path: str,
     factors: PackedFactors,
     x: Float32Array,
-    ranks: NDArray[np.int64],
-    scale: Float32Array,
-    bias: Float32Array,
+    ranks: Int64Array,
     y: Float32Array,
     workspace: Workspace,
-    kind: np.dtype[Any],
+    *,
+    scale: Float32Array = _NOTHING,
+    bias: Float32Array = _NOTHING,
+    threads: int = 1,
 ) -> None:
-    """Run the path that the cost model chooses."""
+    """Run one path, whether or not it is the fastest.
+
+    Args:
+        path: ``rows``, ``tiles`` or ``events``.
+        factors: the factor pair.
+        x, y: inputs and outputs, (samples, in) and (samples, out) float32; the numbers of a row
+            lie side by side.
+        ranks: (samples,) int64.
+        workspace: of these factors, for as many samples.
+        scale, bias: (r_max,) and (out,) float32, or empty.
+        threads: how many may share the work.
+
+    Raises:
+        ConfigError: ``ADL-KRN-03`` on a rank out of range, ``ADL-KRN-04`` when the workspace is of
+            other factors.
+    """
     from simulators.kernels.run import run_rows, run_tiles
 
-    choice = choose(factors, x, ranks, kind, min(workspace.threads, pool().threads))
-    workspace.attach(factors, choice.path == ROWS)
-    if choice.path == ROWS:
-        wrong = run_rows(workspace.job, ranks, x, scale, bias, y)
+    workspace.attach(factors, path == "rows")
+    job, shared = workspace.job, pool().address
+    if path == "rows":
+        wrong = run_rows(job, ranks, x, scale, bias, y)
     else:
-        with pool().borrowed(choice.threads) as threads:
-            events = choice.path == EVENTS
-            shared = pool().address
-            wrong = run_tiles(workspace.job, ranks, x, scale, bias, y, events, shared, threads)
+        with pool().borrowed(threads) as count:
+            events = path == "events"
+            wrong = run_tiles(job, ranks, x, scale, bias, y, events, shared, count)
     if wrong >= 0:
         raise ConfigError(
             f"sample {wrong} has rank {ranks[wrong]}",

@@ -23,9 +23,11 @@ class Workspace:
         threads: most threads of a call: as many as there are cores, or as the pool had.
         job: the fields of :mod:`simulators.kernels.job`.
         ranks: (batch,) int64, each sample's rank in the order of the input.
+        turns, reach: room for :func:`simulators.kernels.model.count_turns`.
     """
 
     def __init__(self, factors: PackedFactors, batch: int) -> None:
+        from simulators.kernels.model import FEATURES, PATHS
         from simulators.kernels.run import link_rows
         from simulators.kernels.vector import LANES, PANEL, TILE_ROWS
 
@@ -56,6 +58,8 @@ class Workspace:
             fields.EVENT_VALUES: aligned((event_room,)),
         }
         self._parts = parts
+        self.turns: NDArray[np.float64] = aligned((len(PATHS), FEATURES), np.float64)
+        self.reach: Int64Array = aligned((z_width // LANES,), np.int64)
         self.job: Int64Array = aligned((fields.JOB_SIZE,), np.int64)
         for field, part in parts.items():
             self.job[field] = part.ctypes.data
@@ -98,3 +102,8 @@ class Workspace:
         if self._staged_y is None:
             self._staged_y = aligned((self.batch, self.sizes[0]))
         return self._staged_y
+
+    def holds(self, y: Float32Array) -> bool:
+        """Whether outputs lie in :meth:`staged_y`."""
+        staged = self._staged_y
+        return staged is not None and y.base is staged.base

@@ -1,0 +1,141 @@
+"""This machine's seconds per turn of each path, measured once and kept in the user's cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from mapping.artifact.atomic import atomic_file
+from simulators.kernels.layout import PackedFactors
+from simulators.kernels.model import FEATURES, PATHS, Float64Array
+
+SHAPES = ((64, 64, 16), (256, 512, 64), (1024, 1024, 128), (512, 2048, 64), (2048, 2048, 256))
+"""(out, in, r_max) of the calls that are timed."""
+BATCHES = (1, 2, 5, 8, 20, 64)
+ACTIVITIES = (0.02, 0.2)
+REPEATS = 7
+"""Of which the fastest counts: others use the machine too."""
+FACTORS_PER_SECOND_LIMIT_S = 0.02
+"""A call that takes longer is not repeated more than once."""
+
+
+def machine_key() -> str:
+    """Names the CPU, the versions and the kernels that the figures hold for."""
+    import llvmlite.binding as llvm
+
+    from simulators.kernels.vector import LANES
+
+    folder = Path(__file__).parent
+    sources = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+    parts = (
+        platform.machine(),
+        llvm.get_host_cpu_name(),
+        str(LANES),
+        *(version(name) for name in ("numba", "llvmlite", "numpy")),
+        sha256(sources).hexdigest(),
+    )
+    return sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def cache_file() -> Path:
+    """Where the figures are kept: ``$XDG_CACHE_HOME`` or ``~/.cache``, folder ``adlrns``."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "adlrns" / f"low-rank-{machine_key()}.json"
+
+
+@cache
+def seconds_per_turn() -> Float64Array:
+    """Seconds by path and feature, shape (paths, FEATURES): from the cache, else measured now."""
+    path = cache_file()
+    try:
+        found = np.array(json.loads(path.read_text())["seconds_per_turn"], np.float64)
+        if found.shape == (len(PATHS), FEATURES) and np.isfinite(found).all():
+            return found
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # None yet, or not one of ours: measured and written anew.
+    found = measure()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as work:
+            work.write_text(json.dumps({"seconds_per_turn": found.tolist()}) + "\n")
+    except OSError:
+        pass  # A cache that cannot be written costs the next process a second, nothing else.
+    return found
+
+
+def measure() -> Float64Array:
+    """Time every path on calls of many sizes, on one thread, and fit seconds per turn.
+
+    Non-negative least squares of the relative error, so that small calls count as much as large
+    ones.
+    """
+    from scipy.optimize import nnls
+
+    rng = np.random.default_rng(0)
+    turns: dict[str, list[Float64Array]] = {path: [] for path in PATHS}
+    times: dict[str, list[float]] = {path: [] for path in PATHS}
+    for outputs, inputs, r_max in SHAPES:
+        factors = PackedFactors(
+            rng.standard_normal((outputs, r_max)), rng.standard_normal((inputs, r_max))
+        )
+        for batch in BATCHES:
+            for path, counted, seconds in _timed(factors, batch, rng):
+                turns[path].append(counted)
+                times[path].append(seconds)
+    fitted = np.zeros((len(PATHS), FEATURES))
+    for number, path in enumerate(PATHS):
+        seconds = np.array(times[path])
+        relative = np.array(turns[path]) / seconds[:, None]
+        size = relative.max(axis=0)
+        size[size == 0] = 1
+        fitted[number] = nnls(relative / size, np.ones(len(seconds)))[0] / size
+    return fitted
+
+
+def _timed(
+    factors: PackedFactors, batch: int, rng: np.random.Generator
+) -> list[tuple[str, Float64Array, float]]:
+    """Path, counts and seconds of calls of one size."""
+    from simulators.kernels.forward import run_path
+    from simulators.kernels.model import count_turns
+    from simulators.kernels.workspace import Workspace
+
+    workspace = Workspace(factors, batch)
+    out = np.empty((batch, factors.outputs), np.float32)
+    found = []
+    for share in (1.0, *ACTIVITIES):
+        shape = (batch, factors.inputs)
+        x = rng.standard_normal(shape, np.float32) * (rng.random(shape) < share)
+        x = x.astype(np.float32)
+        ranks = rng.integers(1, 1 + rng.choice([factors.r_max // 4, factors.r_max]), batch)
+        turns = workspace.turns
+        count_turns(ranks, factors.inputs, factors.outputs, share, workspace.reach, turns)
+        for number, path in enumerate(PATHS):
+            if (path == "events") == (share == 1.0):
+                continue
+
+            def call(path: str = path, x=x, ranks=ranks) -> None:
+                run_path(path, factors, x, ranks, out, workspace)
+
+            found.append((path, turns[number].copy(), _fastest(call)))
+    return found
+
+
+def _fastest(call: Callable[[], None]) -> float:
+    """Seconds of the fastest of some calls, after one to warm up."""
+    call()
+    best = float("inf")
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+    return best

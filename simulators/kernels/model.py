@@ -1,0 +1,91 @@
+"""What the paths of a call cost: counts of their inner turns × this machine's seconds per turn."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulators.kernels.layout import Float32Array, Int64Array
+from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, kernel
+
+Float64Array = NDArray[np.float64]
+
+ROWS, TILES, EVENTS = range(3)
+PATHS = ("rows", "tiles", "events")
+SECOND_CACHE_BYTES = 1 << 19
+"""Factors beyond it are read from farther away than the second-level cache."""
+FEATURES = 8
+"""Counts of a path, see :func:`count_turns`; a path that needs fewer leaves the others at 0."""
+_SAMPLED_ROWS, _SAMPLED_INPUTS = 16, 128
+
+
+@kernel
+def activity(x: Float32Array) -> float:
+    """Share of inputs that are not 0, of up to 2048 that are looked at."""
+    samples, inputs = x.shape
+    rows, columns = min(samples, _SAMPLED_ROWS), min(inputs, _SAMPLED_INPUTS)
+    found = 0
+    for i in range(rows):
+        row = i * samples // rows
+        for j in range(columns):
+            # Another offset per row, or the same inputs would be asked again and again.
+            place = (j * inputs // columns + i * _STRIDE) % inputs
+            if x[row, place] != 0:
+                found += 1
+    return found / (rows * columns)
+
+
+_STRIDE = 7
+
+
+@kernel
+def count_turns(
+    ranks: Int64Array,
+    inputs: int,
+    outputs: int,
+    active: float,
+    reach: Int64Array,
+    turns: Float64Array,
+) -> None:
+    """Write what each path has to do to ``turns``, shape (paths, FEATURES).
+
+    Args:
+        ranks: (samples,), each sample's rank.
+        inputs, outputs: in and out.
+        active: share of inputs that are not 0.
+        reach: room for one number per vector of ranks.
+        turns: receives, by path, 1, the samples, and what grows with the factors.
+    """
+    reach[:] = 0
+    total, beyond, largest = 0, 0, 0
+    for rank in ranks:
+        total += rank
+        largest = max(largest, rank)
+        beyond += (rank + PANEL - 1) // PANEL
+        if rank > 0:
+            reach[min((rank - 1) // LANES, reach.shape[0] - 1)] += 1
+    padded, tiled, above = 0, 0, 0
+    for v in range(reach.shape[0] - 1, -1, -1):
+        above += reach[v]
+        padded += above * LANES
+        tiled += (above + TILE_ROWS - 1) // TILE_ROWS * LANES
+    batch = ranks.shape[0]
+    far = 4.0 * largest * (inputs + outputs)
+    if far < SECOND_CACHE_BYTES:
+        far = 0.0
+    panels = (outputs + PANEL - 1) // PANEL
+    tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
+    turns[:] = 0
+    turns[:, 0] = 1
+    turns[:, 1] = batch
+    turns[ROWS, 2] = float(total) * (inputs + outputs)
+    turns[ROWS, 3] = turns[ROWS, 2] if far else 0.0
+    turns[TILES, 2] = float(padded) * inputs
+    turns[TILES, 3] = float(tiled) * inputs
+    turns[EVENTS, 2] = float(batch) * inputs
+    turns[EVENTS, 3] = active * inputs * beyond
+    for path in (TILES, EVENTS):
+        turns[path, 4] = float(total) * panels
+        turns[path, 5] = float(tiled) * panels
+        turns[path, 6] = tiles * panels
+        turns[path, 7] = far
