@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -18,14 +18,15 @@ from mapping.artifact.atomic import atomic_file
 from simulators.kernels.layout import PackedFactors
 from simulators.kernels.model import FEATURES, PATHS, Float64Array
 
-SHAPES = ((64, 64, 16), (256, 512, 64), (1024, 1024, 128), (512, 2048, 64), (2048, 2048, 256))
-"""(out, in, r_max) of the calls that are timed."""
-BATCHES = (1, 2, 5, 8, 20, 64)
-ACTIVITIES = (0.02, 0.2)
+CALLS = 160
+"""Of random sizes, that are timed."""
+LARGEST = 2048
+"""Inputs and outputs of the largest."""
+LARGEST_RANK = 256
+MOST_SAMPLES = 256
+ACTIVITIES = (1.0, 0.3, 0.1, 0.02)
 REPEATS = 7
 """Of which the fastest counts: others use the machine too."""
-FACTORS_PER_SECOND_LIMIT_S = 0.02
-"""A call that takes longer is not repeated more than once."""
 
 
 def machine_key() -> str:
@@ -83,14 +84,10 @@ def measure() -> Float64Array:
     rng = np.random.default_rng(0)
     turns: dict[str, list[Float64Array]] = {path: [] for path in PATHS}
     times: dict[str, list[float]] = {path: [] for path in PATHS}
-    for outputs, inputs, r_max in SHAPES:
-        factors = PackedFactors(
-            rng.standard_normal((outputs, r_max)), rng.standard_normal((inputs, r_max))
-        )
-        for batch in BATCHES:
-            for path, counted, seconds in _timed(factors, batch, rng):
-                turns[path].append(counted)
-                times[path].append(seconds)
+    for _ in range(CALLS):
+        for path, counted, seconds in _timed(rng):
+            turns[path].append(counted)
+            times[path].append(seconds)
     fitted = np.zeros((len(PATHS), FEATURES))
     for number, path in enumerate(PATHS):
         seconds = np.array(times[path])
@@ -101,33 +98,35 @@ def measure() -> Float64Array:
     return fitted
 
 
-def _timed(
-    factors: PackedFactors, batch: int, rng: np.random.Generator
-) -> list[tuple[str, Float64Array, float]]:
-    """Path, counts and seconds of calls of one size."""
+def _timed(rng: np.random.Generator) -> list[tuple[str, Float64Array, float]]:
+    """Path, counts and seconds of a random call on every path."""
     from simulators.kernels.forward import run_path
     from simulators.kernels.model import count_turns
     from simulators.kernels.workspace import Workspace
 
+    outputs, inputs = (_log_uniform(rng, 32, LARGEST) for _ in range(2))
+    r_max = _log_uniform(rng, 8, min(outputs, inputs, LARGEST_RANK))
+    batch = _log_uniform(rng, 1, MOST_SAMPLES)
+    share = rng.choice(ACTIVITIES)
+    factors = PackedFactors(
+        rng.standard_normal((outputs, r_max)), rng.standard_normal((inputs, r_max))
+    )
+    ranks = rng.integers(0, rng.integers(1, r_max, endpoint=True), batch, endpoint=True)
+    x = rng.standard_normal((batch, inputs), np.float32)
+    x *= rng.random(x.shape) < share
+    out = np.empty((batch, outputs), np.float32)
     workspace = Workspace(factors, batch)
-    out = np.empty((batch, factors.outputs), np.float32)
-    found = []
-    for share in (1.0, *ACTIVITIES):
-        shape = (batch, factors.inputs)
-        x = rng.standard_normal(shape, np.float32) * (rng.random(shape) < share)
-        x = x.astype(np.float32)
-        ranks = rng.integers(1, 1 + rng.choice([factors.r_max // 4, factors.r_max]), batch)
-        turns = workspace.turns
-        count_turns(ranks, factors.inputs, factors.outputs, share, workspace.reach, turns)
-        for number, path in enumerate(PATHS):
-            if (path == "events") == (share == 1.0):
-                continue
+    turns = workspace.turns
+    count_turns(ranks, inputs, outputs, share, workspace.reach, turns)
+    return [
+        (path, counted, _fastest(partial(run_path, path, factors, x, ranks, out, workspace)))
+        for path, counted in zip(PATHS, turns.copy(), strict=True)
+    ]
 
-            def call(path: str = path, x=x, ranks=ranks) -> None:
-                run_path(path, factors, x, ranks, out, workspace)
 
-            found.append((path, turns[number].copy(), _fastest(call)))
-    return found
+def _log_uniform(rng: np.random.Generator, low: int, high: int) -> int:
+    """A size whose logarithm is uniform."""
+    return int(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def _fastest(call: Callable[[], None]) -> float:

@@ -12,8 +12,8 @@ from simulators.kernels.layout import Float32Array, Int64Array, PackedFactors
 if TYPE_CHECKING:
     from simulators.kernels.workspace import Workspace
 
-HAND_OVER_S = 2e-6
-"""What sharing a call with other threads costs: two phases begin and end for all."""
+HAND_OVER_S = 4e-6
+"""What sharing a call with other threads costs at least: two phases begin and end for all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulators.kernels.layout import Float32Array, Int64Array
+from simulators.kernels.rows import ROWS_AT_ONCE
 from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, kernel
 
 Float64Array = NDArray[np.float64]
@@ -14,9 +15,11 @@ ROWS, TILES, EVENTS = range(3)
 PATHS = ("rows", "tiles", "events")
 SECOND_CACHE_BYTES = 1 << 19
 """Factors beyond it are read from farther away than the second-level cache."""
-FEATURES = 8
+FEATURES = 10
 """Counts of a path, see :func:`count_turns`; a path that needs fewer leaves the others at 0."""
 _SAMPLED_ROWS, _SAMPLED_INPUTS = 16, 128
+_STRIDE = 7
+"""Another offset per row, or the same inputs would be asked again and again."""
 
 
 @kernel
@@ -28,14 +31,10 @@ def activity(x: Float32Array) -> float:
     for i in range(rows):
         row = i * samples // rows
         for j in range(columns):
-            # Another offset per row, or the same inputs would be asked again and again.
             place = (j * inputs // columns + i * _STRIDE) % inputs
             if x[row, place] != 0:
                 found += 1
     return found / (rows * columns)
-
-
-_STRIDE = 7
 
 
 @kernel
@@ -57,9 +56,10 @@ def count_turns(
         turns: receives, by path, 1, the samples, and what grows with the factors.
     """
     reach[:] = 0
-    total, beyond, largest = 0, 0, 0
+    total, single, beyond, largest = 0, 0, 0, 0
     for rank in ranks:
         total += rank
+        single += rank % ROWS_AT_ONCE
         largest = max(largest, rank)
         beyond += (rank + PANEL - 1) // PANEL
         if rank > 0:
@@ -71,21 +71,24 @@ def count_turns(
         tiled += (above + TILE_ROWS - 1) // TILE_ROWS * LANES
     batch = ranks.shape[0]
     far = 4.0 * largest * (inputs + outputs)
-    if far < SECOND_CACHE_BYTES:
-        far = 0.0
     panels = (outputs + PANEL - 1) // PANEL
     tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
     turns[:] = 0
     turns[:, 0] = 1
     turns[:, 1] = batch
     turns[ROWS, 2] = float(total) * (inputs + outputs)
-    turns[ROWS, 3] = turns[ROWS, 2] if far else 0.0
+    turns[ROWS, 3] = turns[ROWS, 2] if far > SECOND_CACHE_BYTES else 0.0
+    turns[ROWS, 4] = float(single) * (inputs + outputs)
+    turns[ROWS, 5] = float(batch) * outputs
+    turns[ROWS, 6] = total
     turns[TILES, 2] = float(padded) * inputs
     turns[TILES, 3] = float(tiled) * inputs
-    turns[EVENTS, 2] = float(batch) * inputs
-    turns[EVENTS, 3] = active * inputs * beyond
+    turns[EVENTS, 2] = active * inputs * beyond
+    turns[EVENTS, 3] = beyond
+    turns[EVENTS, 9] = turns[EVENTS, 2] if far > SECOND_CACHE_BYTES else 0.0
     for path in (TILES, EVENTS):
         turns[path, 4] = float(total) * panels
         turns[path, 5] = float(tiled) * panels
         turns[path, 6] = tiles * panels
-        turns[path, 7] = far
+        turns[path, 7] = far if far > SECOND_CACHE_BYTES else 0.0
+        turns[path, 8] = float(batch) * inputs

@@ -64,6 +64,10 @@ class Pool:
 
     def _wake(self, count: int) -> None:
         """Have ``count`` workers look for work; new ones start the first time."""
+        from simulators.kernels.run import serve
+
+        if len(self._awake) < count:
+            serve(self.address, 0, 0)  # Compiled here, so that the workers need not.
         while len(self._awake) < count:
             worker = len(self._awake)
             self._awake.append(threading.Event())
