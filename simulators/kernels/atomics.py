@@ -7,7 +7,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+
+from simulators.kernels.emit import instruction
 
 INT64 = ir.IntType(64)
 
@@ -16,7 +17,7 @@ def _place(builder: Any, address: Any) -> Any:
     return builder.inttoptr(address, INT64.as_pointer())
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def load(context: Any, address: Any) -> Any:
     """The int64 at ``address``."""
 
@@ -26,7 +27,7 @@ def load(context: Any, address: Any) -> Any:
     return types.int64(types.int64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def store(context: Any, address: Any, value: Any) -> Any:
     """Write an int64 to ``address``."""
 
@@ -37,7 +38,7 @@ def store(context: Any, address: Any, value: Any) -> Any:
     return types.void(types.int64, types.int64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def load_shared(context: Any, address: Any) -> Any:
     """The int64 at ``address``, and all that its writer wrote before it."""
 
@@ -47,7 +48,7 @@ def load_shared(context: Any, address: Any) -> Any:
     return types.int64(types.int64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def store_shared(context: Any, address: Any, value: Any) -> Any:
     """Write an int64 to ``address`` after all that was written before."""
 
@@ -58,7 +59,7 @@ def store_shared(context: Any, address: Any, value: Any) -> Any:
     return types.void(types.int64, types.int64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def fetch_add(context: Any, address: Any, value: Any) -> Any:
     """Add to the int64 at ``address`` in one step; returns what it was."""
 
@@ -69,7 +70,7 @@ def fetch_add(context: Any, address: Any, value: Any) -> Any:
     return types.int64(types.int64, types.int64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def give_way(context: Any) -> Any:
     """Let another thread of the machine run on this core (POSIX ``sched_yield``)."""
 

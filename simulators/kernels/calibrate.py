@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from mapping.artifact.atomic import atomic_file
-from simulators.kernels.layout import PackedFactors
-from simulators.kernels.model import FEATURES, PATHS, Float64Array
+from simulators.kernels.job import FEATURES, PATHS
+from simulators.kernels.layout import Float64Array, PackedFactors
 
 CALLS = 160
 """Of random sizes, that are timed."""
@@ -90,11 +90,11 @@ def measure() -> Float64Array:
             times[path].append(seconds)
     fitted = np.zeros((len(PATHS), FEATURES))
     for number, path in enumerate(PATHS):
-        seconds = np.array(times[path])
-        relative = np.array(turns[path]) / seconds[:, None]
+        measured = np.array(times[path])
+        relative = np.array(turns[path]) / measured[:, None]
         size = relative.max(axis=0)
         size[size == 0] = 1
-        fitted[number] = nnls(relative / size, np.ones(len(seconds)))[0] / size
+        fitted[number] = nnls(relative / size, np.ones(len(measured)))[0] / size
     return fitted
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils
+from numba.extending import intrinsic
 
 from simulators.kernels.vector import LANES
 
@@ -16,6 +17,12 @@ INT64 = ir.IntType(64)
 VECTOR = ir.VectorType(FLOAT, LANES)
 MASK = ir.VectorType(ir.IntType(1), LANES)
 ZERO = ir.Constant(VECTOR, [ir.Constant(FLOAT, 0.0)] * LANES)
+
+
+def instruction(function: Callable[..., Any]) -> Any:
+    """Make ``function``, which returns a signature and writes code, callable from compiled code."""
+    made: Any = intrinsic
+    return made(function)
 
 
 class Emitter:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from functools import cache
+from types import ModuleType
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapping.errors import ConfigError
-from simulators.kernels.dispatch import choose
+from simulators.kernels.dispatch import Choice, choose, decide
 from simulators.kernels.layout import Float32Array, Int64Array, PackedFactors
 from simulators.kernels.pool import pool
 from simulators.kernels.workspace import Workspace
@@ -57,48 +60,73 @@ def low_rank_forward(
             ``ADL-KRN-04`` when the workspace is too small or of other factors.
     """
     factors = U if isinstance(U, PackedFactors) else PackedFactors(U, _given(V))
-    leading = x.shape[:-1]
-    batch = x.size // factors.inputs if x.ndim == 2 else int(np.prod(leading))
-    if x.ndim == 0 or x.shape[-1] != factors.inputs:
-        _refuse("x", f"shape {x.shape} has no last axis of {factors.inputs}", "pass (..., in)")
-    shape = (*leading, factors.outputs)
+    workspace = _workspace(factors, x, workspace)
+    shape = (*x.shape[:-1], factors.outputs)
     if out is None:
         out = np.empty(shape, np.float32)
     elif out.shape != shape or out.dtype != np.float32 or not out.flags.writeable:
-        _refuse("out", f"{out.dtype} of shape {out.shape}", f"pass writable float32 of {shape}")
+        _refuse("out", f"it is {out.dtype} of shape {out.shape}", f"pass float32 of shape {shape}")
     elif np.may_share_memory(out, x):
-        _refuse("out", "it may overlap x", "pass another array")
-    gains = _vector(scale, factors.r_max, "scale")
-    start = _vector(bias, factors.outputs, "bias")
-    if batch == 0:
+        _refuse("out", "it may overlap x", "pass memory of its own")
+    gains = _NOTHING if scale is None else _vector(scale, factors.r_max, "scale")
+    start = _NOTHING if bias is None else _vector(bias, factors.outputs, "bias")
+    if not out.size:
         return out
-    if workspace is None:
-        workspace = Workspace(factors, batch)
-    elif workspace.batch < batch:
+    chosen = _ranks_of(ranks, workspace, x.shape[:-1])
+    rows, into = _rows(x, workspace, len(chosen)), _into(out, workspace, len(chosen))
+    threads = min(workspace.threads, pool().threads)
+    path, threads, _ = decide(factors, rows, chosen, workspace, threads)
+    run_path(path, factors, rows, chosen, into, workspace, scale=gains, bias=start, threads=threads)
+    if workspace.holds(into):
+        np.copyto(out, into.reshape(shape))
+    return out
+
+
+def explain(
+    x: NDArray[Any], factors: PackedFactors, ranks: ArrayLike, *, workspace: Workspace | None = None
+) -> Choice:
+    """Which path and how many threads :func:`low_rank_forward` would choose for a call, and why.
+
+    Args:
+        x: inputs, shape (..., in), at least one sample.
+        factors: the factor pair.
+        ranks: integers 0 to r_max, broadcast to the leading axes of x.
+        workspace: as of the call.
+
+    Raises:
+        ConfigError: as :func:`low_rank_forward`.
+    """
+    workspace = _workspace(factors, x, workspace)
+    if not x.size:
+        _refuse("x", "it has no sample", "pass at least one")
+    chosen = _ranks_of(ranks, workspace, x.shape[:-1])
+    rows = _rows(x, workspace, len(chosen))
+    return choose(factors, rows, chosen, workspace, min(workspace.threads, pool().threads))
+
+
+@cache
+def _compiled() -> ModuleType:
+    """The compiled paths, loaded when a first call needs them."""
+    from simulators.kernels import run
+
+    return run
+
+
+def _workspace(factors: PackedFactors, x: NDArray[Any], given: Workspace | None) -> Workspace:
+    """The workspace that was given, or a new one, with room for all samples of x."""
+    if x.ndim == 0 or x.shape[-1] != factors.inputs:
+        _refuse("x", f"it has shape {x.shape}", f"pass a last axis of {factors.inputs}")
+    batch = x.size // factors.inputs
+    if given is None:
+        return Workspace(factors, batch)
+    if given.batch < batch:
         raise ConfigError(
-            f"it has room for {workspace.batch} samples, x has {batch}",
+            f"it has room for {given.batch} samples, x has {batch}",
             where="low_rank_forward.workspace",
             remedy=f"make it for {batch} samples",
             code="ADL-KRN-04",
         )
-    chosen = workspace.ranks[:batch]
-    _broadcast_ranks(ranks, chosen, leading)
-    rows, into = _rows(x, workspace, batch), _into(out, workspace, batch)
-    choice = choose(factors, rows, chosen, workspace, min(workspace.threads, pool().threads))
-    run_path(
-        choice.path,
-        factors,
-        rows,
-        chosen,
-        into,
-        workspace,
-        scale=gains,
-        bias=start,
-        threads=choice.threads,
-    )
-    if workspace.holds(into):
-        np.copyto(out, into.reshape(shape))
-    return out
+    return given
 
 
 def _given(V: ArrayLike | None) -> ArrayLike:
@@ -126,15 +154,17 @@ def _vector(array: ArrayLike | None, size: int, name: str) -> Float32Array:
     return found
 
 
-def _broadcast_ranks(ranks: ArrayLike, chosen: NDArray[np.int64], leading: tuple[int, ...]) -> None:
-    """Write every sample's rank to ``chosen``."""
+def _ranks_of(ranks: ArrayLike, workspace: Workspace, leading: tuple[int, ...]) -> Int64Array:
+    """Every sample's rank, in the workspace."""
     given = np.asarray(ranks)
     if given.dtype.kind not in "iu":
         _refuse("ranks", f"they are {given.dtype}", "pass integers")
+    chosen = workspace.ranks[: math.prod(leading)]
     try:
         np.copyto(chosen.reshape(leading), given, casting="unsafe")
     except ValueError:
         _refuse("ranks", f"shape {given.shape} does not fit", f"broadcast them to {leading}")
+    return chosen
 
 
 def _rows(x: NDArray[Any], workspace: Workspace, batch: int) -> Float32Array:
@@ -189,16 +219,14 @@ def run_path(
         ConfigError: ``ADL-KRN-03`` on a rank out of range, ``ADL-KRN-04`` when the workspace is of
             other factors.
     """
-    from simulators.kernels.run import run_rows, run_tiles
-
     workspace.attach(factors, path == "rows")
     job, shared = workspace.job, pool().address
     if path == "rows":
-        wrong = run_rows(job, ranks, x, scale, bias, y)
+        wrong = _compiled().run_rows(job, ranks, x, scale, bias, y)
     else:
         with pool().borrowed(threads) as count:
             events = path == "events"
-            wrong = run_tiles(job, ranks, x, scale, bias, y, events, shared, count)
+            wrong = _compiled().run_tiles(job, ranks, x, scale, bias, y, events, shared, count)
     if wrong >= 0:
         raise ConfigError(
             f"sample {wrong} has rank {ranks[wrong]}",

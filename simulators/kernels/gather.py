@@ -7,9 +7,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from simulators.kernels.emit import INT32, INT64, VECTOR, ZERO, Emitter
+from simulators.kernels.emit import INT32, INT64, VECTOR, ZERO, Emitter, instruction
 from simulators.kernels.vector import LANES, PANEL
 
 PLACES = ir.VectorType(INT32, LANES)
@@ -18,7 +17,7 @@ AT_ONCE = 4
 """Events whose sums are independent, so that an addition need not await the one before."""
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def find_events(context: Any, x: Any, count: Any, places: Any, values: Any) -> Any:
     """``find_events(x, count, places, values)``: how many of ``count`` numbers are not zero.
 
@@ -60,7 +59,7 @@ def find_events(context: Any, x: Any, count: Any, places: Any, values: Any) -> A
     return types.int64(*[WORD] * 4), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def add_rows(
     context: Any, places: Any, values: Any, count: Any, panel: Any, z: Any, scale: Any
 ) -> Any:

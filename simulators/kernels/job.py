@@ -38,3 +38,8 @@ from __future__ import annotations
 ) = range(28)
 PROJECT, SCATTER, EXPAND = range(3)
 """Phases: V on dense inputs, V on events, U."""
+
+PATHS = ("rows", "tiles", "events")
+"""Ways to run a call: sample by sample, by register tiles, by tiles on events."""
+FEATURES = 10
+"""Counts of a path in the cost model; a path that needs fewer leaves the others at 0."""

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from mapping.errors import ConfigError
 
 Float32Array = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
 CACHE_LINE = 64
 

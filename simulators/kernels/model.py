@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from simulators.kernels.layout import Float32Array, Int64Array
+from simulators.kernels.job import PATHS
+from simulators.kernels.layout import Float32Array, Float64Array, Int64Array
 from simulators.kernels.rows import ROWS_AT_ONCE
 from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, kernel
 
-Float64Array = NDArray[np.float64]
-
-ROWS, TILES, EVENTS = range(3)
-PATHS = ("rows", "tiles", "events")
+ROWS, TILES, EVENTS = range(len(PATHS))
 SECOND_CACHE_BYTES = 1 << 19
 """Factors beyond it are read from farther away than the second-level cache."""
-FEATURES = 10
-"""Counts of a path, see :func:`count_turns`; a path that needs fewer leaves the others at 0."""
+HAND_OVER_S = 4e-6
+"""What sharing a call with other threads costs at least: two phases begin and end for all."""
 _SAMPLED_ROWS, _SAMPLED_INPUTS = 16, 128
 _STRIDE = 7
 """Another offset per row, or the same inputs would be asked again and again."""
@@ -92,3 +89,48 @@ def count_turns(
         turns[path, 6] = tiles * panels
         turns[path, 7] = far if far > SECOND_CACHE_BYTES else 0.0
         turns[path, 8] = float(batch) * inputs
+
+
+@kernel
+def decide(
+    ranks: Int64Array,
+    x: Float32Array,
+    outputs: int,
+    seconds_per_turn: Float64Array,
+    events: bool,
+    threads: int,
+    reach: Int64Array,
+    turns: Float64Array,
+    seconds: Float64Array,
+) -> tuple[int, int, float]:
+    """Choose the path and the threads that take least time.
+
+    Args:
+        ranks: (samples,), each sample's rank.
+        x: (samples, in) inputs.
+        outputs: out.
+        seconds_per_turn: shape (paths, FEATURES).
+        events: whether inputs of 0 may be passed over.
+        threads: most threads.
+        reach, turns: room for :func:`count_turns`.
+        seconds: receives the time of each path, at its best number of threads; infinity of one
+            that cannot be chosen.
+
+    Returns:
+        Path, threads, and the share of inputs that are not 0.
+    """
+    active = activity(x)
+    count_turns(ranks, x.shape[1], outputs, active, reach, turns)
+    best, count = ROWS, 1
+    for path in range(turns.shape[0]):
+        alone = 0.0
+        for feature in range(turns.shape[1]):
+            alone += turns[path, feature] * seconds_per_turn[path, feature]
+        shared = alone / threads + HAND_OVER_S
+        helped = path != ROWS and threads > 1 and shared < alone
+        seconds[path] = shared if helped else alone
+        if path == EVENTS and not events:
+            seconds[path] = np.inf
+        if seconds[path] < seconds[best] or path == ROWS:
+            best, count = path, threads if helped else 1
+    return best, count, active

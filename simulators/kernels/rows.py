@@ -11,10 +11,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
 from simulators.kernels.atomics import load
-from simulators.kernels.emit import FLOAT, INT64, ZERO, Emitter
+from simulators.kernels.emit import FLOAT, INT64, ZERO, Emitter, instruction
 from simulators.kernels.job import (
     BIAS,
     INPUTS,
@@ -43,7 +42,7 @@ def _sum(emit: Emitter, vector: Any) -> Any:
 def _dot(rows: int) -> Any:
     """Products of ``rows`` neighbouring rows with one vector."""
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @instruction
     def dot(context: Any, x: Any, count: Any, table: Any, z: Any, scale: Any) -> Any:
         def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
             emit = Emitter(builder)
@@ -80,7 +79,7 @@ def _dot(rows: int) -> Any:
 def _add(rows: int) -> Any:
     """Weighted sum of ``rows`` neighbouring rows."""
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @instruction
     def add(context: Any, z: Any, table: Any, count: Any, start: Any, y: Any) -> Any:
         def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
             emit = Emitter(builder)

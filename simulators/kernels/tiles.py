@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from numba import types
-from numba.extending import intrinsic
 
-from simulators.kernels.emit import INT64, VECTOR, ZERO, Emitter
+from simulators.kernels.emit import INT64, VECTOR, ZERO, Emitter, instruction
 from simulators.kernels.vector import LANES, PANEL, TILE_ROWS
 
 WORD = types.int64
@@ -80,7 +79,7 @@ def _project(vectors: int) -> Any:
                 for value, place in zip(sums, places, strict=True):
                     emit.store(value, place)
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @instruction
     def project(
         context: Any,
         x: Any,
@@ -120,7 +119,7 @@ project_narrow: Any = _project(1)
 """As :data:`project_wide`, for the first LANES columns of the panel alone."""
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def expand(context: Any, z: Any, ranks: Any, panel: Any, bias: Any, y: Any, column: Any) -> Any:
     """``expand(z, ranks, panel, bias, y, column)``: tile of the second stage.
 
@@ -153,7 +152,7 @@ def expand(context: Any, z: Any, ranks: Any, panel: Any, bias: Any, y: Any, colu
     return types.void(*[WORD] * 6), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def copy_floats(context: Any, source: Any, target: Any, count: Any) -> Any:
     """``copy_floats(source, target, count)`` copies numbers between two addresses."""
 
@@ -173,7 +172,7 @@ def copy_floats(context: Any, source: Any, target: Any, count: Any) -> Any:
     return types.void(WORD, WORD, WORD), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def fill_floats(context: Any, target: Any, count: Any, value: Any) -> Any:
     """``fill_floats(target, count, value)`` writes one value to a multiple of LANES places."""
 

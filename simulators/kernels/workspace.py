@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from mapping.errors import ConfigError
 from simulators.kernels import job as fields
-from simulators.kernels.layout import Float32Array, Int64Array, PackedFactors, aligned
+from simulators.kernels.job import FEATURES, PATHS
+from simulators.kernels.layout import Float32Array, Float64Array, Int64Array, PackedFactors, aligned
 from simulators.kernels.pool import available_threads, pool
 
 
@@ -23,11 +24,10 @@ class Workspace:
         threads: most threads of a call: as many as there are cores, or as the pool had.
         job: the fields of :mod:`simulators.kernels.job`.
         ranks: (batch,) int64, each sample's rank in the order of the input.
-        turns, reach: room for :func:`simulators.kernels.model.count_turns`.
+        turns, reach, seconds: room for :func:`simulators.kernels.model.decide`.
     """
 
     def __init__(self, factors: PackedFactors, batch: int) -> None:
-        from simulators.kernels.model import FEATURES, PATHS
         from simulators.kernels.run import link_rows
         from simulators.kernels.vector import LANES, PANEL, TILE_ROWS
 
@@ -58,7 +58,8 @@ class Workspace:
             fields.EVENT_VALUES: aligned((event_room,)),
         }
         self._parts = parts
-        self.turns: NDArray[np.float64] = aligned((len(PATHS), FEATURES), np.float64)
+        self.turns: Float64Array = aligned((len(PATHS), FEATURES), np.float64)
+        self.seconds: Float64Array = aligned((len(PATHS),), np.float64)
         self.reach: Int64Array = aligned((z_width // LANES,), np.int64)
         self.job: Int64Array = aligned((fields.JOB_SIZE,), np.int64)
         for field, part in parts.items():
