@@ -6,11 +6,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-
-from simulators.kernels.emit import instruction
-
-INT64 = ir.IntType(64)
+from simulators.kernels.emit import INT64, function_named, instruction
 
 
 def _place(builder: Any, address: Any) -> Any:
@@ -75,9 +71,8 @@ def give_way(context: Any) -> Any:
     """Let another thread of the machine run on this core (POSIX ``sched_yield``)."""
 
     def generate(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.IntType(32), []), "sched_yield"
-        )
+        kind = ir.FunctionType(ir.IntType(32), [])
+        function = function_named(builder.module, kind, "sched_yield")
         builder.call(function, [])
         return context.get_dummy_value()
 

@@ -146,10 +146,12 @@ def chunks_of_phase(job: int) -> int:
         tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
         panels = (load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL
         at_once, width = load(job + 8 * TILES), load(job + 8 * PANELS)
-        return ((tiles + at_once - 1) // at_once) * ((panels + width - 1) // width)
+        groups: int = (tiles + at_once - 1) // at_once
+        return groups * ((panels + width - 1) // width)
     block = load(job + 8 * ROW_BLOCK)
     if phase == SCATTER:
-        return (batch + block - 1) // block
+        blocks: int = (batch + block - 1) // block
+        return blocks
     active, count = load(job + 8 * ACTIVE), 0
     for panel in range(load(job + 8 * Z_WIDTH) // PANEL):
         count += (load(active + 16 * panel) + block - 1) // block

@@ -19,6 +19,10 @@ MASK = ir.VectorType(ir.IntType(1), LANES)
 ZERO = ir.Constant(VECTOR, [ir.Constant(FLOAT, 0.0)] * LANES)
 
 
+function_named: Any = cgutils.get_or_insert_function
+"""``function_named(module, type, name)``: declared once, of LLVM or of the C library."""
+
+
 def instruction(function: Callable[..., Any]) -> Any:
     """Make ``function``, which returns a signature and writes code, callable from compiled code."""
     made: Any = intrinsic
@@ -34,7 +38,7 @@ class Emitter:
     def call(self, name: str, result: Any, arguments: Sequence[Any], **flags: Any) -> Any:
         """Call an LLVM intrinsic, or a function of the C library."""
         kind = ir.FunctionType(result, [argument.type for argument in arguments])
-        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        function = function_named(self.builder.module, kind, name)
         return self.builder.call(function, arguments, **flags)
 
     def floats(self, address: Any) -> Any:

@@ -43,14 +43,14 @@ def find_events(context: Any, x: Any, count: Any, places: Any, values: Any) -> A
             kept = emit.call(f"{compress}f32", VECTOR, [line, mask, ZERO])
             emit.store(kept, emit.at(into_values, found))
             bits = builder.ctpop(builder.bitcast(mask, ir.IntType(LANES)))
-            return [builder.add(found, builder.zext(bits, INT64))]
+            return builder.add(found, builder.zext(bits, INT64))
 
         def turn(i: Any, found: Sequence[Any]) -> list[Any]:
-            return keep(i, found[0], emit.vector(emit.at(source, i)))
+            return [keep(i, found[0], emit.vector(emit.at(source, i)))]
 
         def rest(i: Any, found: Sequence[Any]) -> list[Any]:
             there = emit.leading(builder.sub(count, i))
-            return keep(i, found[0], emit.masked_vector(emit.at(source, i), there))
+            return [keep(i, found[0], emit.masked_vector(emit.at(source, i), there))]
 
         whole = builder.sub(count, builder.srem(count, INT64(LANES)))
         found = emit.loop(INT64(0), whole, LANES, [INT64(0)], turn)

@@ -29,9 +29,9 @@ def activity(x: Float32Array) -> float:
         row = i * samples // rows
         for j in range(columns):
             place = (j * inputs // columns + i * _STRIDE) % inputs
-            if x[row, place] != 0:
-                found += 1
-    return found / (rows * columns)
+            found += x[row, place] != 0
+    share: float = found / (rows * columns)
+    return share
 
 
 @kernel

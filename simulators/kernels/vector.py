@@ -10,14 +10,15 @@ from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import llvmlite.binding as llvm
 import numba
 from numba.core import config
 
-Function = Callable[..., Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
+_config: Any = config
 _njit: Any = numba.njit
 _HERE = Path(__file__).parent
 _STAMP = "low-rank-kernels.sha256"
@@ -25,8 +26,8 @@ _STAMP = "low-rank-kernels.sha256"
 
 def _has(feature: str) -> bool:
     """Whether the CPU that Numba compiles for has an instruction set."""
-    if config.CPU_FEATURES is not None:
-        return f"+{feature}" in config.CPU_FEATURES.split(",")
+    if _config.CPU_FEATURES is not None:
+        return f"+{feature}" in _config.CPU_FEATURES.split(",")
     return bool(llvm.get_host_cpu_features().get(feature, False))
 
 
