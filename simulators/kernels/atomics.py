@@ -6,6 +6,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+
 from simulators.kernels.emit import INT64, function_named, instruction
 
 

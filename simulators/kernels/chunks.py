@@ -146,8 +146,9 @@ def chunks_of_phase(job: int) -> int:
         tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
         panels = (load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL
         at_once, width = load(job + 8 * TILES), load(job + 8 * PANELS)
-        groups: int = (tiles + at_once - 1) // at_once
-        return groups * ((panels + width - 1) // width)
+        groups = (tiles + at_once - 1) // at_once
+        parts: int = groups * ((panels + width - 1) // width)
+        return parts
     block = load(job + 8 * ROW_BLOCK)
     if phase == SCATTER:
         blocks: int = (batch + block - 1) // block
