@@ -163,7 +163,9 @@ def _ranks_of(ranks: ArrayLike, workspace: Workspace, leading: tuple[int, ...]) 
     try:
         np.copyto(chosen.reshape(leading), given, casting="unsafe")
     except ValueError:
-        _refuse("ranks", f"shape {given.shape} does not fit", f"broadcast them to {leading}")
+        _refuse(
+            "ranks", f"shape {given.shape} does not fit", f"pass ranks that broadcast to {leading}"
+        )
     return chosen
 
 

@@ -19,8 +19,8 @@ STEPS = st.sampled_from([1, 2, 3, -1, -2])
 
 def strided(array: np.ndarray, steps: tuple[int, ...]) -> np.ndarray:
     """A copy of an array whose neighbours along each axis lie ``steps`` places apart."""
-    room = np.empty([size * abs(step) for size, step in zip(array.shape, steps, strict=True)])
-    found = room.astype(array.dtype)[tuple(slice(None, None, step) for step in steps)]
+    sizes = [size * abs(step) for size, step in zip(array.shape, steps, strict=True)]
+    found = np.zeros(sizes, array.dtype)[tuple(slice(None, None, step) for step in steps)]
     found[...] = array
     return found
 
