@@ -8,7 +8,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from simulators.kernels.emit import INT32, INT64, VECTOR, ZERO, Emitter, instruction
+from simulators.kernels.emit import INT32, INT64, ZERO, Emitter, instruction
 from simulators.kernels.vector import LANES, PANEL
 
 PLACES = ir.VectorType(INT32, LANES)
@@ -28,20 +28,24 @@ def find_events(context: Any, x: Any, count: Any, places: Any, values: Any) -> A
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         emit = Emitter(builder)
         x, count, places, values = arguments
-        source, into_values = emit.floats(x), emit.floats(values)
-        into_places = builder.inttoptr(places, INT32.as_pointer())
+        source = emit.floats(x)
+        into_places, into_values = (
+            builder.inttoptr(address, INT32.as_pointer()) for address in (places, values)
+        )
         lanes = ir.Constant(PLACES, list(range(LANES)))
         unset = ir.Constant(PLACES, [0] * LANES)
-        compress = f"llvm.experimental.vector.compress.v{LANES}"
+        compress = f"llvm.experimental.vector.compress.v{LANES}i32"
+
+        def store(into: Any, found: Any, numbers: Any) -> None:
+            place = builder.bitcast(emit.at(into, found), PLACES.as_pointer())
+            builder.store(numbers, place).align = 4
 
         def keep(i: Any, found: Any, line: Any) -> Any:
             mask = builder.fcmp_unordered("!=", line, ZERO)
             index = builder.add(emit.spread(builder.trunc(i, INT32), PLACES), lanes)
-            index = emit.call(f"{compress}i32", PLACES, [index, mask, unset])
-            place = builder.bitcast(emit.at(into_places, found), PLACES.as_pointer())
-            builder.store(index, place).align = 4
-            kept = emit.call(f"{compress}f32", VECTOR, [line, mask, ZERO])
-            emit.store(kept, emit.at(into_values, found))
+            store(into_places, found, emit.call(compress, PLACES, [index, mask, unset]))
+            numbers = builder.bitcast(line, PLACES)
+            store(into_values, found, emit.call(compress, PLACES, [numbers, mask, unset]))
             bits = builder.ctpop(builder.bitcast(mask, ir.IntType(LANES)))
             return builder.add(found, builder.zext(bits, INT64))
 
