@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import boolean, float64, int64
 
 from simulators.kernels.job import PATHS
 from simulators.kernels.layout import Float32Array, Float64Array, Int64Array
 from simulators.kernels.rows import ROWS_AT_ONCE
-from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, kernel
+from simulators.kernels.vector import (
+    COUNTS,
+    COUNTS_BY_PATH,
+    INTEGERS,
+    LANES,
+    MATRIX,
+    PANEL,
+    TILE_ROWS,
+    entry,
+)
 
 ROWS, TILES, EVENTS = range(len(PATHS))
 SECOND_CACHE_BYTES = 1 << 19
@@ -19,7 +29,7 @@ _STRIDE = 7
 """Another offset per row, or the same inputs would be asked again and again."""
 
 
-@kernel
+@entry(MATRIX)
 def activity(x: Float32Array) -> float:
     """Share of inputs that are not 0, of up to 2048 that are looked at."""
     samples, inputs = x.shape
@@ -34,7 +44,7 @@ def activity(x: Float32Array) -> float:
     return share
 
 
-@kernel
+@entry(INTEGERS, int64, int64, float64, INTEGERS, COUNTS_BY_PATH)
 def count_turns(
     ranks: Int64Array,
     inputs: int,
@@ -91,7 +101,7 @@ def count_turns(
         turns[path, 8] = float(batch) * inputs
 
 
-@kernel
+@entry(INTEGERS, MATRIX, int64, COUNTS_BY_PATH, boolean, int64, INTEGERS, COUNTS_BY_PATH, COUNTS)
 def decide(
     ranks: Int64Array,
     x: Float32Array,

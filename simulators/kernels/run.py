@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numba import boolean, int64
+
 from simulators.kernels.atomics import fetch_add, give_way, load, load_shared, store, store_shared
 from simulators.kernels.chunks import chunks_of_phase, run_chunk
 from simulators.kernels.job import (
@@ -33,7 +35,16 @@ from simulators.kernels.layout import Float32Array, Int64Array
 from simulators.kernels.pool import DONE, JOB, TICKET
 from simulators.kernels.rows import run_row
 from simulators.kernels.tiles import copy_floats, fill_floats
-from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, kernel
+from simulators.kernels.vector import (
+    INTEGERS,
+    LANES,
+    MATRIX,
+    PANEL,
+    TILE_ROWS,
+    VECTOR,
+    entry,
+    kernel,
+)
 
 _HALF = 32
 """Bits of a ticket that number the next chunk; those above count the chunks."""
@@ -56,7 +67,7 @@ def _take(shared: int) -> int:
     return -1 if ticket & _NEXT >= ticket >> _HALF else ticket & _NEXT
 
 
-@kernel
+@entry(int64, int64, int64)
 def serve(shared: int, worker: int, looks: int) -> None:
     """Work on whatever calls leave at ``shared``; return after that many ``looks`` in vain."""
     vain = 0
@@ -129,7 +140,7 @@ def _sort(job: int, ranks: Int64Array, x: Float32Array, y: Float32Array) -> None
         store(active + 8 * v, reach)
 
 
-@kernel
+@entry(int64, int64)
 def link_rows(job: int, room: int) -> None:
     """Note where the samples' rows between the factors and their tails lie, ``room`` of each."""
     width = 4 * load(job + 8 * Z_WIDTH)
@@ -163,7 +174,7 @@ def _first_wrong(ranks: Int64Array, r_max: int) -> int:
     return -1
 
 
-@kernel
+@entry(INTEGERS, INTEGERS, MATRIX, VECTOR, VECTOR, MATRIX, boolean, int64, int64)
 def run_tiles(
     job: Int64Array,
     ranks: Int64Array,
@@ -209,7 +220,7 @@ def run_tiles(
     return -1
 
 
-@kernel
+@entry(INTEGERS, INTEGERS, MATRIX, VECTOR, VECTOR, MATRIX)
 def run_rows(
     job: Int64Array,
     ranks: Int64Array,

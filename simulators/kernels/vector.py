@@ -56,6 +56,30 @@ def kernel(function: Function) -> Function:
     return found
 
 
+def entry(*arguments: Any) -> Callable[[Function], Function]:
+    """As :func:`kernel`, for a function that Python calls: compiled once, for these types.
+
+    Left to itself Numba would compile another version for every layout of an array.
+    """
+
+    def compiled(function: Function) -> Function:
+        found = kernel(function)
+        dispatcher: Any = found
+        dispatcher.compile(arguments)
+        dispatcher.disable_compile()
+        return found
+
+    return compiled
+
+
+MATRIX: Any = numba.types.Array(numba.float32, 2, "A", readonly=True)
+"""float32, any strides, read or written by address alone."""
+VECTOR: Any = numba.types.Array(numba.float32, 1, "C", readonly=True)
+INTEGERS: Any = numba.types.Array(numba.int64, 1, "C")
+COUNTS: Any = numba.types.Array(numba.float64, 1, "C")
+COUNTS_BY_PATH: Any = numba.types.Array(numba.float64, 2, "C")
+
+
 @cache
 def _forget_other_sources(folder: Path) -> None:
     """Empty a folder of cached kernels if any source has changed since they were compiled.

@@ -13,6 +13,7 @@ import pytest
 from simulators.kernels import vector
 
 ROOT = Path(__file__).parents[3]
+SSE = "+sse2,+ssse3,+sse4.1,+sse4.2"
 LIGHT = """
 import sys
 import simulators.kernels
@@ -49,6 +50,25 @@ for batch in (1, 3, 8, 21):
         call.check(out)
 """
 
+FOR_ARM = """
+import re
+import llvmlite.binding as llvm
+from simulators.kernels.run import run_rows, run_tiles
+llvm.initialize_all_targets()
+llvm.initialize_all_asmprinters()
+triple = "aarch64-unknown-linux-gnu"
+machine = llvm.Target.from_triple(triple).create_target_machine(cpu="neoverse-n1", opt=3)
+for function in (run_tiles, run_rows):
+    (signature,) = function.signatures
+    code = function.inspect_llvm(signature)
+    code = re.sub('target (triple|datalayout) = .*', "", code)
+    module = llvm.parse_assembly(code)
+    module.triple = triple
+    assembly = machine.emit_assembly(module)
+    products = re.findall(r"fmla\\s+v\\d+\\.4s", assembly)
+    assert len(products) > 30, products
+"""
+
 
 def python(program: str, **environment: str) -> str:
     """Output of a program in a process of its own."""
@@ -77,10 +97,17 @@ def test_the_first_call_of_a_process_is_quick_once_kernels_are_cached() -> None:
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="names features of x86-64")
 @pytest.mark.parametrize(
     ("features", "lanes"),
-    [("+sse2,+ssse3,+sse4.1,+sse4.2", 4), ("+sse2,+sse4.2,+avx,+avx2,+fma", 8)],
+    [(SSE, 4), ("+sse2,+sse4.2,+avx,+avx2,+fma", 8)],
 )
 def test_narrower_vectors_compute_the_same(features: str, lanes: int) -> None:
     python(ALL_PATHS.format(lanes=lanes), NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=features)
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="elsewhere the kernels are ARM's own")
+def test_the_same_code_becomes_vector_instructions_of_arm(tmp_path: Path) -> None:
+    """In an empty cache: of a kernel that was cached Numba does not show the code."""
+    environment = {"NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(tmp_path)}
+    python(FOR_ARM, NUMBA_CPU_FEATURES=SSE, **environment)
 
 
 def test_cached_kernels_of_other_sources_are_forgotten(tmp_path: Path) -> None:
