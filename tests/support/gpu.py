@@ -8,10 +8,24 @@ import numpy as np
 import pytest
 from numba import cuda
 
+from mapping.errors import AdlrnsError
+from simulators.kernels.cuda import require_gpu
 from simulators.kernels.cuda.arrays import SIMULATED
 
-__all__ = ["SIMULATED", "from_gpu", "needs_gpu", "on_gpu"]
-needs_gpu = pytest.mark.skipif(not cuda.is_available(), reason="there is no GPU")
+__all__ = ["SIMULATED", "WITHOUT_GPU", "from_gpu", "needs_gpu", "on_gpu"]
+
+
+def reason_to_skip() -> str:
+    """Why nothing can run on a GPU here, or nothing."""
+    try:
+        require_gpu()
+    except AdlrnsError as error:
+        return str(error)
+    return ""
+
+
+WITHOUT_GPU = reason_to_skip()
+needs_gpu = pytest.mark.skipif(bool(WITHOUT_GPU), reason=WITHOUT_GPU)
 
 
 def on_gpu(array: np.ndarray | None) -> Any:

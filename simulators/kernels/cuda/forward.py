@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapping.errors import ConfigError, MissingDependencyError
-from simulators.kernels.cuda.arrays import DeviceArray, device_array
+from simulators.kernels.cuda.arrays import SIMULATED, DeviceArray, device_array
 from simulators.kernels.forward import EXACT
 
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64")
@@ -180,17 +180,26 @@ def require_gpu() -> None:
             remedy="pip install 'adlrns[cuda]'",
             code="ADL-GPU-01",
         )
-    from numba import cuda
-
-    if not cuda.is_available():
-        reason = str(cuda.cuda_error()).strip().splitlines()
+    reason = None if SIMULATED else _obstacle()
+    if reason is not None:
         raise ConfigError(
-            f"there is no usable GPU: {' '.join(reason).rstrip('.:')}",
+            f"there is no usable GPU: {reason}",
             where="simulators.kernels.cuda",
             remedy="run it where an NVIDIA driver and GPU are, or pass NumPy arrays to "
             "simulators.kernels.low_rank_forward",
             code="ADL-GPU-02",
         )
+
+
+def _obstacle() -> str | None:
+    """Why the driver finds no GPU, if it finds none."""
+    from cuda.bindings import driver
+
+    try:
+        (status,) = driver.cuInit(0)
+    except RuntimeError as error:
+        return str(error).splitlines()[0].rstrip(".")
+    return None if status == driver.CUresult.CUDA_SUCCESS else f"it answers {status.name}"
 
 
 def _on_gpu(array: Any, name: str) -> DeviceArray:

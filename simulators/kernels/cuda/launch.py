@@ -65,7 +65,7 @@ class Device:
         slots = (ctypes.c_int64 * (len(values) + len(integers)))(*values, *integers)
         first = ctypes.addressof(slots)
         places = (ctypes.c_void_p * len(slots))(*range(first, first + 8 * len(slots), 8))
-        _checked(
+        checked(
             driver.cuLaunchKernel(
                 function, *grid, threads, 1, 1, 0, stream, ctypes.addressof(places), 0
             ),
@@ -80,8 +80,8 @@ class Device:
         dtype = "" if generic is None else generic.dtype
         if (name, dtype) not in self._functions:
             entry, binary = kernel_binary(name, dtype, self._capability)
-            (module,) = _checked(driver.cuModuleLoadData(binary), name)
-            (function,) = _checked(driver.cuModuleGetFunction(module, entry.encode()), name)
+            (module,) = checked(driver.cuModuleLoadData(binary), name)
+            (function,) = checked(driver.cuModuleGetFunction(module, entry.encode()), name)
             # The module is kept with its function, which is gone when the module is.
             self._functions[name, dtype] = module, function
         return self._functions[name, dtype][1]
@@ -160,11 +160,11 @@ def _attribute(number: int, attribute: Any) -> int:
     """One of the driver's figures of a GPU."""
     from cuda.bindings import driver
 
-    (value,) = _checked(driver.cuDeviceGetAttribute(attribute, number), attribute.name)
+    (value,) = checked(driver.cuDeviceGetAttribute(attribute, number), attribute.name)
     return int(value)
 
 
-def _checked(answer: tuple[Any, ...], name: str) -> tuple[Any, ...]:
+def checked(answer: tuple[Any, ...], name: str) -> tuple[Any, ...]:
     """What the driver answers beside its status.
 
     Raises:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numba import cuda
 from support.errors import refused
-from support.gpu import SIMULATED, from_gpu, needs_gpu, on_gpu
+from support.gpu import SIMULATED, WITHOUT_GPU, from_gpu, needs_gpu, on_gpu
 from support.low_rank import Call, random_call
 
 from mapping.errors import ConfigError
@@ -177,7 +177,7 @@ X, UP, VP = np.ones((5, 3), np.float32), np.ones((4, 2), np.float32), np.ones((3
         ({"scale": on_gpu(np.ones(3, np.float32))}, "ADL-KRN-02", "scale", "(3,)"),
         ({"bias": on_gpu(np.ones(2, np.float32))}, "ADL-KRN-02", "bias", "(2,)"),
         ({"out": on_gpu(np.ones((5, 3), np.float32))}, "ADL-KRN-02", "out", "(5, 3)"),
-    ] if cuda.is_available() else [],
+    ] if not WITHOUT_GPU else [],
 )  # fmt: skip
 def test_arrays_that_do_not_fit(
     arguments: dict[str, object], code: str, where: str, message: str
@@ -197,3 +197,19 @@ def test_many_axes_have_to_be_contiguous() -> None:
     x = on_gpu(np.ones((2, 4, 3), np.float32))[:, ::2]
     with refused(ConfigError, "ADL-KRN-02", where="x", message="strides (12, 6, 1)"):
         low_rank_forward(x, on_gpu(UP), on_gpu(VP), 1)
+
+
+@pytest.mark.skipif(SIMULATED, reason="torch knows no simulator")
+def test_tensors_of_torch_on_a_stream_of_its_own() -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("this torch has no CUDA")
+    call = random_call(np.random.default_rng(11), (70, 500, 40), 100)
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        x, U, V, ranks = (
+            torch.from_numpy(array).cuda() for array in (call.x, call.U, call.V, call.ranks)
+        )
+        out = torch.empty(100, 70, device="cuda")
+        low_rank_forward(x, U, V, ranks, out=out, stream=stream.cuda_stream)
+        call.check(out.cpu().numpy())

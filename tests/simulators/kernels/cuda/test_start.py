@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from numba import cuda
 from support.errors import refused
+from support.gpu import WITHOUT_GPU
 
-from mapping.errors import ConfigError, MissingDependencyError
+from mapping.errors import ConfigError, MissingDependencyError, SimulationError
 from simulators.kernels.cuda import forward, low_rank_forward, require_gpu, workspace_bytes
 
 LIGHT = """
@@ -25,7 +25,7 @@ def test_importing_loads_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", LIGHT], cwd=Path(__file__).parents[4], check=True)
 
 
-@pytest.mark.skipif(cuda.is_available(), reason="there is a GPU")
+@pytest.mark.skipif(not WITHOUT_GPU, reason="there is a GPU")
 def test_no_gpu() -> None:
     require_gpu.cache_clear()
     for call in (require_gpu, lambda: workspace_bytes(1, 1), lambda: low_rank_forward(*[0] * 4)):
@@ -39,3 +39,13 @@ def test_no_package_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with refused(MissingDependencyError, "ADL-GPU-01", remedy="adlrns[cuda]"):
         require_gpu()
     require_gpu.cache_clear()
+
+
+def test_the_driver_refuses() -> None:
+    from cuda.bindings.driver import CUresult
+
+    from simulators.kernels.cuda.launch import checked
+
+    with refused(SimulationError, "ADL-GPU-03", where="project", message="OUT_OF_MEMORY"):
+        checked((CUresult.CUDA_ERROR_OUT_OF_MEMORY,), "project")
+    assert checked((CUresult.CUDA_SUCCESS, 7), "project") == (7,)
