@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -17,6 +18,22 @@ from simulators.kernels.cuda.compile import KERNELS, kernel_binary
 Grid = tuple[int, int, int]
 
 
+class _Arguments(threading.local):
+    """Room for a kernel's arguments in each thread, and where each of them lies in it."""
+
+    def __init__(self) -> None:
+        numbers = (ctypes.c_int64 * MOST_ARGUMENTS)()
+        first = ctypes.addressof(numbers)
+        self._places = (ctypes.c_void_p * MOST_ARGUMENTS)(
+            *range(first, first + 8 * MOST_ARGUMENTS, 8)
+        )
+        self.room = numbers, ctypes.addressof(self._places)
+
+
+MOST_ARGUMENTS = 16
+_ARGUMENTS = _Arguments()
+
+
 class Device:
     """A GPU, and the kernels that were loaded there.
 
@@ -28,8 +45,10 @@ class Device:
     """
 
     def __init__(self, number: int) -> None:
+        from cuda.bindings import driver
         from cuda.bindings.driver import CUdevice_attribute as Attribute
 
+        self._driver = driver
         self.processors = _attribute(number, Attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
         self._capability = (
             _attribute(number, Attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR),
@@ -57,28 +76,20 @@ class Device:
         Raises:
             SimulationError: ``ADL-GPU-03`` when the driver refuses.
         """
-        from cuda.bindings import driver
-
         _, threads, pointers, _ = KERNELS[name]
         function = self._function(name, pointers, arrays)
-        values = [0 if array is None else array.address for array in arrays]
-        slots = (ctypes.c_int64 * (len(values) + len(integers)))(*values, *integers)
-        first = ctypes.addressof(slots)
-        places = (ctypes.c_void_p * len(slots))(*range(first, first + 8 * len(slots), 8))
-        checked(
-            driver.cuLaunchKernel(
-                function, *grid, threads, 1, 1, 0, stream, ctypes.addressof(places), 0
-            ),
-            name,
-        )
+        addresses = [0 if array is None else array.address for array in arrays]
+        arguments, places = _ARGUMENTS.room
+        arguments[: len(addresses) + len(integers)] = [*addresses, *integers]
+        answer = self._driver.cuLaunchKernel(function, *grid, threads, 1, 1, 0, stream, places, 0)
+        checked(answer, name)
 
     def _function(self, name: str, pointers: str, arrays: Sequence[DeviceArray | None]) -> Any:
         """The driver's handle of a kernel, loaded when it is first needed."""
-        from cuda.bindings import driver
-
         generic = arrays[0] if pointers[0] == "?" else None
         dtype = "" if generic is None else generic.dtype
         if (name, dtype) not in self._functions:
+            driver = self._driver
             entry, binary = kernel_binary(name, dtype, self._capability)
             (module,) = checked(driver.cuModuleLoadData(binary), name)
             (function,) = checked(driver.cuModuleGetFunction(module, entry.encode()), name)
@@ -170,9 +181,7 @@ def checked(answer: tuple[Any, ...], name: str) -> tuple[Any, ...]:
     Raises:
         SimulationError: ``ADL-GPU-03`` when that is an error.
     """
-    from cuda.bindings import driver
-
-    if answer[0] != driver.CUresult.CUDA_SUCCESS:
+    if answer[0]:
         raise SimulationError(
             f"the driver answers {answer[0].name}",
             where=f"CUDA, {name}",

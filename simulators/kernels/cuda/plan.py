@@ -10,6 +10,8 @@ BLOCKS_PER_PROCESSOR = 4
 """So many blocks keep a multiprocessor busy while some of them wait for memory."""
 MOST_PARTS = 16
 """More would cost more to add up than they gain."""
+LEAST_DEPTH = 4 * tiles.DEPTH
+"""Inputs of a part at least, or what the parts write would cost more than what they read."""
 ALIGNED = 32
 """Numbers of four bytes to whose multiples arrays in the workspace are aligned."""
 
@@ -99,7 +101,8 @@ def plan(
     """
     piece = events.CHUNK if on_events else tiles.DEPTH
     blocks = batch if on_events else -(-batch // tiles.SAMPLES) * -(-r_max // tiles.RANKS)
-    wanted = min(BLOCKS_PER_PROCESSOR * processors // blocks, MOST_PARTS, -(-inputs // piece))
+    least = piece if on_events else LEAST_DEPTH
+    wanted = min(BLOCKS_PER_PROCESSOR * processors // blocks, MOST_PARTS, -(-inputs // least))
     inputs_each = -(-inputs // (max(wanted, 1) * piece)) * piece
     return Plan(
         batch=batch,

@@ -10,6 +10,9 @@ THREADS = 256
 BINS = THREADS
 """Samples are sorted into so many bins of neighbouring ranks: one rank each up to rank 255."""
 
+AT_ONCE = 8
+"""Ranks that a thread has on their way."""
+
 
 def bin_width(r_max: int) -> int:
     """Ranks of a bin."""
@@ -34,15 +37,19 @@ def sort_by_rank(
     """
     counts = cuda.shared.array(BINS, int32)
     ends = cuda.shared.array(BINS, int32)
+    found = cuda.local.array(AT_ONCE, int32)
     thread = cuda.threadIdx.x
     counts[thread] = 0
     if thread == 0:
         unfit[0] = 0
     cuda.syncthreads()
-    for i in range(thread, batch, THREADS):
-        rank = given[i * step]
-        inside = rank >= 0 and rank <= r_max
-        cuda.atomic.add(counts, BINS - 1 - rank // width if inside else BINS - 1, 1)
+    for start in range(thread, batch, AT_ONCE * THREADS):
+        for j in range(AT_ONCE):
+            rank = given[min(start + j * THREADS, batch - 1) * step]
+            found[j] = rank if rank >= 0 and rank <= r_max else -1
+        for j in range(AT_ONCE):
+            if start + j * THREADS < batch:
+                cuda.atomic.add(counts, BINS - 1 - max(found[j], 0) // width, 1)
     cuda.syncthreads()
     ends[thread] = counts[thread]
     distance = 1
@@ -54,12 +61,15 @@ def sort_by_rank(
         distance *= 2
     counts[thread] = ends[thread] - counts[thread]
     cuda.syncthreads()
-    for i in range(thread, batch, THREADS):
-        rank = given[i * step]
-        inside = rank >= 0 and rank <= r_max
-        place = cuda.atomic.add(counts, BINS - 1 - rank // width if inside else BINS - 1, 1)
-        order[place] = i
-        ranks[place] = rank if inside else -1
+    for start in range(thread, batch, AT_ONCE * THREADS):
+        for j in range(AT_ONCE):
+            rank = given[min(start + j * THREADS, batch - 1) * step]
+            found[j] = rank if rank >= 0 and rank <= r_max else -1
+        for j in range(AT_ONCE):
+            if start + j * THREADS < batch:
+                place = cuda.atomic.add(counts, BINS - 1 - max(found[j], 0) // width, 1)
+                order[place] = start + j * THREADS
+                ranks[place] = found[j]
 
 
 def add_parts(ranks: Any, z: Any, batch: int, r_max: int, parts: int) -> None:
