@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 EVENTS = (torch.bool, torch.int8, torch.uint8, torch.int16, torch.uint16)
 """Types of inputs that are events."""
@@ -76,8 +77,8 @@ def _(
         size = workspace_bytes(batch, U.shape[1])
         low_rank_forward(
             x.detach() if x.ndim == 2 else x.detach().contiguous(),
-            U.detach().contiguous(),
-            V.detach().contiguous(),
+            _rows_side_by_side(U),
+            _rows_side_by_side(V),
             ranks.contiguous(),
             scale=None if scale is None else scale.detach().contiguous(),
             bias=None if bias is None else bias.detach().contiguous(),
@@ -134,6 +135,12 @@ def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
 low_rank.register_autograd(_gradients, setup_context=_save)
 
 
+@register_flop_formula(torch.ops.adlrns.low_rank, get_raw=True)
+def _operations(x: Tensor, U: Tensor, V: Tensor, ranks: Tensor, *_: object, **__: object) -> int:
+    """Multiplications and additions of a call, for torch's own counter."""
+    return 2 * int(ranks.sum()) * (len(U) + len(V))
+
+
 def runs_on_kernels(x: Tensor, U: Tensor, V: Tensor) -> bool:
     """Whether a layer had better leave a product to :func:`low_rank` than compute it with torch.
 
@@ -167,6 +174,12 @@ def _find_gpu() -> bool:
 # ``torch.compile`` asks it once instead of looking into it.
 _gpu_is_usable: Callable[[], bool]
 _gpu_is_usable = torch.compiler.assume_constant_result(_find_gpu)  # type: ignore[no-untyped-call]
+
+
+def _rows_side_by_side(factor: Tensor) -> Tensor:
+    """A factor as the GPU's kernels read it: columns may have been cut off."""
+    factor = factor.detach()
+    return factor if factor.stride(1) == 1 else factor.contiguous()
 
 
 def _for_kernels(x: Tensor, U: Tensor) -> bool:

@@ -126,12 +126,15 @@ class DynamicLowRankLayer(LowRankLayer):
         can.
         """
         kernels = runs_on_kernels(x, self.U, self.V)
-        if self.training or self.level_gain is not None or not kernels:
+        if self.training or self.level_gain is not None or len(self.levels) == 1 or not kernels:
             return super()._at_levels(x, first, chosen)
-        outputs: Tensor = low_rank(x, self.U, self.V, self._ranks[chosen])
-        if self.level_bias is None:
-            return outputs
-        return outputs + self.level_bias.cumsum(dim=0)[chosen]
+        low = self.levels[0]
+        beyond = (self._ranks - low)[chosen]
+        rest = low_rank(x, self.U[:, low:], self.V[:, low:], beyond)
+        outputs = torch.addmm(rest, first, self.U[:, :low].T)
+        if self.level_bias is not None:
+            outputs += self.level_bias.cumsum(dim=0)[chosen]
+        return outputs
 
     def _gate_features(self, first: Tensor) -> Tensor:
         return first

@@ -22,11 +22,11 @@ from simulators.kernels.cuda.tiles import expand, project
 
 KERNELS: dict[str, tuple[Any, int, str, int]] = {
     "sort_by_rank": (sort_by_rank, sort.THREADS, "?iii", 4),
-    "project": (project, tiles.THREADS, "ffiif", 7),
-    "find_unfit": (find_unfit, events.THREADS, "fi", 2),
-    "scatter": (scatter, events.THREADS, "?fiiif", 6),
+    "project": (project, tiles.THREADS, "ffiif", 8),
+    "find_unfit": (find_unfit, events.THREADS, "fi", 4),
+    "scatter": (scatter, events.THREADS, "?fiiif", 7),
     "add_parts": (add_parts, sort.THREADS, "if", 3),
-    "expand": (expand, tiles.THREADS, "ffffiif", 8),
+    "expand": (expand, tiles.THREADS, "ffffiif", 9),
 }
 """Each kernel, the threads of its blocks, the types of its pointers (f for float32, i for int32, ?
 for what it is compiled for), and how many integers follow them."""

@@ -19,17 +19,18 @@ LARGEST = np.finfo(np.float32).max
 """Neither infinity nor NaN is at most this."""
 
 
-def find_unfit(V: Any, unfit: Any, size: int, threads: int) -> None:
+def find_unfit(V: Any, unfit: Any, step: int, size: int, width: int, threads: int) -> None:
     """Set ``unfit[0]`` to 1 if V holds NaN or infinity, which inputs of 0 have to meet.
 
     Args:
-        V: float32, (size,).
+        V: float32, rows of ``width`` numbers that lie ``step`` apart.
         unfit: int32, (1,), 0 before.
+        step, width: see V.
         size: numbers of V.
         threads: in all blocks together.
     """
     for place in range(cuda.blockIdx.x * THREADS + cuda.threadIdx.x, size, threads):
-        if not abs(V[place]) <= LARGEST:
+        if not abs(V[place // width * step + place % width]) <= LARGEST:
             unfit[0] = 1
 
 
@@ -42,6 +43,7 @@ def scatter(
     z: Any,
     x_stride: int,
     x_step: int,
+    v_step: int,
     batch: int,
     inputs: int,
     r_max: int,
@@ -55,7 +57,7 @@ def scatter(
     Args:
         x: numbers, input j of sample i at i · ``x_stride`` + j · ``x_step``.
         unfit: int32, (1,): not 0 if inputs of 0 have to be added up too.
-        V, order, ranks, z, x_stride, x_step, batch, inputs, r_max, inputs_each: see
+        V, order, ranks, z, x_stride, x_step, v_step, batch, inputs, r_max, inputs_each: see
             :func:`.tiles.project`; parts of the inputs are z's.
     """
     places = cuda.shared.array(CHUNK, int32)
@@ -100,7 +102,7 @@ def scatter(
             cuda.syncthreads()
             if low + lane < rank:
                 for event in range(group, ends[THREADS - 1], groups):
-                    total += values[event] * V[places[event] * r_max + low + lane]
+                    total += values[event] * V[places[event] * v_step + low + lane]
         cuda.syncthreads()
         totals[thread] = total
         cuda.syncthreads()

@@ -43,8 +43,8 @@ def low_rank_forward(
         x: inputs, shape (..., in): dense float32, or events as bool, int8, uint8, int16 or uint16,
             of which those that are 0 are passed over where V is finite. Any strides if it has two
             axes, contiguous otherwise.
-        U: output factor, float32, shape (out, r_max), contiguous.
-        V: input factor, float32, shape (in, r_max), contiguous.
+        U: output factor, float32, shape (out, r_max), the numbers of a row side by side.
+        V: input factor, float32, shape (in, r_max), likewise.
         ranks: integers 0 to r_max for every sample, shape (...), or one; on the GPU or not. On the
             GPU they are not read back: a sample whose rank is out of range gets NaN.
         scale: gain of each of the r_max numbers between the factors, float32, shape (r_max,).
@@ -111,7 +111,7 @@ def run(
 
     Args:
         x, y: inputs and outputs, (samples, in) and (samples, out), any strides.
-        U, V: factors, contiguous.
+        U, V: factors, the numbers of a row side by side.
         ranks: (samples,) integers.
         scale, bias, workspace, stream: see :func:`low_rank_forward`.
         on_events: pass over inputs of 0, whatever the type of x.
@@ -132,9 +132,10 @@ def run(
         "sort_by_rank", (1, 1, 1), (ranks, order, sorted_ranks, unfit),
         (ranks.strides[0], batch, r_max, width), stream,
     )  # fmt: skip
-    sizes = (*x.strides, batch, inputs, r_max, layout.inputs_each)
+    sizes = (*x.strides, V.strides[0], batch, inputs, r_max, layout.inputs_each)
     if on_events:
-        device.launch("find_unfit", layout.search, (V, unfit), (V.size, layout.searchers), stream)
+        search = (V.strides[0], V.size, r_max, layout.searchers)
+        device.launch("find_unfit", layout.search, (V, unfit), search, stream)
         events = (x, V, order, sorted_ranks, unfit, z)
         device.launch("scatter", layout.first_stage, events, sizes, stream)
     else:
@@ -146,7 +147,7 @@ def run(
     given = (scale is not None, bias is not None)
     device.launch(
         "expand", layout.second_stage, (z, U, scale, bias, order, sorted_ranks, y),
-        (*y.strides, batch, outputs, r_max, *map(int, given), width), stream,
+        (U.strides[0], *y.strides, batch, outputs, r_max, *map(int, given), width), stream,
     )  # fmt: skip
     del kept
 
@@ -220,8 +221,8 @@ def _factors(U: Any, V: Any) -> tuple[DeviceArray, DeviceArray]:
                 remedy="pass U of shape (out, r_max) and V of shape (in, r_max)",
                 code="ADL-KRN-01",
             )
-        if factor.dtype != "float32" or not factor.contiguous:
-            _refuse(name, f"it is {_described(factor)}", "pass float32, contiguous")
+        if factor.dtype != "float32" or (factor.strides[1] != 1 and factor.shape[1] > 1):
+            _refuse(name, f"it is {_described(factor)}", "pass float32, each row side by side")
     if found[0].shape[1] != found[1].shape[1]:
         raise ConfigError(
             f"U has {found[0].shape[1]} columns and V has {found[1].shape[1]}",

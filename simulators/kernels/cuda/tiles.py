@@ -50,6 +50,7 @@ def project(
     z: Any,
     x_stride: int,
     x_step: int,
+    v_step: int,
     batch: int,
     inputs: int,
     r_max: int,
@@ -60,12 +61,12 @@ def project(
 
     Args:
         x: float32, input j of sample i at i · ``x_stride`` + j · ``x_step``.
-        V: float32, (inputs, r_max).
+        V: float32, (inputs, r_max), rows ``v_step`` apart.
         order: int32, the sample that comes i-th.
         ranks: int32, its rank.
         z: float32, (parts, batch, r_max), rows as in ``order``; receives the sums of each part, in
             each row at least up to its rank.
-        x_stride, x_step: see x.
+        x_stride, x_step, v_step: see x and V.
         batch, inputs, r_max: the sizes.
         inputs_each: inputs of a part.
         width: ranks of a bin of :mod:`.sort`.
@@ -107,7 +108,7 @@ def project(
             x_next[j] = value if place < end else float32(0)
         for j in range(FACTOR_LOADS):
             place = start + DEPTH + row + j * LOADERS
-            value = V[min(place, end - 1) * r_max + rank]
+            value = V[min(place, end - 1) * v_step + rank]
             v_next[j] = value if place < end else float32(0)
         if start >= begin:
             for k in range(0, DEPTH, WIDE):
@@ -137,6 +138,7 @@ def expand(
     order: Any,
     ranks: Any,
     y: Any,
+    u_step: int,
     y_stride: int,
     y_step: int,
     batch: int,
@@ -150,13 +152,13 @@ def expand(
 
     Args:
         z: float32, (batch, r_max), rows as in ``order``.
-        U: float32, (outputs, r_max).
+        U: float32, (outputs, r_max), rows ``u_step`` apart.
         scale: float32, (r_max,), read if ``scaled``.
         bias: float32, (outputs,), read if ``biased``.
         order: int32, the sample that comes i-th.
         ranks: int32, its rank; negative where the outputs are to be NaN.
         y: float32, output o of sample i at i · ``y_stride`` + o · ``y_step``.
-        y_stride, y_step: see y.
+        u_step, y_stride, y_step: see U and y.
         batch, outputs, r_max: the sizes.
         scaled, biased: 1 or 0.
         width: ranks of a bin of :mod:`.sort`.
@@ -189,7 +191,7 @@ def expand(
             z_next[j] = z[i * r_max + inside]
         for j in range(OUTPUT_LOADS):
             o = min(low + row + j * LOADERS, outputs - 1)
-            u_next[j] = U[o * r_max + inside]
+            u_next[j] = U[o * u_step + inside]
         gain = float32(1)
         if scaled:
             gain = scale[inside]

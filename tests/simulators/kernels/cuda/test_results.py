@@ -74,9 +74,8 @@ def test_strides() -> None:
     x = on_gpu(np.repeat(np.repeat(call.x, 2, axis=0), 3, axis=1))
     out = on_gpu(np.zeros((10, 12), np.float32))
     ranks = on_gpu(np.repeat(call.ranks, 2))
-    found = low_rank_forward(
-        x[::2, ::3], on_gpu(call.U), on_gpu(call.V), ranks[::2], out=out[::2, ::2]
-    )
+    U, V = (on_gpu(np.pad(factor, [(0, 0), (2, 1)])) for factor in (call.U, call.V))
+    found = low_rank_forward(x[::2, ::3], U[:, 2:6], V[:, 2:6], ranks[::2], out=out[::2, ::2])
     assert found.shape == (5, 6)
     written = from_gpu(out)
     call.check(written[::2, ::2])
@@ -167,6 +166,7 @@ X, UP, VP = np.ones((5, 3), np.float32), np.ones((4, 2), np.float32), np.ones((3
         ({"x": on_gpu(np.ones((5, 4), np.float32))}, "ADL-KRN-02", "x", "(5, 4)"),
         ({"x": on_gpu(np.ones((5, 3)))}, "ADL-KRN-02", "x", "float64"),
         ({"U": on_gpu(np.ones((4, 2)))}, "ADL-KRN-02", "U", "float64"),
+        ({"U": on_gpu(np.ones((4, 4), np.float32))[:, ::2]}, "ADL-KRN-02", "U", "strides (4, 2)"),
         ({"U": on_gpu(np.ones(4, np.float32))}, "ADL-KRN-01", "U", "shape (4,)"),
         ({"V": on_gpu(np.ones((3, 1), np.float32))}, "ADL-KRN-01", "", "V has 1"),
         ({"ranks": 1.5}, "ADL-KRN-02", "ranks", "float64"),
