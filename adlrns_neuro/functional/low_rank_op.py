@@ -69,24 +69,9 @@ def _(
 ) -> Tensor:
     if not _for_kernels(x, U):
         return _by_torch(x, U, V, ranks, scale, bias)
-    from simulators.kernels.cuda import low_rank_forward, workspace_bytes
+    from adlrns_neuro.functional.on_gpu import forward
 
-    out = x.new_empty((*x.shape[:-1], U.shape[0]), dtype=U.dtype)
-    with torch.cuda.device(x.device):
-        batch = x.shape[:-1].numel()
-        size = workspace_bytes(batch, U.shape[1])
-        low_rank_forward(
-            x.detach() if x.ndim == 2 else x.detach().contiguous(),
-            _rows_side_by_side(U),
-            _rows_side_by_side(V),
-            ranks.contiguous(),
-            scale=None if scale is None else scale.detach().contiguous(),
-            bias=None if bias is None else bias.detach().contiguous(),
-            out=out,
-            workspace=x.new_empty(size, dtype=torch.uint8),
-            stream=torch.cuda.current_stream().cuda_stream,
-        )
-    return out
+    return forward(x, U, V, ranks, scale, bias)
 
 
 @low_rank.register_fake
@@ -174,12 +159,6 @@ def _find_gpu() -> bool:
 # ``torch.compile`` asks it once instead of looking into it.
 _gpu_is_usable: Callable[[], bool]
 _gpu_is_usable = torch.compiler.assume_constant_result(_find_gpu)  # type: ignore[no-untyped-call]
-
-
-def _rows_side_by_side(factor: Tensor) -> Tensor:
-    """A factor as the GPU's kernels read it: columns may have been cut off."""
-    factor = factor.detach()
-    return factor if factor.stride(1) == 1 else factor.contiguous()
 
 
 def _for_kernels(x: Tensor, U: Tensor) -> bool:
