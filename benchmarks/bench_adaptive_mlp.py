@@ -3,10 +3,11 @@
 python benchmarks/bench_adaptive_mlp.py [--quick] [--json FILE]
 
 784-512-512-10, whose gates spread random samples over the ranks 8, 16, 32 and 64 by ``SHARES``.
-Both run as they are and compiled by inductor, the dense one in bfloat16 too; ours is the
-faster, the peers are all of them. Products are counted by torch's own counter. The limit is what
-the fastest dense twin takes, divided by its products over ours: all of the saving kept. Durations
-are the least of many, taken in turns, so that nobody has the machine's quiet moments alone.
+Both run as they are and compiled by inductor, the dense one in bfloat16 too; ours is the faster,
+the peers are all of them. Our outputs are checked against torch's own products first. Products are
+counted by torch's own counter. The limit is what the fastest dense twin takes, divided by its
+products over ours: all of the saving kept. Durations are the least of many, taken in turns, so that
+nobody has the machine's quiet moments alone.
 """
 
 from __future__ import annotations
@@ -107,6 +108,11 @@ def bench_batch(batch: int, rounds: int) -> Row:
         **{f"adaptive {name}": call for name, call in configurations(ours, x, half=False).items()},
         **{f"dense {name}": call for name, call in configurations(dense, x, half=True).items()},
     }
+    with torch.enable_grad():
+        right = ours(x).detach()  # By torch alone: the kernels leave gradients to it.
+    for name, call in calls.items():
+        if name.startswith("adaptive"):
+            torch.testing.assert_close(call(), right)
     microseconds = {name: 1e6 * seconds for name, seconds in least_s(calls, rounds).items()}
     peers = {name: value for name, value in microseconds.items() if name.startswith("dense")}
     mine = min(value for name, value in microseconds.items() if name not in peers)
