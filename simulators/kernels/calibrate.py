@@ -17,6 +17,7 @@ import numpy as np
 from mapping.artifact.atomic import atomic_file
 from simulators.kernels.job import FEATURES, PATHS
 from simulators.kernels.layout import Float64Array, PackedFactors
+from simulators.kernels.pool import pool
 
 CALLS = 160
 """Of random sizes, that are timed."""
@@ -100,7 +101,7 @@ def measure() -> Float64Array:
 
 def _timed(rng: np.random.Generator) -> list[tuple[str, Float64Array, float]]:
     """Path, counts and seconds of a random call on every path."""
-    from simulators.kernels.forward import run_path
+    from simulators.kernels.call import run
     from simulators.kernels.model import count_turns
     from simulators.kernels.workspace import Workspace
 
@@ -115,13 +116,16 @@ def _timed(rng: np.random.Generator) -> list[tuple[str, Float64Array, float]]:
     x = rng.standard_normal((batch, inputs), np.float32)
     x *= rng.random(x.shape) < share
     out = np.empty((batch, outputs), np.float32)
-    workspace = Workspace(factors, batch)
-    turns = workspace.turns
-    count_turns(ranks, inputs, outputs, share, workspace.reach, turns)
-    return [
-        (path, counted, _fastest(partial(run_path, path, factors, x, ranks, out, workspace)))
-        for path, counted in zip(PATHS, turns.copy(), strict=True)
-    ]
+    workspace, nothing = Workspace(factors, batch), np.empty(0, np.float32)
+    workspace.attach(factors)
+    count_turns(workspace.job.ctypes.data, ranks, share)
+    found = []
+    for number, path in enumerate(PATHS):
+        workspace.lay_out(path)
+        call = partial(run, workspace.job, ranks, x, nothing, nothing, out)
+        seconds = _fastest(partial(call, pool.address, number, 1))
+        found.append((path, workspace.turns[number].copy(), seconds))
+    return found
 
 
 def _log_uniform(rng: np.random.Generator, low: int, high: int) -> int:
@@ -129,7 +133,7 @@ def _log_uniform(rng: np.random.Generator, low: int, high: int) -> int:
     return int(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def _fastest(call: Callable[[], None]) -> float:
+def _fastest(call: Callable[[], object]) -> float:
     """Seconds of the fastest of some calls, after one to warm up."""
     call()
     best = float("inf")

@@ -12,6 +12,7 @@ from numba.extending import intrinsic
 from simulators.kernels.vector import LANES
 
 FLOAT = ir.FloatType()
+DOUBLE = ir.DoubleType()
 INT32 = ir.IntType(32)
 INT64 = ir.IntType(64)
 VECTOR = ir.VectorType(FLOAT, LANES)

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapping.errors import ConfigError
 from simulators.kernels.dispatch import Choice, choose, decide
+from simulators.kernels.job import CHOOSE, DONE, PATHS, UNREADY
 from simulators.kernels.layout import Float32Array, Int64Array, PackedFactors
 from simulators.kernels.pool import pool
 from simulators.kernels.workspace import Workspace
@@ -19,6 +20,7 @@ from simulators.kernels.workspace import Workspace
 EXACT = ("bool", "int8", "uint8", "int16", "uint16")
 """Types of events, which all have an exact float32."""
 _NOTHING = np.empty(0, np.float32)
+_FLOAT32, _INT64 = np.dtype(np.float32), np.dtype(np.int64)
 
 
 def low_rank_forward(
@@ -61,24 +63,25 @@ def low_rank_forward(
     """
     factors = U if isinstance(U, PackedFactors) else PackedFactors(U, _given(V))
     workspace = _workspace(factors, x, workspace)
-    shape = (*x.shape[:-1], factors.outputs)
-    if out is None:
-        out = np.empty(shape, np.float32)
-    elif out.shape != shape or out.dtype != np.float32 or not out.flags.writeable:
-        _refuse("out", f"it is {out.dtype} of shape {out.shape}", f"pass float32 of shape {shape}")
-    elif np.may_share_memory(out, x):
-        _refuse("out", "it may overlap x", "pass memory of its own")
     gains = _NOTHING if scale is None else _vector(scale, factors.r_max, "scale")
     start = _NOTHING if bias is None else _vector(bias, factors.outputs, "bias")
+    out = _outputs(out, x, factors)
     if not out.size:
         return out
-    chosen = _ranks_of(ranks, workspace, x.shape[:-1])
-    rows, into = _rows(x, workspace, len(chosen)), _into(out, workspace, len(chosen))
-    threads = min(workspace.threads, pool().threads)
-    path, threads, _ = decide(factors, rows, chosen, workspace, threads)
-    run_path(path, factors, rows, chosen, into, workspace, scale=gains, bias=start, threads=threads)
-    if workspace.holds(into):
-        np.copyto(out, into.reshape(shape))
+    chosen = _ranks_of(ranks, x, workspace)
+    rows, into = _rows(x, workspace), _into(out, workspace)
+    status = _compiled().run(
+        workspace.job, chosen, rows, gains, start, into, pool.address, CHOOSE, 1
+    )
+    if status != DONE:
+        if status != UNREADY:
+            _refuse_rank(status, chosen, factors)
+        path, threads, _ = decide(rows, chosen, workspace)
+        run_path(
+            path, factors, rows, chosen, into, workspace, scale=gains, bias=start, threads=threads
+        )
+    if into is not out and workspace.holds(into):
+        np.copyto(out, into.reshape(out.shape))
     return out
 
 
@@ -99,17 +102,19 @@ def explain(
     workspace = _workspace(factors, x, workspace)
     if not x.size:
         _refuse("x", "it has no sample", "pass at least one")
-    chosen = _ranks_of(ranks, workspace, x.shape[:-1])
-    rows = _rows(x, workspace, len(chosen))
-    return choose(factors, rows, chosen, workspace, min(workspace.threads, pool().threads))
+    chosen = _ranks_of(ranks, x, workspace)
+    wrong = _compiled().first_wrong(factors.r_max, chosen)
+    if wrong != DONE:
+        _refuse_rank(wrong, chosen, factors)
+    return choose(_rows(x, workspace), chosen, workspace)
 
 
 @cache
 def _compiled() -> ModuleType:
-    """The compiled paths, loaded when a first call needs them."""
-    from simulators.kernels import run
+    """The compiled call, loaded when a first one is made."""
+    from simulators.kernels import call
 
-    return run
+    return call
 
 
 def _workspace(factors: PackedFactors, x: NDArray[Any], given: Workspace | None) -> Workspace:
@@ -117,16 +122,17 @@ def _workspace(factors: PackedFactors, x: NDArray[Any], given: Workspace | None)
     if x.ndim == 0 or x.shape[-1] != factors.inputs:
         _refuse("x", f"it has shape {x.shape}", f"pass a last axis of {factors.inputs}")
     batch = x.size // factors.inputs
-    if given is None:
-        return Workspace(factors, batch)
-    if given.batch < batch:
+    workspace = Workspace(factors, batch) if given is None else given
+    if workspace.factors is not factors:
+        workspace.attach(factors)
+    if workspace.batch < batch:
         raise ConfigError(
-            f"it has room for {given.batch} samples, x has {batch}",
+            f"it has room for {workspace.batch} samples, x has {batch}",
             where="low_rank_forward.workspace",
             remedy=f"make it for {batch} samples",
             code="ADL-KRN-04",
         )
-    return given
+    return workspace
 
 
 def _given(V: ArrayLike | None) -> ArrayLike:
@@ -144,21 +150,43 @@ def _refuse(name: str, message: str, remedy: str) -> NoReturn:
     raise ConfigError(message, where=f"low_rank_forward.{name}", remedy=remedy, code="ADL-KRN-02")
 
 
-def _vector(array: ArrayLike | None, size: int, name: str) -> Float32Array:
-    """An optional argument as ``size`` contiguous float32, or empty."""
-    if array is None:
-        return _NOTHING
+def _refuse_rank(sample: int, ranks: Int64Array, factors: PackedFactors) -> NoReturn:
+    raise ConfigError(
+        f"sample {sample} has rank {ranks[sample]}",
+        where="low_rank_forward.ranks",
+        remedy=f"choose ranks from 0 to {factors.r_max}",
+        code="ADL-KRN-03",
+    )
+
+
+def _vector(array: ArrayLike, size: int, name: str) -> Float32Array:
+    """An argument as ``size`` contiguous float32."""
     found = np.ascontiguousarray(array, np.float32)
     if found.shape != (size,):
         _refuse(name, f"it has shape {found.shape}", f"pass shape ({size},)")
     return found
 
 
-def _ranks_of(ranks: ArrayLike, workspace: Workspace, leading: tuple[int, ...]) -> Int64Array:
-    """Every sample's rank, in the workspace."""
+def _outputs(out: Float32Array | None, x: NDArray[Any], factors: PackedFactors) -> Float32Array:
+    """The array that was given for the outputs, or a new one."""
+    shape = (*x.shape[:-1], factors.outputs)
+    if out is None:
+        return np.empty(shape, np.float32)
+    if out.shape != shape or out.dtype != _FLOAT32 or not out.flags.writeable:
+        _refuse("out", f"it is {out.dtype} of shape {out.shape}", f"pass float32 of shape {shape}")
+    if np.may_share_memory(out, x):
+        _refuse("out", "it may overlap x", "pass memory of its own")
+    return out
+
+
+def _ranks_of(ranks: ArrayLike, x: NDArray[Any], workspace: Workspace) -> Int64Array:
+    """Every sample's rank: those that were given, or in the workspace if they have to be copied."""
     given = np.asarray(ranks)
+    if given.dtype == _INT64 and x.ndim == 2 and given.shape == x.shape[:1]:
+        return given
     if given.dtype.kind not in "iu":
         _refuse("ranks", f"they are {given.dtype}", "pass integers")
+    leading = x.shape[:-1]
     chosen = workspace.ranks[: math.prod(leading)]
     try:
         np.copyto(chosen.reshape(leading), given, casting="unsafe")
@@ -169,28 +197,33 @@ def _ranks_of(ranks: ArrayLike, workspace: Workspace, leading: tuple[int, ...]) 
     return chosen
 
 
-def _rows(x: NDArray[Any], workspace: Workspace, batch: int) -> Float32Array:
+def _rows(x: NDArray[Any], workspace: Workspace) -> Float32Array:
     """Inputs as float32 rows whose numbers lie side by side: themselves if they are."""
-    if x.dtype == np.float32 and x.flags.aligned:
-        if x.ndim == 2 and (x.strides[1] == 4 or x.shape[1] == 1):
-            return x
-        if x.flags.c_contiguous:
-            return x.reshape(batch, x.shape[-1])
+    if x.dtype == _FLOAT32:
+        found = _side_by_side(x)
+        if found is not None:
+            return found
     elif x.dtype.name not in EXACT:
         _refuse("x", f"it is {x.dtype}", f"pass float32, or events as {', '.join(EXACT)}")
-    staged = workspace.staged_x()[:batch]
+    staged = workspace.staged_x()[: x.size // x.shape[-1]]
     np.copyto(staged.reshape(x.shape), x, casting="unsafe")
     return staged
 
 
-def _into(out: Float32Array, workspace: Workspace, batch: int) -> Float32Array:
+def _into(out: Float32Array, workspace: Workspace) -> Float32Array:
     """Rows to write outputs to: those of ``out`` if their numbers lie side by side."""
-    if out.flags.aligned:
-        if out.ndim == 2 and (out.strides[1] == 4 or out.shape[1] == 1):
-            return out
-        if out.flags.c_contiguous:
-            return out.reshape(batch, out.shape[-1])
-    return workspace.staged_y()[:batch]
+    found = _side_by_side(out)
+    return workspace.staged_y()[: out.size // out.shape[-1]] if found is None else found
+
+
+def _side_by_side(array: Float32Array) -> Float32Array | None:
+    """A view of an array as rows whose numbers lie side by side, if it has one."""
+    flags = array.flags
+    if not flags.aligned:
+        return None
+    if array.ndim == 2 and (array.strides[1] == 4 or array.shape[1] == 1):
+        return array
+    return array.reshape(-1, array.shape[-1]) if flags.c_contiguous else None
 
 
 def run_path(
@@ -221,18 +254,11 @@ def run_path(
         ConfigError: ``ADL-KRN-03`` on a rank out of range, ``ADL-KRN-04`` when the workspace is of
             other factors.
     """
-    workspace.attach(factors, path == "rows")
-    job, shared = workspace.job, pool().address
-    if path == "rows":
-        wrong = _compiled().run_rows(job, ranks, x, scale, bias, y)
-    else:
-        with pool().borrowed(threads) as count:
-            events = path == "events"
-            wrong = _compiled().run_tiles(job, ranks, x, scale, bias, y, events, shared, count)
-    if wrong >= 0:
-        raise ConfigError(
-            f"sample {wrong} has rank {ranks[wrong]}",
-            where="low_rank_forward.ranks",
-            remedy=f"choose ranks from 0 to {factors.r_max}",
-            code="ADL-KRN-03",
-        )
+    if workspace.factors is not factors:
+        workspace.attach(factors)
+    workspace.lay_out(path)
+    number, job = PATHS.index(path), workspace.job
+    with pool.borrowed(1 if path == "rows" else threads) as count:
+        status = _compiled().run(job, ranks, x, scale, bias, y, pool.address, number, count)
+    if status != DONE:
+        _refuse_rank(status, ranks, factors)

@@ -75,9 +75,8 @@ def entry(*arguments: Any) -> Callable[[Function], Function]:
 MATRIX: Any = numba.types.Array(numba.float32, 2, "A", readonly=True)
 """float32, any strides, read or written by address alone."""
 VECTOR: Any = numba.types.Array(numba.float32, 1, "C", readonly=True)
+RANKS: Any = numba.types.Array(numba.int64, 1, "A", readonly=True)
 INTEGERS: Any = numba.types.Array(numba.int64, 1, "C")
-COUNTS: Any = numba.types.Array(numba.float64, 1, "C")
-COUNTS_BY_PATH: Any = numba.types.Array(numba.float64, 2, "C")
 
 
 @cache

@@ -53,20 +53,17 @@ for batch in (1, 3, 8, 21):
 FOR_ARM = """
 import re
 import llvmlite.binding as llvm
-from simulators.kernels.run import run_rows, run_tiles
+from simulators.kernels.call import run
 llvm.initialize_all_targets()
 llvm.initialize_all_asmprinters()
 triple = "aarch64-unknown-linux-gnu"
 machine = llvm.Target.from_triple(triple).create_target_machine(cpu="neoverse-n1", opt=3)
-for function in (run_tiles, run_rows):
-    (signature,) = function.signatures
-    code = function.inspect_llvm(signature)
-    code = re.sub('target (triple|datalayout) = .*', "", code)
-    module = llvm.parse_assembly(code)
-    module.triple = triple
-    assembly = machine.emit_assembly(module)
-    products = re.findall(r"fmla\\s+v\\d+\\.4s", assembly)
-    assert len(products) > 30, products
+(signature,) = run.signatures
+code = re.sub('target (triple|datalayout) = .*', "", run.inspect_llvm(signature))
+module = llvm.parse_assembly(code)
+module.triple = triple
+products = re.findall(r"fmla\\s+v\\d+\\.4s", machine.emit_assembly(module))
+assert len(products) > 60, products
 """
 
 

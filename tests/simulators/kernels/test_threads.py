@@ -40,7 +40,7 @@ def test_any_number_of_threads(threads: int) -> None:
     call, factors = large_call()
     for _ in range(20):
         call.check(low_rank_forward(call.x, factors, None, call.ranks))
-    assert pool().threads == threads
+    assert pool.threads == threads
 
 
 def test_callers_on_several_threads_do_not_mix_up() -> None:
