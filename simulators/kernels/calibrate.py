@@ -117,7 +117,6 @@ def _timed(rng: np.random.Generator) -> list[tuple[str, Float64Array, float]]:
     x *= rng.random(x.shape) < share
     out = np.empty((batch, outputs), np.float32)
     workspace, nothing = Workspace(factors, batch), np.empty(0, np.float32)
-    workspace.attach(factors)
     count_turns(workspace.job.ctypes.data, ranks, share)
     found = []
     for number, path in enumerate(PATHS):

@@ -61,7 +61,8 @@ def low_rank_forward(
             array has the wrong shape or type, ``ADL-KRN-03`` on a rank out of range,
             ``ADL-KRN-04`` when the workspace is too small or of other factors.
     """
-    factors = U if isinstance(U, PackedFactors) else PackedFactors(U, _given(V))
+    factors = _factors(U, V)
+    spare = workspace is None and factors is U
     workspace = _workspace(factors, x, workspace)
     gains = _NOTHING if scale is None else _vector(scale, factors.r_max, "scale")
     start = _NOTHING if bias is None else _vector(bias, factors.outputs, "bias")
@@ -82,6 +83,8 @@ def low_rank_forward(
         )
     if into is not out and workspace.holds(into):
         np.copyto(out, into.reshape(out.shape))
+    if spare:
+        factors.spare.append(workspace)
     return out
 
 
@@ -118,32 +121,45 @@ def _compiled() -> ModuleType:
 
 
 def _workspace(factors: PackedFactors, x: NDArray[Any], given: Workspace | None) -> Workspace:
-    """The workspace that was given, or a new one, with room for all samples of x."""
+    """The workspace that was given, or a spare one, with room for all samples of x."""
     if x.ndim == 0 or x.shape[-1] != factors.inputs:
         _refuse("x", f"it has shape {x.shape}", f"pass a last axis of {factors.inputs}")
     batch = x.size // factors.inputs
-    workspace = Workspace(factors, batch) if given is None else given
-    if workspace.factors is not factors:
-        workspace.attach(factors)
-    if workspace.batch < batch:
+    if given is None:
+        return _spare(factors, batch)
+    if given.factors is not factors:
+        given.attach(factors)
+    if given.batch < batch:
         raise ConfigError(
-            f"it has room for {workspace.batch} samples, x has {batch}",
+            f"it has room for {given.batch} samples, x has {batch}",
             where="low_rank_forward.workspace",
             remedy=f"make it for {batch} samples",
             code="ADL-KRN-04",
         )
-    return workspace
+    return given
 
 
-def _given(V: ArrayLike | None) -> ArrayLike:
-    if V is None:
+def _spare(factors: PackedFactors, batch: int) -> Workspace:
+    """The workspace of an earlier call that is over, or a new one, with room for a batch."""
+    try:
+        found = factors.spare.pop()
+    except IndexError:
+        return Workspace(factors, batch)
+    return found if found.batch >= batch else Workspace(factors, batch)
+
+
+def _factors(U: ArrayLike | PackedFactors, V: ArrayLike | None) -> PackedFactors:
+    """The factors, packed now unless they are."""
+    if isinstance(U, PackedFactors) and V is None:
+        return U
+    if isinstance(U, PackedFactors) or V is None:
         raise ConfigError(
-            "there is no input factor",
+            "there is no input factor" if V is None else "the factors in U have an input factor",
             where="low_rank_forward.V",
-            remedy="pass V of shape (in, r_max), or PackedFactors as U",
+            remedy="pass U and V, V of shape (in, r_max); or PackedFactors as U and None as V",
             code="ADL-KRN-01",
         )
-    return V
+    return PackedFactors(U, V)
 
 
 def _refuse(name: str, message: str, remedy: str) -> NoReturn:

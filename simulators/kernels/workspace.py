@@ -43,7 +43,6 @@ class Workspace:
         self.batch = batch
         self.sizes = factors.outputs, factors.inputs, factors.r_max
         self.ranks: Int64Array = np.empty(batch, np.int64)
-        self.factors: PackedFactors | None = None
         self._staged_x: Float32Array | None = None
         self._staged_y: Float32Array | None = None
         room = batch + TILE_ROWS
@@ -83,6 +82,11 @@ class Workspace:
         self.job[fields.Z_WIDTH], self.job[fields.ROOM] = z_width, batch
         self.job[fields.EVENT_ROOM] = threads
         link_rows(self.job.ctypes.data, room)
+        self.attach(factors)
+
+    def __reduce__(self) -> tuple[type[Workspace], tuple[PackedFactors, int]]:
+        """Copies and pickles are new ones: addresses mean nothing elsewhere."""
+        return Workspace, (self.factors, self.batch)
 
     def attach(self, factors: PackedFactors) -> None:
         """Take up other factors than those of the last call.
@@ -104,7 +108,6 @@ class Workspace:
 
     def lay_out(self, path: str) -> None:
         """Have the factors in the layout that a path reads."""
-        assert self.factors is not None
         if path == "rows":
             self.job[fields.V_ROWS] = self.factors.v_rows.ctypes.data
             self.job[fields.U_ROWS] = self.factors.u_rows.ctypes.data
