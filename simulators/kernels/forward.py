@@ -37,8 +37,9 @@ def low_rank_forward(
     """y_i = U[:, :r_i] (scale[:r_i] · (V[:, :r_i]ᵀ x_i)) + bias, at the cost of each sample's rank.
 
     Columns of U, V and scale beyond a sample's rank do not enter its output, whatever they hold;
-    NaN and infinity in those within, in x and in bias do. Sums are float32, of any order. With
-    ``out`` and ``workspace`` given nothing is allocated, once both have been used.
+    NaN and infinity in those within, in x and in bias do. Sums are float32; their order, and so
+    their last bits, depend on the batch and on the number of threads. With ``out`` and
+    ``workspace`` given nothing is allocated, once both have been used.
 
     Args:
         x: inputs, shape (..., in), any strides: dense float32, or events as bool, int8, uint8,

@@ -39,10 +39,11 @@ from __future__ import annotations
     SECONDS,  # address of (paths,) float64: how long that takes
     REACH,  # address of as many int64 as ACTIVE has, to count with
     ROW_BLOCK,  # samples of a chunk of the first stage
+    WIDTH,  # panels of V of a chunk of the first stage, at most
     TILES,  # tiles of samples of a chunk of the second stage
     PANELS,  # panels of U of a chunk of the second stage
     JOB_SIZE,
-) = range(35)
+) = range(36)
 PROJECT, SCATTER, EXPAND = range(3)
 """Phases: V on dense inputs, V on events, U."""
 

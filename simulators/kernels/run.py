@@ -33,6 +33,7 @@ from simulators.kernels.job import (
     TAIL_ROWS,
     TAILS,
     TILES,
+    WIDTH,
     X_ROWS,
     Y_ROWS,
     Z_ROWS,
@@ -59,7 +60,7 @@ _LOOKS_BEFORE_GIVING_WAY = 2000
 _PARTS = 4
 """Chunks per thread, so that one who is held up does not hold up the others."""
 _TILES_AT_ONCE = 8
-"""Tiles for which a panel of U is read from the first-level cache."""
+"""Tiles for which a panel is read from the nearest caches."""
 
 
 @kernel
@@ -202,7 +203,10 @@ def run_tiles(
     panels = (load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL
     parts = 1 if threads == 1 else _PARTS * threads
     tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
-    store(job + 8 * ROW_BLOCK, max(1, (tiles + parts - 1) // parts) * TILE_ROWS)
+    block = min(_TILES_AT_ONCE, (tiles + parts - 1) // parts)
+    store(job + 8 * ROW_BLOCK, block * TILE_ROWS)
+    blocks = (tiles + block - 1) // block
+    store(job + 8 * WIDTH, load(job + 8 * Z_WIDTH) // PANEL if blocks >= parts else 1)
     at_once = min(tiles, _TILES_AT_ONCE)
     store(job + 8 * TILES, at_once)
     groups = (tiles + at_once - 1) // at_once
