@@ -17,7 +17,6 @@ import numpy as np
 from mapping.artifact.atomic import atomic_file
 from simulators.kernels.job import FEATURES, PATHS
 from simulators.kernels.layout import Float64Array, PackedFactors
-from simulators.kernels.pool import pool
 
 CALLS = 160
 """Of random sizes, that are timed."""
@@ -101,7 +100,6 @@ def measure() -> Float64Array:
 
 def _timed(rng: np.random.Generator) -> list[tuple[str, Float64Array, float]]:
     """Path, counts and seconds of a random call on every path."""
-    from simulators.kernels.call import run
     from simulators.kernels.model import count_turns
     from simulators.kernels.workspace import Workspace
 
@@ -121,8 +119,8 @@ def _timed(rng: np.random.Generator) -> list[tuple[str, Float64Array, float]]:
     found = []
     for number, path in enumerate(PATHS):
         workspace.lay_out(path)
-        call = partial(run, workspace.job, ranks, x, nothing, nothing, out)
-        seconds = _fastest(partial(call, pool.address, number, 1))
+        call = partial(workspace.run, workspace.job, ranks, x, nothing, nothing, out)
+        seconds = _fastest(partial(call, number, 1))
         found.append((path, workspace.turns[number].copy(), seconds))
     return found
 

@@ -31,7 +31,7 @@ from simulators.kernels.job import (
     Z_ROWS,
 )
 from simulators.kernels.tiles import copy_floats, expand, project_narrow, project_wide
-from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, kernel
+from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, kernel, part
 
 PANEL_BYTES = 4 * PANEL
 INPUTS_AT_ONCE = 1024
@@ -54,7 +54,7 @@ def _panels_of_block(job: int, first: int) -> int:
     return (rank + PANEL - 1) // PANEL
 
 
-@kernel
+@part
 def _project(job: int, chunk: int) -> None:
     """V on a block of samples, for some panels of ranks and those who reach into them."""
     block, width = load(job + 8 * ROW_BLOCK), load(job + 8 * WIDTH)
@@ -71,7 +71,7 @@ def _project(job: int, chunk: int) -> None:
             _project_panel(job, panel, first, low, high)
 
 
-@kernel
+@part
 def _project_panel(job: int, panel: int, first: int, low: int, high: int) -> None:
     """One panel of V on a block of samples, for inputs from ``low`` to below ``high``."""
     end = first + load(job + 8 * ROW_BLOCK)
@@ -93,7 +93,7 @@ def _project_panel(job: int, panel: int, first: int, low: int, high: int) -> Non
         row += size
 
 
-@kernel
+@part
 def _scatter(job: int, chunk: int, worker: int) -> None:
     """V on the events of a block of samples, up to each sample's own rank."""
     block = load(job + 8 * ROW_BLOCK)
@@ -114,7 +114,7 @@ def _scatter(job: int, chunk: int, worker: int) -> None:
             add_rows(places, values, count, weights, into + column, scale + column)
 
 
-@kernel
+@part
 def _expand(job: int, chunk: int) -> None:
     """U on some tiles of samples, for some panels of outputs."""
     batch, outputs = load(job + 8 * BATCH), load(job + 8 * OUTPUTS)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from simulators.kernels.calibrate import seconds_per_turn
 from simulators.kernels.job import PATHS
 from simulators.kernels.layout import Float32Array, Int64Array
-from simulators.kernels.pool import pool
 
 if TYPE_CHECKING:
     from simulators.kernels.workspace import Workspace
@@ -57,7 +56,7 @@ def decide(x: Float32Array, ranks: Int64Array, workspace: Workspace) -> tuple[st
     """
     if not workspace.rated:
         workspace.rate(seconds_per_turn())
-    number, count, activity = model().decide(workspace.job.ctypes.data, ranks, x, pool.address)
+    number, count, activity = model().decide(workspace.job.ctypes.data, ranks, x)
     return PATHS[number], count, activity
 
 

@@ -62,6 +62,22 @@ def low_rank_forward(
             array has the wrong shape or type, ``ADL-KRN-03`` on a rank out of range,
             ``ADL-KRN-04`` when the workspace is too small or of other factors.
     """
+    if (
+        workspace is not None
+        and workspace.factors is U
+        and V is None
+        and out is not None
+        and isinstance(ranks, np.ndarray)
+        and _plain(x, ranks, out)
+    ):
+        gains = _NOTHING if scale is None else _vector(scale, workspace.sizes[2], "scale")
+        start = _NOTHING if bias is None else _vector(bias, workspace.sizes[0], "bias")
+        try:
+            done = workspace.run(workspace.job, ranks, x, gains, start, out, CHOOSE, 1) == DONE
+        except TypeError:  # An array that is read-only or begins between two numbers.
+            done = False
+        if done:
+            return out
     factors = _factors(U, V)
     spare = workspace is None and factors is U
     workspace = _workspace(factors, x, workspace)
@@ -72,9 +88,7 @@ def low_rank_forward(
         return out
     chosen = _ranks_of(ranks, x, workspace)
     rows, into = _rows(x, workspace), _into(out, workspace)
-    status = _compiled().run(
-        workspace.job, chosen, rows, gains, start, into, pool.address, CHOOSE, 1
-    )
+    status = workspace.run(workspace.job, chosen, rows, gains, start, into, CHOOSE, 1)
     if status != DONE:
         if status != UNREADY:
             _refuse_rank(status, chosen, factors)
@@ -147,6 +161,17 @@ def _spare(factors: PackedFactors, batch: int) -> Workspace:
     except IndexError:
         return Workspace(factors, batch)
     return found if found.batch >= batch else Workspace(factors, batch)
+
+
+def _plain(x: NDArray[Any], ranks: NDArray[Any], out: Float32Array) -> bool:
+    """Whether compiled code may take these arrays as they are, if their shapes fit."""
+    return (
+        x.dtype is _FLOAT32
+        and out.dtype is _FLOAT32
+        and ranks.dtype is _INT64
+        and x.ndim == out.ndim == 2
+        and ranks.ndim == 1
+    )
 
 
 def _factors(U: ArrayLike | PackedFactors, V: ArrayLike | None) -> PackedFactors:
@@ -276,6 +301,6 @@ def run_path(
     workspace.lay_out(path)
     number, job = PATHS.index(path), workspace.job
     with pool.borrowed(1 if path == "rows" else threads) as count:
-        status = _compiled().run(job, ranks, x, scale, bias, y, pool.address, number, count)
+        status = workspace.run(job, ranks, x, scale, bias, y, number, count)
     if status != DONE:
         _refuse_rank(status, ranks, factors)

@@ -31,6 +31,7 @@ from __future__ import annotations
     COUNTS,  # address of r_max + 2 int64 to sort with
     EVENT_PLACES,  # address of (threads, in + LANES) int32
     EVENT_VALUES,  # address of (threads, in + LANES) float32
+    SHARED,  # address of the pool's memory
     ROOM,  # most samples of a call
     EVENT_ROOM,  # most threads of a call
     FINITE,  # whether V is finite, so that inputs of 0 may be passed over
@@ -43,7 +44,7 @@ from __future__ import annotations
     TILES,  # tiles of samples of a chunk of the second stage
     PANELS,  # panels of U of a chunk of the second stage
     JOB_SIZE,
-) = range(36)
+) = range(37)
 PROJECT, SCATTER, EXPAND = range(3)
 """Phases: V on dense inputs, V on events, U."""
 

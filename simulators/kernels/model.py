@@ -17,6 +17,7 @@ from simulators.kernels.job import (
     RATES,
     REACH,
     SECONDS,
+    SHARED,
     TURNS,
     Z_WIDTH,
 )
@@ -117,8 +118,8 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
         _set(job, path, 8, float(batch) * inputs)
 
 
-@entry(int64, RANKS, MATRIX, int64)
-def decide(job: int, ranks: Int64Array, x: Float32Array, shared: int) -> tuple[int, int, float]:
+@entry(int64, RANKS, MATRIX)
+def decide(job: int, ranks: Int64Array, x: Float32Array) -> tuple[int, int, float]:
     """Choose the path and the threads that take least time.
 
     The time of each path at its best number of threads is left in the job's SECONDS; infinity of
@@ -128,14 +129,13 @@ def decide(job: int, ranks: Int64Array, x: Float32Array, shared: int) -> tuple[i
         job: address of the fields, all that stay from call to call filled in.
         ranks: (samples,), each sample's rank.
         x: (samples, in) inputs.
-        shared: address of the pool's memory.
 
     Returns:
         Path, threads, and the share of inputs that are not 0.
     """
     active = activity(x)
     count_turns(job, ranks, active)
-    threads = min(load(job + 8 * EVENT_ROOM), load_shared(shared + 8 * THREADS))
+    threads = min(load(job + 8 * EVENT_ROOM), load_shared(load(job + 8 * SHARED) + 8 * THREADS))
     turns, rates, seconds = load(job + 8 * TURNS), load(job + 8 * RATES), load(job + 8 * SECONDS)
     best, count, least = ROWS, 1, np.inf
     for path in range(len(PATHS)):

@@ -50,6 +50,7 @@ from simulators.kernels.vector import (
     TILE_ROWS,
     entry,
     kernel,
+    part,
 )
 
 _BITS = 24
@@ -91,25 +92,26 @@ def serve(shared: int, worker: int, looks: int) -> None:
         vain = 0
 
 
-@kernel
+@part
 def _run_phase(job: int, phase: int, shared: int, threads: int) -> None:
     """All chunks of a phase; with more than one thread, workers take some of them."""
     store(job + 8 * PHASE, phase)
-    chunks = chunks_of_phase(job)
-    if threads == 1 or chunks < 2:
-        for chunk in range(chunks):
-            run_chunk(job, chunk, 0)
-        return
-    store(shared + 8 * JOB, job)
-    store(shared + 8 * DONE, 0)
-    store_shared(shared + 8 * TICKET, threads << 2 * _BITS | chunks << _BITS)
-    chunk = _take(shared, 0)
-    while chunk >= 0:
-        run_chunk(job, chunk, 0)
-        add_shared(shared + 8 * DONE, 1)
+    chunks, chunk = chunks_of_phase(job), 0
+    alone = threads == 1 or chunks < 2
+    if not alone:
+        store(shared + 8 * JOB, job)
+        store(shared + 8 * DONE, 0)
+        store_shared(shared + 8 * TICKET, threads << 2 * _BITS | chunks << _BITS)
         chunk = _take(shared, 0)
+    while 0 <= chunk < chunks:
+        run_chunk(job, chunk, 0)
+        if alone:
+            chunk += 1
+        else:
+            add_shared(shared + 8 * DONE, 1)
+            chunk = _take(shared, 0)
     looks = 0
-    while load_shared(shared + 8 * DONE) < chunks:
+    while not alone and load_shared(shared + 8 * DONE) < chunks:
         looks += 1
         if looks > _LOOKS_BEFORE_GIVING_WAY:
             give_way()
@@ -173,7 +175,7 @@ def _prepare(job: int, scale: Float32Array, bias: Float32Array) -> None:
         fill_floats(start, (outputs + PANEL - 1) // PANEL * PANEL, 0.0)
 
 
-@kernel
+@part
 def run_tiles(
     job: int,
     ranks: Int64Array,
@@ -211,11 +213,11 @@ def run_tiles(
     store(job + 8 * TILES, at_once)
     groups = (tiles + at_once - 1) // at_once
     store(job + 8 * PANELS, max(1, panels * groups // max(groups, parts)))
-    _run_phase(job, SCATTER if events else PROJECT, shared, threads)
-    _run_phase(job, EXPAND, shared, threads)
+    for phase in (SCATTER if events else PROJECT, EXPAND):
+        _run_phase(job, phase, shared, threads)
 
 
-@kernel
+@part
 def run_rows(
     job: int,
     ranks: Int64Array,

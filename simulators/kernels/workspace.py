@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import accumulate
 
 import numpy as np
@@ -30,6 +31,7 @@ class Workspace:
     Attributes:
         batch: the same.
         factors: those of the last call.
+        run: :func:`simulators.kernels.call.run`.
         job: the fields of :mod:`simulators.kernels.job`.
         ranks: (batch,) int64, each sample's rank in the order of the input.
         turns: (paths, FEATURES), and
@@ -37,10 +39,12 @@ class Workspace:
     """
 
     def __init__(self, factors: PackedFactors, batch: int) -> None:
+        from simulators.kernels.call import run
         from simulators.kernels.run import link_rows
         from simulators.kernels.vector import LANES, PANEL, TILE_ROWS
 
         self.batch = batch
+        self.run: Callable[..., int] = run
         self.sizes = factors.outputs, factors.inputs, factors.r_max
         self.ranks: Int64Array = np.empty(batch, np.int64)
         self._staged_x: Float32Array | None = None
@@ -80,7 +84,7 @@ class Workspace:
         self.seconds = counts[ends[0] // 8 :][: len(PATHS)]
         self.job[fields.OUTPUTS], self.job[fields.INPUTS], self.job[fields.R_MAX] = self.sizes
         self.job[fields.Z_WIDTH], self.job[fields.ROOM] = z_width, batch
-        self.job[fields.EVENT_ROOM] = threads
+        self.job[fields.EVENT_ROOM], self.job[fields.SHARED] = threads, pool.address
         link_rows(self.job.ctypes.data, room)
         self.attach(factors)
 

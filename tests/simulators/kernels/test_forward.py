@@ -174,8 +174,26 @@ def test_arrays_that_do_not_fit(arguments: dict[str, object], where: str, messag
 
 def test_outputs_may_not_overwrite_inputs() -> None:
     memory = np.ones((5, 7), np.float32)
-    with refused(ConfigError, "ADL-KRN-02", where="out", message="overlap"):
-        low_rank_forward(memory[:, :3], FACTORS, None, 1, out=memory[:, 2:6])
+    x, out = memory[:, :3], memory[:, 2:6]
+    for workspace in (None, Workspace(FACTORS, 5)):
+        with refused(ConfigError, "ADL-KRN-02", where="out", message="overlap"):
+            low_rank_forward(x, FACTORS, None, np.ones(5, int), out=out, workspace=workspace)
+
+
+def test_outputs_that_cannot_be_written_are_refused() -> None:
+    out = np.zeros((5, 4), np.float32)
+    out.flags.writeable = False
+    for workspace in (None, Workspace(FACTORS, 5)):
+        with refused(ConfigError, "ADL-KRN-02", where="out", message="(5, 4)", remedy="pass"):
+            low_rank_forward(X, FACTORS, None, np.ones(5, int), out=out, workspace=workspace)
+
+
+def test_numbers_at_odd_addresses() -> None:
+    memory = np.ones(4 * X.size + 1, np.uint8)
+    x = memory[1:].view(np.float32).reshape(X.shape)
+    x[:], out = X, np.empty((5, 4), np.float32)
+    low_rank_forward(x, FACTORS, None, np.ones(5, int), out=out, workspace=Workspace(FACTORS, 5))
+    np.testing.assert_array_equal(out, np.full((5, 4), 3))
 
 
 @pytest.mark.parametrize("rank", [-1, 3])
@@ -186,6 +204,11 @@ def test_a_rank_out_of_range(rank: int, batch: int) -> None:
     message = f"sample {batch - 1} has rank {rank}"
     with refused(ConfigError, "ADL-KRN-03", message=message, remedy="0 to 2"):
         low_rank_forward(np.ones((batch, 3), np.float32), FACTORS, None, ranks)
+    workspace, out = Workspace(FACTORS, batch), np.empty((batch, 4), np.float32)
+    with refused(ConfigError, "ADL-KRN-03", message=message, remedy="0 to 2"):
+        low_rank_forward(
+            np.ones((batch, 3), np.float32), FACTORS, None, ranks, out=out, workspace=workspace
+        )
 
 
 def test_a_workspace_that_does_not_fit() -> None:

@@ -92,6 +92,7 @@ def test_the_first_call_of_a_process_is_quick_once_kernels_are_cached() -> None:
     assert min(float(python(FIRST_CALL)) for _ in range(2)) < 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="names features of x86-64")
 @pytest.mark.parametrize(
     ("features", "lanes"),
@@ -101,6 +102,7 @@ def test_narrower_vectors_compute_the_same(features: str, lanes: int) -> None:
     python(ALL_PATHS.format(lanes=lanes), NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=features)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="elsewhere the kernels are ARM's own")
 def test_the_same_code_becomes_vector_instructions_of_arm(tmp_path: Path) -> None:
     """In an empty cache: of a kernel that was cached Numba does not show the code."""
