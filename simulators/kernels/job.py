@@ -54,5 +54,5 @@ DONE, UNFIT, UNREADY = -1, -2, -3
 """Results of a call beside the number of a sample, see :func:`simulators.kernels.call.run`."""
 PATHS = ("rows", "tiles", "events")
 """Ways to run a call: sample by sample, by register tiles, by tiles on events."""
-FEATURES = 10
+FEATURES = 12
 """Counts of a path in the cost model; a path that needs fewer leaves the others at 0."""

@@ -28,7 +28,7 @@ from simulators.kernels.vector import LANES, MATRIX, PANEL, RANKS, TILE_ROWS, en
 
 ROWS, TILES, EVENTS = range(len(PATHS))
 SECOND_CACHE_BYTES = 1 << 19
-"""Factors beyond it are read from farther away than the second-level cache."""
+"""What is larger comes from farther away than the second-level cache."""
 HAND_OVER_S = 4e-6
 """What sharing a call with other threads costs at least: two phases begin and end for all."""
 _SAMPLED_ROWS, _SPANS, _SPAN = 8, 64, 16
@@ -60,6 +60,12 @@ def _set(job: int, path: int, feature: int, count: float) -> None:
     store_double(load(job + 8 * TURNS) + 8 * (path * FEATURES + feature), count)
 
 
+@kernel
+def _beyond(size: float) -> float:
+    """So many bytes, or 0 if they fit into the second-level cache."""
+    return size if size > SECOND_CACHE_BYTES else 0.0
+
+
 @entry(int64, RANKS, float64)
 def count_turns(job: int, ranks: Int64Array, active: float) -> None:
     """Write what each path has to do to the job's TURNS: 1, the samples, and what grows with both.
@@ -88,16 +94,17 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
         padded += above * LANES
         tiled += (above + TILE_ROWS - 1) // TILE_ROWS * LANES
     batch = ranks.shape[0]
-    far = 4.0 * largest * (inputs + outputs)
-    if far <= SECOND_CACHE_BYTES:
-        far = 0.0
+    far = _beyond(4.0 * largest * (inputs + outputs))
+    read, written = _beyond(4.0 * batch * inputs), _beyond(4.0 * batch * outputs)
     panels = (outputs + PANEL - 1) // PANEL
     tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
     for path in range(len(PATHS)):
-        for feature in range(2, FEATURES):
+        for feature in range(2, FEATURES - 2):
             _set(job, path, feature, 0.0)
         _set(job, path, 0, 1.0)
         _set(job, path, 1, batch)
+        _set(job, path, 10, read)
+        _set(job, path, 11, written)
     products = float(total) * (inputs + outputs)
     _set(job, ROWS, 2, products)
     _set(job, ROWS, 3, products if far else 0.0)
