@@ -20,13 +20,14 @@ from simulators.kernels.layout import Float64Array, PackedFactors
 
 CALLS = 160
 """Of random sizes, that are timed."""
-LARGEST = 2048
+LARGEST = 4096
 """Inputs and outputs of the largest."""
 LARGEST_RANK = 256
-MOST_SAMPLES = 256
+MOST_SAMPLES = 1024
 ACTIVITIES = (1.0, 0.3, 0.1, 0.02)
-REPEATS = 7
-"""Of which the fastest counts: others use the machine too."""
+SPAN_S, REPEATS, ENOUGH_S = 2e-5, 7, 5e-3
+"""Calls are timed in spans of about that length, so many of them or until that much time is spent;
+the fastest counts, by a clock that stands still while others have the core."""
 
 
 def machine_key() -> str:
@@ -100,7 +101,6 @@ def measure() -> Float64Array:
 
 def _timed(rng: np.random.Generator) -> list[tuple[str, Float64Array, float]]:
     """Path, counts and seconds of a random call on every path."""
-    from simulators.kernels.forward import run_path
     from simulators.kernels.model import count_turns
     from simulators.kernels.workspace import Workspace
 
@@ -115,13 +115,15 @@ def _timed(rng: np.random.Generator) -> list[tuple[str, Float64Array, float]]:
     x = rng.standard_normal((batch, inputs), np.float32)
     x *= rng.random(x.shape) < share
     out = np.empty((batch, outputs), np.float32)
-    workspace = Workspace(factors, batch)
-    turns = workspace.turns
-    count_turns(ranks, inputs, outputs, share, workspace.reach, turns)
-    return [
-        (path, counted, _fastest(partial(run_path, path, factors, x, ranks, out, workspace)))
-        for path, counted in zip(PATHS, turns.copy(), strict=True)
-    ]
+    workspace, nothing = Workspace(factors, batch), np.empty(0, np.float32)
+    count_turns(workspace.job.ctypes.data, ranks, share)
+    found = []
+    for number, path in enumerate(PATHS):
+        workspace.lay_out(path)
+        call = partial(workspace.run, workspace.job, ranks, x, nothing, nothing, out)
+        seconds = _fastest(partial(call, number, 1))
+        found.append((path, workspace.turns[number].copy(), seconds))
+    return found
 
 
 def _log_uniform(rng: np.random.Generator, low: int, high: int) -> int:
@@ -129,12 +131,18 @@ def _log_uniform(rng: np.random.Generator, low: int, high: int) -> int:
     return int(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def _fastest(call: Callable[[], None]) -> float:
-    """Seconds of the fastest of some calls, after one to warm up."""
+def _fastest(call: Callable[[], object]) -> float:
+    """Seconds of a call in the fastest of some spans, after one call to warm up."""
     call()
-    best = float("inf")
-    for _ in range(REPEATS):
-        start = time.perf_counter()
+    once = _span(call, 1)
+    calls = max(1, round(SPAN_S / max(once, 1e-7)))
+    spans = min(REPEATS, max(1, int(ENOUGH_S / max(once * calls, 1e-7))))
+    return min(_span(call, calls) for _ in range(spans))
+
+
+def _span(call: Callable[[], object], calls: int) -> float:
+    """Seconds of a call, so many made in a row."""
+    start = time.thread_time()
+    for _ in range(calls):
         call()
-        best = min(best, time.perf_counter() - start)
-    return best
+    return (time.thread_time() - start) / calls

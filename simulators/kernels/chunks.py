@@ -25,17 +25,18 @@ from simulators.kernels.job import (
     TILES,
     U_PANELS,
     V_PANELS,
+    WIDTH,
     X_ROWS,
     Y_ROWS,
     Z_ROWS,
-    Z_WIDTH,
 )
 from simulators.kernels.tiles import copy_floats, expand, project_narrow, project_wide
-from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, kernel
+from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, kernel, part
 
 PANEL_BYTES = 4 * PANEL
-INPUTS_AT_ONCE = 2048
-"""Inputs of a panel that the first stage takes at a time: 256 KiB of it in the second cache."""
+INPUTS_AT_ONCE = 1024
+"""Inputs that the first stage takes at a time: of a block of samples they stay in the second cache
+from panel to panel, and of a panel from tile to tile."""
 
 
 @kernel
@@ -47,37 +48,52 @@ def _share(rows: int) -> int:
 
 
 @kernel
+def _panels_of_block(job: int, first: int) -> int:
+    """Panels of V that samples from the ``first`` on reach into."""
+    rank: int = load(load(job + 8 * RANKS) + 8 * first)
+    return (rank + PANEL - 1) // PANEL
+
+
+@part
 def _project(job: int, chunk: int) -> None:
-    """V on a block of samples, for one panel of ranks and those who reach into it."""
-    block = load(job + 8 * ROW_BLOCK)
-    active = load(job + 8 * ACTIVE)
-    panel, first = 0, chunk * block
-    while first >= load(active + 16 * panel):
-        blocks = (load(active + 16 * panel) + block - 1) // block
-        first -= blocks * block
-        panel += 1
-    reach_first = min(first + block, load(active + 16 * panel))
-    reach_both = max(first, min(first + block, load(active + 16 * panel + 8)))
+    """V on a block of samples, for some panels of ranks and those who reach into them."""
+    block, width = load(job + 8 * ROW_BLOCK), load(job + 8 * WIDTH)
+    first, part = 0, chunk
+    parts = (_panels_of_block(job, first) + width - 1) // width
+    while part >= parts:
+        first, part = first + block, part - parts
+        parts = (_panels_of_block(job, first) + width - 1) // width
+    panels = min(_panels_of_block(job, first), (part + 1) * width)
     inputs = load(job + 8 * INPUTS)
-    table = load(job + 8 * V_PANELS) + panel * inputs * PANEL_BYTES
-    scale = load(job + 8 * SCALE) + panel * PANEL_BYTES
-    x, z = load(job + 8 * X_ROWS), load(job + 8 * Z_ROWS)
-    column = panel * PANEL
     for low in range(0, inputs, INPUTS_AT_ONCE):
         high = min(inputs, low + INPUTS_AT_ONCE)
-        finish = scale if high == inputs else 0
-        row = first
-        while row < reach_both:
-            size = _share(reach_both - row)
-            project_wide(x + 8 * row, low, high, table, z + 8 * row, column, finish, size)
-            row += size
-        while row < reach_first:
-            size = _share(reach_first - row)
-            project_narrow(x + 8 * row, low, high, table, z + 8 * row, column, finish, size)
-            row += size
+        for panel in range(part * width, panels):
+            _project_panel(job, panel, first, low, high)
 
 
-@kernel
+@part
+def _project_panel(job: int, panel: int, first: int, low: int, high: int) -> None:
+    """One panel of V on a block of samples, for inputs from ``low`` to below ``high``."""
+    end = first + load(job + 8 * ROW_BLOCK)
+    active = load(job + 8 * ACTIVE) + 16 * panel
+    reach_first, reach_both = min(end, load(active)), min(end, load(active + 8))
+    inputs = load(job + 8 * INPUTS)
+    table = load(job + 8 * V_PANELS) + panel * inputs * PANEL_BYTES
+    x, z = load(job + 8 * X_ROWS), load(job + 8 * Z_ROWS)
+    column = panel * PANEL
+    scale = load(job + 8 * SCALE) + 4 * column if high == inputs else 0
+    row = first
+    while row < reach_both:
+        size = _share(reach_both - row)
+        project_wide(x + 8 * row, low, high, table, z + 8 * row, column, scale, size)
+        row += size
+    while row < reach_first:
+        size = _share(reach_first - row)
+        project_narrow(x + 8 * row, low, high, table, z + 8 * row, column, scale, size)
+        row += size
+
+
+@part
 def _scatter(job: int, chunk: int, worker: int) -> None:
     """V on the events of a block of samples, up to each sample's own rank."""
     block = load(job + 8 * ROW_BLOCK)
@@ -98,7 +114,7 @@ def _scatter(job: int, chunk: int, worker: int) -> None:
             add_rows(places, values, count, weights, into + column, scale + column)
 
 
-@kernel
+@part
 def _expand(job: int, chunk: int) -> None:
     """U on some tiles of samples, for some panels of outputs."""
     batch, outputs = load(job + 8 * BATCH), load(job + 8 * OUTPUTS)
@@ -153,7 +169,7 @@ def chunks_of_phase(job: int) -> int:
     if phase == SCATTER:
         blocks: int = (batch + block - 1) // block
         return blocks
-    active, count = load(job + 8 * ACTIVE), 0
-    for panel in range(load(job + 8 * Z_WIDTH) // PANEL):
-        count += (load(active + 16 * panel) + block - 1) // block
+    count, width = 0, load(job + 8 * WIDTH)
+    for first in range(0, batch, block):
+        count += (_panels_of_block(job, first) + width - 1) // width
     return count

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from simulators.kernels.calibrate import seconds_per_turn
 from simulators.kernels.job import PATHS
-from simulators.kernels.layout import Float32Array, Int64Array, PackedFactors
+from simulators.kernels.layout import Float32Array, Int64Array
 
 if TYPE_CHECKING:
     from simulators.kernels.workspace import Workspace
@@ -49,39 +49,19 @@ def model() -> ModuleType:
     return model
 
 
-def decide(
-    factors: PackedFactors,
-    x: Float32Array,
-    ranks: Int64Array,
-    workspace: Workspace,
-    threads: int,
-) -> tuple[str, int, float]:
+def decide(x: Float32Array, ranks: Int64Array, workspace: Workspace) -> tuple[str, int, float]:
     """Path and threads that take least time by this machine's cost model, and the activity.
 
     The times of the paths are left in ``workspace.seconds``.
     """
-    number, count, activity = model().decide(
-        ranks,
-        x,
-        factors.outputs,
-        seconds_per_turn(),
-        factors.input_is_finite,
-        threads,
-        workspace.reach,
-        workspace.turns,
-        workspace.seconds,
-    )
+    if not workspace.rated:
+        workspace.rate(seconds_per_turn())
+    number, count, activity = model().decide(workspace.job.ctypes.data, ranks, x)
     return PATHS[number], count, activity
 
 
-def choose(
-    factors: PackedFactors,
-    x: Float32Array,
-    ranks: Int64Array,
-    workspace: Workspace,
-    threads: int,
-) -> Choice:
+def choose(x: Float32Array, ranks: Int64Array, workspace: Workspace) -> Choice:
     """What :func:`decide` chooses, with the figures behind it."""
-    path, count, activity = decide(factors, x, ranks, workspace, threads)
+    path, count, activity = decide(x, ranks, workspace)
     seconds = dict(zip(PATHS, workspace.seconds.tolist(), strict=True))
     return Choice(path=path, threads=count, seconds=seconds, activity=activity)

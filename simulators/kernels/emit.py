@@ -12,6 +12,7 @@ from numba.extending import intrinsic
 from simulators.kernels.vector import LANES
 
 FLOAT = ir.FloatType()
+DOUBLE = ir.DoubleType()
 INT32 = ir.IntType(32)
 INT64 = ir.IntType(64)
 VECTOR = ir.VectorType(FLOAT, LANES)
@@ -68,6 +69,12 @@ class Emitter:
         """Store a vector that starts at a float."""
         place = self.builder.bitcast(pointer, VECTOR.as_pointer())
         self.builder.store(value, place).align = 4
+
+    def expect_store(self, pointer: Any) -> None:
+        """Have the cache line of a float fetched, to be written to later."""
+        place = self.builder.bitcast(pointer, ir.IntType(8).as_pointer())
+        to_write, near, data = INT32(1), INT32(3), INT32(1)
+        self.call("llvm.prefetch.p0", ir.VoidType(), [place, to_write, near, data])
 
     def spread(self, scalar: Any, vector: Any) -> Any:
         """A vector of that type whose lanes are all ``scalar``."""
@@ -145,3 +152,34 @@ class Emitter:
             result.add_incoming(value, end)
             results.append(result)
         return results
+
+    def loop_apart(
+        self,
+        first: Any,
+        last: Any,
+        apart: int,
+        sums: Sequence[Any],
+        add: Callable[[Any, Sequence[Any]], Sequence[Any]],
+    ) -> list[Any]:
+        """As :meth:`loop` in steps of 1 over sums, of which so many turns ``apart`` are kept.
+
+        Their additions need not await each other; they are added up at the end.
+        """
+        if apart == 1:
+            return self.loop(first, last, 1, sums, add)
+        b, size = self.builder, len(sums)
+        whole = b.sub(last, b.srem(b.sub(last, first), INT64(apart)))
+
+        def turns(k: Any, held: Sequence[Any]) -> list[Any]:
+            new: list[Any] = []
+            for i in range(apart):
+                new += add(b.add(k, INT64(i)), held[size * i : size * (i + 1)])
+            return new
+
+        parts = self.loop(first, whole, apart, [*sums, *[ZERO] * (size * (apart - 1))], turns)
+        while len(parts) > size:
+            half = len(parts) // 2
+            parts = [
+                b.fadd(one, other) for one, other in zip(parts[:half], parts[half:], strict=True)
+            ]
+        return self.loop(whole, last, 1, parts, add)

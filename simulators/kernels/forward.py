@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapping.errors import ConfigError
 from simulators.kernels.dispatch import Choice, choose, decide
+from simulators.kernels.job import CHOOSE, DONE, PATHS, UNREADY
 from simulators.kernels.layout import Float32Array, Int64Array, PackedFactors
 from simulators.kernels.pool import pool
 from simulators.kernels.workspace import Workspace
@@ -19,6 +20,7 @@ from simulators.kernels.workspace import Workspace
 EXACT = ("bool", "int8", "uint8", "int16", "uint16")
 """Types of events, which all have an exact float32."""
 _NOTHING = np.empty(0, np.float32)
+_FLOAT32, _INT64 = np.dtype(np.float32), np.dtype(np.int64)
 
 
 def low_rank_forward(
@@ -35,8 +37,9 @@ def low_rank_forward(
     """y_i = U[:, :r_i] (scale[:r_i] · (V[:, :r_i]ᵀ x_i)) + bias, at the cost of each sample's rank.
 
     Columns of U, V and scale beyond a sample's rank do not enter its output, whatever they hold;
-    NaN and infinity in those within, in x and in bias do. Sums are float32, of any order. With
-    ``out`` and ``workspace`` given nothing is allocated, once both have been used.
+    NaN and infinity in those within, in x and in bias do. Sums are float32; their order, and so
+    their last bits, depend on the batch and on the number of threads. With ``out`` and
+    ``workspace`` given nothing is allocated, once both have been used.
 
     Args:
         x: inputs, shape (..., in), any strides: dense float32, or events as bool, int8, uint8,
@@ -59,26 +62,44 @@ def low_rank_forward(
             array has the wrong shape or type, ``ADL-KRN-03`` on a rank out of range,
             ``ADL-KRN-04`` when the workspace is too small or of other factors.
     """
-    factors = U if isinstance(U, PackedFactors) else PackedFactors(U, _given(V))
+    if (
+        workspace is not None
+        and workspace.factors is U
+        and V is None
+        and out is not None
+        and isinstance(ranks, np.ndarray)
+        and _plain(x, ranks, out)
+    ):
+        gains = _NOTHING if scale is None else _vector(scale, workspace.sizes[2], "scale")
+        start = _NOTHING if bias is None else _vector(bias, workspace.sizes[0], "bias")
+        try:
+            done = workspace.run(workspace.job, ranks, x, gains, start, out, CHOOSE, 1) == DONE
+        except TypeError:  # An array that is read-only or begins between two numbers.
+            done = False
+        if done:
+            return out
+    factors = _factors(U, V)
+    spare = workspace is None and factors is U
     workspace = _workspace(factors, x, workspace)
-    shape = (*x.shape[:-1], factors.outputs)
-    if out is None:
-        out = np.empty(shape, np.float32)
-    elif out.shape != shape or out.dtype != np.float32 or not out.flags.writeable:
-        _refuse("out", f"it is {out.dtype} of shape {out.shape}", f"pass float32 of shape {shape}")
-    elif np.may_share_memory(out, x):
-        _refuse("out", "it may overlap x", "pass memory of its own")
     gains = _NOTHING if scale is None else _vector(scale, factors.r_max, "scale")
     start = _NOTHING if bias is None else _vector(bias, factors.outputs, "bias")
+    out = _outputs(out, x, factors)
     if not out.size:
         return out
-    chosen = _ranks_of(ranks, workspace, x.shape[:-1])
-    rows, into = _rows(x, workspace, len(chosen)), _into(out, workspace, len(chosen))
-    threads = min(workspace.threads, pool().threads)
-    path, threads, _ = decide(factors, rows, chosen, workspace, threads)
-    run_path(path, factors, rows, chosen, into, workspace, scale=gains, bias=start, threads=threads)
-    if workspace.holds(into):
-        np.copyto(out, into.reshape(shape))
+    chosen = _ranks_of(ranks, x, workspace)
+    rows, into = _rows(x, workspace), _into(out, workspace)
+    status = workspace.run(workspace.job, chosen, rows, gains, start, into, CHOOSE, 1)
+    if status != DONE:
+        if status != UNREADY:
+            _refuse_rank(status, chosen, factors)
+        path, threads, _ = decide(rows, chosen, workspace)
+        run_path(
+            path, factors, rows, chosen, into, workspace, scale=gains, bias=start, threads=threads
+        )
+    if into is not out and workspace.holds(into):
+        np.copyto(out, into.reshape(out.shape))
+    if spare:
+        factors.spare.append(workspace)
     return out
 
 
@@ -99,26 +120,30 @@ def explain(
     workspace = _workspace(factors, x, workspace)
     if not x.size:
         _refuse("x", "it has no sample", "pass at least one")
-    chosen = _ranks_of(ranks, workspace, x.shape[:-1])
-    rows = _rows(x, workspace, len(chosen))
-    return choose(factors, rows, chosen, workspace, min(workspace.threads, pool().threads))
+    chosen = _ranks_of(ranks, x, workspace)
+    wrong = _compiled().first_wrong(factors.r_max, chosen)
+    if wrong != DONE:
+        _refuse_rank(wrong, chosen, factors)
+    return choose(_rows(x, workspace), chosen, workspace)
 
 
 @cache
 def _compiled() -> ModuleType:
-    """The compiled paths, loaded when a first call needs them."""
-    from simulators.kernels import run
+    """The compiled call, loaded when a first one is made."""
+    from simulators.kernels import call
 
-    return run
+    return call
 
 
 def _workspace(factors: PackedFactors, x: NDArray[Any], given: Workspace | None) -> Workspace:
-    """The workspace that was given, or a new one, with room for all samples of x."""
+    """The workspace that was given, or a spare one, with room for all samples of x."""
     if x.ndim == 0 or x.shape[-1] != factors.inputs:
         _refuse("x", f"it has shape {x.shape}", f"pass a last axis of {factors.inputs}")
     batch = x.size // factors.inputs
     if given is None:
-        return Workspace(factors, batch)
+        return _spare(factors, batch)
+    if given.factors is not factors:
+        given.attach(factors)
     if given.batch < batch:
         raise ConfigError(
             f"it has room for {given.batch} samples, x has {batch}",
@@ -129,36 +154,81 @@ def _workspace(factors: PackedFactors, x: NDArray[Any], given: Workspace | None)
     return given
 
 
-def _given(V: ArrayLike | None) -> ArrayLike:
-    if V is None:
+def _spare(factors: PackedFactors, batch: int) -> Workspace:
+    """The workspace of an earlier call that is over, or a new one, with room for a batch."""
+    try:
+        found = factors.spare.pop()
+    except IndexError:
+        return Workspace(factors, batch)
+    return found if found.batch >= batch else Workspace(factors, batch)
+
+
+def _plain(x: NDArray[Any], ranks: NDArray[Any], out: Float32Array) -> bool:
+    """Whether compiled code may take these arrays as they are, if their shapes fit."""
+    return (
+        x.dtype is _FLOAT32
+        and out.dtype is _FLOAT32
+        and ranks.dtype is _INT64
+        and x.ndim == out.ndim == 2
+        and ranks.ndim == 1
+    )
+
+
+def _factors(U: ArrayLike | PackedFactors, V: ArrayLike | None) -> PackedFactors:
+    """The factors, packed now unless they are."""
+    if isinstance(U, PackedFactors) and V is None:
+        return U
+    if isinstance(U, PackedFactors) or V is None:
         raise ConfigError(
-            "there is no input factor",
+            "there is no input factor" if V is None else "the factors in U have an input factor",
             where="low_rank_forward.V",
-            remedy="pass V of shape (in, r_max), or PackedFactors as U",
+            remedy="pass U and V, V of shape (in, r_max); or PackedFactors as U and None as V",
             code="ADL-KRN-01",
         )
-    return V
+    return PackedFactors(U, V)
 
 
 def _refuse(name: str, message: str, remedy: str) -> NoReturn:
     raise ConfigError(message, where=f"low_rank_forward.{name}", remedy=remedy, code="ADL-KRN-02")
 
 
-def _vector(array: ArrayLike | None, size: int, name: str) -> Float32Array:
-    """An optional argument as ``size`` contiguous float32, or empty."""
-    if array is None:
-        return _NOTHING
+def _refuse_rank(sample: int, ranks: Int64Array, factors: PackedFactors) -> NoReturn:
+    raise ConfigError(
+        f"sample {sample} has rank {ranks[sample]}",
+        where="low_rank_forward.ranks",
+        remedy=f"choose ranks from 0 to {factors.r_max}",
+        code="ADL-KRN-03",
+    )
+
+
+def _vector(array: ArrayLike, size: int, name: str) -> Float32Array:
+    """An argument as ``size`` contiguous float32."""
     found = np.ascontiguousarray(array, np.float32)
     if found.shape != (size,):
         _refuse(name, f"it has shape {found.shape}", f"pass shape ({size},)")
     return found
 
 
-def _ranks_of(ranks: ArrayLike, workspace: Workspace, leading: tuple[int, ...]) -> Int64Array:
-    """Every sample's rank, in the workspace."""
+def _outputs(out: Float32Array | None, x: NDArray[Any], factors: PackedFactors) -> Float32Array:
+    """The array that was given for the outputs, or a new one."""
+    shape = (*x.shape[:-1], factors.outputs)
+    if out is None:
+        return np.empty(shape, np.float32)
+    if out.shape != shape or out.dtype != _FLOAT32 or not out.flags.writeable:
+        _refuse("out", f"it is {out.dtype} of shape {out.shape}", f"pass float32 of shape {shape}")
+    if np.may_share_memory(out, x):
+        _refuse("out", "it may overlap x", "pass memory of its own")
+    return out
+
+
+def _ranks_of(ranks: ArrayLike, x: NDArray[Any], workspace: Workspace) -> Int64Array:
+    """Every sample's rank: those that were given, or in the workspace if they have to be copied."""
     given = np.asarray(ranks)
+    if given.dtype == _INT64 and x.ndim == 2 and given.shape == x.shape[:1]:
+        return given
     if given.dtype.kind not in "iu":
         _refuse("ranks", f"they are {given.dtype}", "pass integers")
+    leading = x.shape[:-1]
     chosen = workspace.ranks[: math.prod(leading)]
     try:
         np.copyto(chosen.reshape(leading), given, casting="unsafe")
@@ -169,28 +239,33 @@ def _ranks_of(ranks: ArrayLike, workspace: Workspace, leading: tuple[int, ...]) 
     return chosen
 
 
-def _rows(x: NDArray[Any], workspace: Workspace, batch: int) -> Float32Array:
+def _rows(x: NDArray[Any], workspace: Workspace) -> Float32Array:
     """Inputs as float32 rows whose numbers lie side by side: themselves if they are."""
-    if x.dtype == np.float32 and x.flags.aligned:
-        if x.ndim == 2 and (x.strides[1] == 4 or x.shape[1] == 1):
-            return x
-        if x.flags.c_contiguous:
-            return x.reshape(batch, x.shape[-1])
+    if x.dtype == _FLOAT32:
+        found = _side_by_side(x)
+        if found is not None:
+            return found
     elif x.dtype.name not in EXACT:
         _refuse("x", f"it is {x.dtype}", f"pass float32, or events as {', '.join(EXACT)}")
-    staged = workspace.staged_x()[:batch]
+    staged = workspace.staged_x()[: x.size // x.shape[-1]]
     np.copyto(staged.reshape(x.shape), x, casting="unsafe")
     return staged
 
 
-def _into(out: Float32Array, workspace: Workspace, batch: int) -> Float32Array:
+def _into(out: Float32Array, workspace: Workspace) -> Float32Array:
     """Rows to write outputs to: those of ``out`` if their numbers lie side by side."""
-    if out.flags.aligned:
-        if out.ndim == 2 and (out.strides[1] == 4 or out.shape[1] == 1):
-            return out
-        if out.flags.c_contiguous:
-            return out.reshape(batch, out.shape[-1])
-    return workspace.staged_y()[:batch]
+    found = _side_by_side(out)
+    return workspace.staged_y()[: out.size // out.shape[-1]] if found is None else found
+
+
+def _side_by_side(array: Float32Array) -> Float32Array | None:
+    """A view of an array as rows whose numbers lie side by side, if it has one."""
+    flags = array.flags
+    if not flags.aligned:
+        return None
+    if array.ndim == 2 and (array.strides[1] == 4 or array.shape[1] == 1):
+        return array
+    return array.reshape(-1, array.shape[-1]) if flags.c_contiguous else None
 
 
 def run_path(
@@ -221,18 +296,11 @@ def run_path(
         ConfigError: ``ADL-KRN-03`` on a rank out of range, ``ADL-KRN-04`` when the workspace is of
             other factors.
     """
-    workspace.attach(factors, path == "rows")
-    job, shared = workspace.job, pool().address
-    if path == "rows":
-        wrong = _compiled().run_rows(job, ranks, x, scale, bias, y)
-    else:
-        with pool().borrowed(threads) as count:
-            events = path == "events"
-            wrong = _compiled().run_tiles(job, ranks, x, scale, bias, y, events, shared, count)
-    if wrong >= 0:
-        raise ConfigError(
-            f"sample {wrong} has rank {ranks[wrong]}",
-            where="low_rank_forward.ranks",
-            remedy=f"choose ranks from 0 to {factors.r_max}",
-            code="ADL-KRN-03",
-        )
+    if workspace.factors is not factors:
+        workspace.attach(factors)
+    workspace.lay_out(path)
+    number, job = PATHS.index(path), workspace.job
+    with pool.borrowed(1 if path == "rows" else threads) as count:
+        status = workspace.run(job, ranks, x, scale, bias, y, number, count)
+    if status != DONE:
+        _refuse_rank(status, ranks, factors)

@@ -18,6 +18,35 @@ AT_ONCE = 4
 
 
 @instruction
+def count_events(context: Any, x: Any, count: Any) -> Any:
+    """``count_events(x, count)``: how many of the ``count`` numbers at an address are not zero."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        emit = Emitter(builder)
+        x, count = arguments
+        source = emit.floats(x)
+
+        def turn(i: Any, found: Sequence[Any]) -> list[Any]:
+            line = emit.masked_vector(emit.at(source, i), emit.leading(builder.sub(count, i)))
+            return [builder.add(found[0], _population(builder, _not_zero(builder, line)))]
+
+        return emit.loop(INT64(0), count, LANES, [INT64(0)], turn)[0]
+
+    return types.int64(WORD, WORD), generate
+
+
+def _not_zero(builder: Any, line: Any) -> Any:
+    """Mask of the lanes that are not zero; NaN is not."""
+    return builder.fcmp_unordered("!=", line, ZERO)
+
+
+def _population(builder: Any, mask: Any) -> Any:
+    """Lanes that a mask names, an int64."""
+    bits = builder.ctpop(builder.bitcast(mask, ir.IntType(LANES)))
+    return builder.zext(bits, INT64)
+
+
+@instruction
 def find_events(context: Any, x: Any, count: Any, places: Any, values: Any) -> Any:
     """``find_events(x, count, places, values)``: how many of ``count`` numbers are not zero.
 
@@ -41,13 +70,12 @@ def find_events(context: Any, x: Any, count: Any, places: Any, values: Any) -> A
             builder.store(numbers, place).align = 4
 
         def keep(i: Any, found: Any, line: Any) -> Any:
-            mask = builder.fcmp_unordered("!=", line, ZERO)
+            mask = _not_zero(builder, line)
             index = builder.add(emit.spread(builder.trunc(i, INT32), PLACES), lanes)
             store(into_places, found, emit.call(compress, PLACES, [index, mask, unset]))
             numbers = builder.bitcast(line, PLACES)
             store(into_values, found, emit.call(compress, PLACES, [numbers, mask, unset]))
-            bits = builder.ctpop(builder.bitcast(mask, ir.IntType(LANES)))
-            return builder.add(found, builder.zext(bits, INT64))
+            return builder.add(found, _population(builder, mask))
 
         def turn(i: Any, found: Sequence[Any]) -> list[Any]:
             return [keep(i, found[0], emit.vector(emit.at(source, i)))]

@@ -31,15 +31,28 @@ from __future__ import annotations
     COUNTS,  # address of r_max + 2 int64 to sort with
     EVENT_PLACES,  # address of (threads, in + LANES) int32
     EVENT_VALUES,  # address of (threads, in + LANES) float32
+    SHARED,  # address of the pool's memory
+    ROOM,  # most samples of a call
+    EVENT_ROOM,  # most threads of a call
+    FINITE,  # whether V is finite, so that inputs of 0 may be passed over
+    RATES,  # address of seconds per turn, (paths, FEATURES) float64; 0 until they are known
+    TURNS,  # address of (paths, FEATURES) float64: what each path has to do
+    SECONDS,  # address of (paths,) float64: how long that takes
+    REACH,  # address of as many int64 as ACTIVE has, to count with
     ROW_BLOCK,  # samples of a chunk of the first stage
+    WIDTH,  # panels of V of a chunk of the first stage, at most
     TILES,  # tiles of samples of a chunk of the second stage
     PANELS,  # panels of U of a chunk of the second stage
     JOB_SIZE,
-) = range(28)
+) = range(37)
 PROJECT, SCATTER, EXPAND = range(3)
 """Phases: V on dense inputs, V on events, U."""
 
+CHOOSE = -1
+"""In place of a path: whichever takes least time."""
+DONE, UNFIT, UNREADY = -1, -2, -3
+"""Results of a call beside the number of a sample, see :func:`simulators.kernels.call.run`."""
 PATHS = ("rows", "tiles", "events")
 """Ways to run a call: sample by sample, by register tiles, by tiles on events."""
-FEATURES = 10
+FEATURES = 12
 """Counts of a path in the cost model; a path that needs fewer leaves the others at 0."""

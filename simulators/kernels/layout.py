@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapping.errors import ConfigError
+
+if TYPE_CHECKING:
+    from simulators.kernels.workspace import Workspace
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
@@ -63,6 +66,7 @@ class PackedFactors:
 
     Attributes:
         outputs, inputs, r_max: the sizes.
+        spare: workspaces of calls that brought none, for the next ones.
 
     Raises:
         ConfigError: ``ADL-KRN-01`` unless both are non-empty real matrices of as many columns.
@@ -72,6 +76,7 @@ class PackedFactors:
         self._U, self._V = _factor(U, "PackedFactors.U"), _factor(V, "PackedFactors.V")
         self.outputs, self.r_max = self._U.shape
         self.inputs = self._V.shape[0]
+        self.spare: list[Workspace] = []
         if self._V.shape[1] != self.r_max:
             raise ConfigError(
                 f"U has {self.r_max} columns and V has {self._V.shape[1]}",
@@ -79,6 +84,10 @@ class PackedFactors:
                 remedy="pass U of shape (out, r_max) and V of shape (in, r_max)",
                 code="ADL-KRN-01",
             )
+
+    def __reduce__(self) -> tuple[type[PackedFactors], tuple[Float32Array, Float32Array]]:
+        """Copies and pickles hold the factors alone."""
+        return PackedFactors, (self._U, self._V)
 
     @cached_property
     def input_is_finite(self) -> bool:

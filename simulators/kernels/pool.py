@@ -17,9 +17,9 @@ import numpy as np
 from mapping.errors import ConfigError
 from simulators.kernels.layout import CACHE_LINE, aligned
 
-TICKET, DONE, JOB, STOP = range(0, 4 * CACHE_LINE // 8, CACHE_LINE // 8)
-"""Places in the shared memory, a cache line each: chunks of the phase (upper half) and the next one
-(lower half); chunks that are done; the job's address; whether to end."""
+TICKET, DONE, JOB, THREADS = range(0, 4 * CACHE_LINE // 8, CACHE_LINE // 8)
+"""Places in the shared memory, a cache line each: which chunk is next, of how many, for whom (see
+:mod:`simulators.kernels.run`); chunks that are done; the job's address; most threads of a call."""
 SHARED_SIZE = 4 * CACHE_LINE // 8
 LOOKS = 1000
 """How often a worker looks for more work, letting others run each time, before it sleeps."""
@@ -34,13 +34,28 @@ class Pool:
     """The workers of a process; the calling thread is always one more.
 
     Attributes:
-        threads: how many threads a call may use, itself included.
+        shared: what calls and workers tell each other; it stays where it is.
+        address: of ``shared``.
     """
 
     def __init__(self) -> None:
         self.shared = aligned((SHARED_SIZE,), np.int64)
-        self.address = self.shared.ctypes.data
+        self.address: int = self.shared.ctypes.data
         self.threads = available_threads()
+        self.forget()
+
+    @property
+    def threads(self) -> int:
+        """How many threads a call may use, itself included."""
+        return int(self.shared[THREADS])
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        self.shared[THREADS] = count
+
+    def forget(self) -> None:
+        """Begin without workers: a forked child has none of its parent's."""
+        self.shared[TICKET] = 0
         self._lock = threading.Lock()
         self._awake: list[threading.Event] = []
         self._asleep: list[bool] = []
@@ -64,10 +79,6 @@ class Pool:
 
     def _wake(self, count: int) -> None:
         """Have ``count`` workers look for work; new ones start the first time."""
-        from simulators.kernels.run import serve
-
-        if len(self._awake) < count:
-            serve(self.address, 0, 0)  # Compiled here, so that the workers need not.
         while len(self._awake) < count:
             worker = len(self._awake)
             self._awake.append(threading.Event())
@@ -91,23 +102,9 @@ class Pool:
             self._asleep[worker] = False
 
 
-_pool = Pool()
-
-
-def _start_anew() -> None:
-    """A forked child has none of its parent's threads."""
-    global _pool
-    threads = _pool.threads
-    _pool = Pool()
-    _pool.threads = threads
-
-
-os.register_at_fork(after_in_child=_start_anew)
-
-
-def pool() -> Pool:
-    """The workers of this process."""
-    return _pool
+pool = Pool()
+"""The workers of this process."""
+os.register_at_fork(after_in_child=pool.forget)
 
 
 def set_threads(count: int) -> None:
@@ -123,4 +120,4 @@ def set_threads(count: int) -> None:
             remedy="pass 1 for the calling thread alone, or more",
             code="ADL-KRN-05",
         )
-    _pool.threads = count
+    pool.threads = count

@@ -1,10 +1,18 @@
-"""A call in compiled code: put its samples in order, then run its phases."""
+"""The paths in compiled code: put samples in order, then run the phases, on several threads."""
 
 from __future__ import annotations
 
-from numba import boolean, int64
+from numba import int64
 
-from simulators.kernels.atomics import fetch_add, give_way, load, load_shared, store, store_shared
+from simulators.kernels.atomics import (
+    add_shared,
+    exchange,
+    give_way,
+    load,
+    load_shared,
+    store,
+    store_shared,
+)
 from simulators.kernels.chunks import chunks_of_phase, run_chunk
 from simulators.kernels.job import (
     ACTIVE,
@@ -25,6 +33,7 @@ from simulators.kernels.job import (
     TAIL_ROWS,
     TAILS,
     TILES,
+    WIDTH,
     X_ROWS,
     Y_ROWS,
     Z_ROWS,
@@ -36,35 +45,35 @@ from simulators.kernels.pool import DONE, JOB, TICKET
 from simulators.kernels.rows import run_row
 from simulators.kernels.tiles import copy_floats, fill_floats
 from simulators.kernels.vector import (
-    INTEGERS,
     LANES,
-    MATRIX,
     PANEL,
     TILE_ROWS,
-    VECTOR,
     entry,
     kernel,
+    part,
 )
 
-_HALF = 32
-"""Bits of a ticket that number the next chunk; those above count the chunks."""
-_NEXT = (1 << _HALF) - 1
+_BITS = 24
+"""Of a ticket: so many number the next chunk, so many count the chunks, the rest the threads."""
+_FIELD = (1 << _BITS) - 1
 _LOOKS_BEFORE_GIVING_WAY = 2000
 """How often a call looks for its last chunks before it lets others have the core."""
 _PARTS = 4
 """Chunks per thread, so that one who is held up does not hold up the others."""
 _TILES_AT_ONCE = 8
-"""Tiles for which a panel of U is read from the first-level cache."""
+"""Tiles for which a panel is read from the nearest caches."""
 
 
 @kernel
-def _take(shared: int) -> int:
-    """The next chunk that nobody has taken, or -1."""
-    ticket = load_shared(shared + 8 * TICKET)
-    if ticket & _NEXT >= ticket >> _HALF:
-        return -1
-    ticket = fetch_add(shared + 8 * TICKET, 1)
-    return -1 if ticket & _NEXT >= ticket >> _HALF else ticket & _NEXT
+def _take(shared: int, worker: int) -> int:
+    """The next chunk that nobody has taken, or -1 if none is left for this worker."""
+    while True:
+        ticket: int = load_shared(shared + 8 * TICKET)
+        chunk, chunks = ticket & _FIELD, ticket >> _BITS & _FIELD
+        if chunk >= chunks or worker >= ticket >> 2 * _BITS:
+            return -1
+        if exchange(shared + 8 * TICKET, ticket, ticket + 1):
+            return chunk
 
 
 @entry(int64, int64, int64)
@@ -72,36 +81,37 @@ def serve(shared: int, worker: int, looks: int) -> None:
     """Work on whatever calls leave at ``shared``; return after that many ``looks`` in vain."""
     vain = 0
     while vain < looks:
-        chunk = _take(shared)
+        chunk = _take(shared, worker)
         if chunk < 0:
             vain += 1
             give_way()
             continue
         # A call goes on only when all chunks are done, so the job is the one this chunk is of.
         run_chunk(load(shared + 8 * JOB), chunk, worker)
-        fetch_add(shared + 8 * DONE, 1)
+        add_shared(shared + 8 * DONE, 1)
         vain = 0
 
 
-@kernel
+@part
 def _run_phase(job: int, phase: int, shared: int, threads: int) -> None:
     """All chunks of a phase; with more than one thread, workers take some of them."""
     store(job + 8 * PHASE, phase)
-    chunks = chunks_of_phase(job)
-    if threads == 1 or chunks < 2:
-        for chunk in range(chunks):
-            run_chunk(job, chunk, 0)
-        return
-    store(shared + 8 * JOB, job)
-    store(shared + 8 * DONE, 0)
-    store_shared(shared + 8 * TICKET, chunks << _HALF)
-    chunk = _take(shared)
-    while chunk >= 0:
+    chunks, chunk = chunks_of_phase(job), 0
+    alone = threads == 1 or chunks < 2
+    if not alone:
+        store(shared + 8 * JOB, job)
+        store(shared + 8 * DONE, 0)
+        store_shared(shared + 8 * TICKET, threads << 2 * _BITS | chunks << _BITS)
+        chunk = _take(shared, 0)
+    while 0 <= chunk < chunks:
         run_chunk(job, chunk, 0)
-        fetch_add(shared + 8 * DONE, 1)
-        chunk = _take(shared)
+        if alone:
+            chunk += 1
+        else:
+            add_shared(shared + 8 * DONE, 1)
+            chunk = _take(shared, 0)
     looks = 0
-    while load_shared(shared + 8 * DONE) < chunks:
+    while not alone and load_shared(shared + 8 * DONE) < chunks:
         looks += 1
         if looks > _LOOKS_BEFORE_GIVING_WAY:
             give_way()
@@ -165,18 +175,9 @@ def _prepare(job: int, scale: Float32Array, bias: Float32Array) -> None:
         fill_floats(start, (outputs + PANEL - 1) // PANEL * PANEL, 0.0)
 
 
-@kernel
-def _first_wrong(ranks: Int64Array, r_max: int) -> int:
-    """The first sample whose rank is out of range, or -1."""
-    for i in range(ranks.shape[0]):
-        if ranks[i] < 0 or ranks[i] > r_max:
-            return i
-    return -1
-
-
-@entry(INTEGERS, INTEGERS, MATRIX, VECTOR, VECTOR, MATRIX, boolean, int64, int64)
+@part
 def run_tiles(
-    job: Int64Array,
+    job: int,
     ranks: Int64Array,
     x: Float32Array,
     scale: Float32Array,
@@ -185,61 +186,51 @@ def run_tiles(
     events: bool,
     shared: int,
     threads: int,
-) -> int:
+) -> None:
     """A call on packed factors: V on dense inputs or on ``events``, then U.
 
     Args:
-        job: the call's fields, those that stay from call to call filled in.
+        job: address of the fields, those that stay from call to call filled in.
         ranks: (samples,) int64, 0 to r_max.
         x, y: (samples, in) and (samples, out) float32; neighbours of a row lie side by side.
         scale, bias: (r_max,) and (out,) float32, or empty.
         events: whether to look for inputs that are not 0.
         shared: address of the pool's memory.
         threads: how many work on it, this one included.
-
-    Returns:
-        The first sample whose rank is out of range, and nothing is done; else -1.
     """
-    wrong = _first_wrong(ranks, job[R_MAX])
-    if wrong >= 0:
-        return wrong
-    at = job.ctypes.data
     batch = ranks.shape[0]
-    job[BATCH] = batch
-    _prepare(at, scale, bias)
-    _sort(at, ranks, x, y)
-    panels = (job[OUTPUTS] + PANEL - 1) // PANEL
+    store(job + 8 * BATCH, batch)
+    _prepare(job, scale, bias)
+    _sort(job, ranks, x, y)
+    panels = (load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL
     parts = 1 if threads == 1 else _PARTS * threads
     tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
-    job[ROW_BLOCK] = max(1, (tiles + parts - 1) // parts) * TILE_ROWS
-    job[TILES] = min(tiles, _TILES_AT_ONCE)
-    groups = (tiles + job[TILES] - 1) // job[TILES]
-    job[PANELS] = max(1, panels * groups // max(groups, parts))
-    _run_phase(at, SCATTER if events else PROJECT, shared, threads)
-    _run_phase(at, EXPAND, shared, threads)
-    return -1
+    block = min(_TILES_AT_ONCE, (tiles + parts - 1) // parts)
+    store(job + 8 * ROW_BLOCK, block * TILE_ROWS)
+    blocks = (tiles + block - 1) // block
+    store(job + 8 * WIDTH, load(job + 8 * Z_WIDTH) // PANEL if blocks >= parts else 1)
+    at_once = min(tiles, _TILES_AT_ONCE)
+    store(job + 8 * TILES, at_once)
+    groups = (tiles + at_once - 1) // at_once
+    store(job + 8 * PANELS, max(1, panels * groups // max(groups, parts)))
+    for phase in (SCATTER if events else PROJECT, EXPAND):
+        _run_phase(job, phase, shared, threads)
 
 
-@entry(INTEGERS, INTEGERS, MATRIX, VECTOR, VECTOR, MATRIX)
+@part
 def run_rows(
-    job: Int64Array,
+    job: int,
     ranks: Int64Array,
     x: Float32Array,
     scale: Float32Array,
     bias: Float32Array,
     y: Float32Array,
-) -> int:
-    """A call sample by sample; arguments and result as of :func:`run_tiles`."""
-    wrong = _first_wrong(ranks, job[R_MAX])
-    if wrong >= 0:
-        return wrong
-    at = job.ctypes.data
-    job[BATCH] = ranks.shape[0]
-    _prepare(at, scale, bias)
-    x_rows, y_rows = job[X_ROWS], job[Y_ROWS]
+) -> None:
+    """A call sample by sample; arguments as of :func:`run_tiles`."""
+    _prepare(job, scale, bias)
+    x_rows, y_rows = load(job + 8 * X_ROWS), load(job + 8 * Y_ROWS)
     for i in range(ranks.shape[0]):
         store(x_rows + 8 * i, x.ctypes.data + x.strides[0] * i)
         store(y_rows + 8 * i, y.ctypes.data + y.strides[0] * i)
-        store(job[RANKS] + 8 * i, ranks[i])
-        run_row(at, i)
-    return -1
+        store(load(job + 8 * RANKS) + 8 * i, ranks[i])
+        run_row(job, i)

@@ -34,6 +34,14 @@ def _products(
     return new
 
 
+def _side_by_side(sums: int) -> int:
+    """How many turns have sums of their own, so that additions need not await those before.
+
+    Two additions begin in a cycle and each takes four, so there is work for eight at least.
+    """
+    return 1 << max(0, 3 - (sums.bit_length() - 1))
+
+
 def _resumed(emit: Emitter, places: Sequence[Any], fresh: Any) -> list[Any]:
     """Sums that begin at 0 where ``fresh`` holds, else at what lies at ``places``."""
     b = emit.builder
@@ -62,13 +70,12 @@ def _project(vectors: int) -> Any:
         into = [emit.at(row, column) for row in emit.rows(z, rows)]
         places = [emit.at(row, LANES * v) for row in into for v in range(vectors)]
         lines, table = emit.rows(x, rows), emit.floats(panel)
-        sums = emit.loop(
-            first,
-            last,
-            1,
-            _resumed(emit, places, b.icmp_signed("==", first, INT64(0))),
-            lambda k, held: _products(emit, held, lines, table, k, vectors),
-        )
+        sums = _resumed(emit, places, b.icmp_signed("==", first, INT64(0)))
+
+        def turn(k: Any, held: Sequence[Any]) -> list[Any]:
+            return _products(emit, held, lines, table, k, vectors)
+
+        sums = emit.loop_apart(first, last, _side_by_side(len(places)), sums, turn)
         with b.if_else(b.icmp_signed("!=", scale, INT64(0))) as (finish, keep):
             with finish:
                 for v in range(vectors):
@@ -134,6 +141,9 @@ def expand(context: Any, z: Any, ranks: Any, panel: Any, bias: Any, y: Any, colu
         z, ranks, panel, bias, y, column = arguments
         ends, table = emit.integers(ranks), emit.floats(panel)
         lines = emit.rows(z, TILE_ROWS)
+        for row in emit.rows(y, TILE_ROWS):  # Of the next panel, while this one is computed.
+            for v in range(2):
+                emit.expect_store(emit.at(emit.at(row, column), PANEL + LANES * v))
         sums = [emit.vector(emit.at(emit.floats(bias), LANES * v)) for v in range(2)] * TILE_ROWS
         first: Any = INT64(0)
         for size in range(TILE_ROWS, 0, -1):
@@ -142,7 +152,8 @@ def expand(context: Any, z: Any, ranks: Any, panel: Any, bias: Any, y: Any, colu
             def turn(k: Any, held: Sequence[Any], size: int = size) -> list[Any]:
                 return _products(emit, held, lines[:size], table, k, 2)
 
-            sums[: 2 * size] = emit.loop(first, last, 1, sums[: 2 * size], turn)
+            apart = _side_by_side(2 * size)
+            sums[: 2 * size] = emit.loop_apart(first, last, apart, sums[: 2 * size], turn)
             first = last
         for i, row in enumerate(emit.rows(y, TILE_ROWS)):
             for v in range(2):

@@ -56,6 +56,16 @@ def kernel(function: Function) -> Function:
     return found
 
 
+def part(function: Function) -> Function:
+    """As :func:`kernel`, for a function that has one caller and becomes part of its code.
+
+    Each kernel is compiled anew within each of its callers, so the deeper they call, the longer
+    that takes.
+    """
+    found: Function = _njit(inline="always", nogil=True, _nrt=False)(function)
+    return found
+
+
 def entry(*arguments: Any) -> Callable[[Function], Function]:
     """As :func:`kernel`, for a function that Python calls: compiled once, for these types.
 
@@ -74,10 +84,10 @@ def entry(*arguments: Any) -> Callable[[Function], Function]:
 
 MATRIX: Any = numba.types.Array(numba.float32, 2, "A", readonly=True)
 """float32, any strides, read or written by address alone."""
+OUTPUT: Any = numba.types.Array(numba.float32, 2, "A")
 VECTOR: Any = numba.types.Array(numba.float32, 1, "C", readonly=True)
+RANKS: Any = numba.types.Array(numba.int64, 1, "A", readonly=True)
 INTEGERS: Any = numba.types.Array(numba.int64, 1, "C")
-COUNTS: Any = numba.types.Array(numba.float64, 1, "C")
-COUNTS_BY_PATH: Any = numba.types.Array(numba.float64, 2, "C")
 
 
 @cache

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import accumulate
+
 import numpy as np
-from numpy.typing import NDArray
 
 from mapping.errors import ConfigError
 from simulators.kernels import job as fields
 from simulators.kernels.job import FEATURES, PATHS
-from simulators.kernels.layout import Float32Array, Float64Array, Int64Array, PackedFactors, aligned
+from simulators.kernels.layout import (
+    CACHE_LINE,
+    Float32Array,
+    Float64Array,
+    Int64Array,
+    PackedFactors,
+    aligned,
+)
 from simulators.kernels.pool import available_threads, pool
 
 
@@ -21,76 +30,104 @@ class Workspace:
 
     Attributes:
         batch: the same.
-        threads: most threads of a call: as many as there are cores, or as the pool had.
+        factors: those of the last call.
+        run: :func:`simulators.kernels.call.run`.
         job: the fields of :mod:`simulators.kernels.job`.
         ranks: (batch,) int64, each sample's rank in the order of the input.
-        turns, reach, seconds: room for :func:`simulators.kernels.model.decide`.
+        turns: (paths, FEATURES), and
+        seconds: (paths,), what :func:`simulators.kernels.model.decide` counted and made of it.
     """
 
     def __init__(self, factors: PackedFactors, batch: int) -> None:
+        from simulators.kernels.call import run
         from simulators.kernels.run import link_rows
         from simulators.kernels.vector import LANES, PANEL, TILE_ROWS
 
-        self.batch, self.threads = batch, max(pool().threads, available_threads())
+        self.batch = batch
+        self.run: Callable[..., int] = run
         self.sizes = factors.outputs, factors.inputs, factors.r_max
-        self.ranks: Int64Array = aligned((batch,), np.int64)
-        self._factors: PackedFactors | None = None
+        self.ranks: Int64Array = np.empty(batch, np.int64)
         self._staged_x: Float32Array | None = None
         self._staged_y: Float32Array | None = None
         room = batch + TILE_ROWS
         z_width = -(-factors.r_max // PANEL) * PANEL
         y_width = -(-factors.outputs // PANEL) * PANEL
-        event_room = self.threads * (factors.inputs + LANES)
-        parts: dict[int, NDArray[np.generic]] = {
-            fields.SCALE: aligned((z_width,)),
-            fields.BIAS: aligned((y_width,)),
-            fields.Z: aligned((room, z_width)),
-            fields.TAILS: aligned((room, PANEL)),
-            fields.SPARE: aligned((y_width,)),
-            fields.X_ROWS: aligned((room,), np.int64),
-            fields.Z_ROWS: aligned((room,), np.int64),
-            fields.Y_ROWS: aligned((room,), np.int64),
-            fields.TAIL_ROWS: aligned((room,), np.int64),
-            fields.RANKS: aligned((room,), np.int64),
-            fields.ACTIVE: aligned((z_width // LANES,), np.int64),
-            fields.COUNTS: aligned((factors.r_max + 2,), np.int64),
-            fields.EVENT_PLACES: aligned((event_room,), np.int32),
-            fields.EVENT_VALUES: aligned((event_room,)),
+        threads = max(pool.threads, available_threads())
+        event_room = threads * (factors.inputs + LANES)
+        sizes = {
+            fields.TURNS: 8 * len(PATHS) * FEATURES,
+            fields.SECONDS: 8 * len(PATHS),
+            fields.SCALE: 4 * z_width,
+            fields.BIAS: 4 * y_width,
+            fields.Z: 4 * room * z_width,
+            fields.TAILS: 4 * room * PANEL,
+            fields.SPARE: 4 * y_width,
+            fields.X_ROWS: 8 * room,
+            fields.Z_ROWS: 8 * room,
+            fields.Y_ROWS: 8 * room,
+            fields.TAIL_ROWS: 8 * room,
+            fields.RANKS: 8 * room,
+            fields.ACTIVE: 8 * (z_width // LANES),
+            fields.REACH: 8 * (z_width // LANES),
+            fields.COUNTS: 8 * (factors.r_max + 2),
+            fields.EVENT_PLACES: 4 * event_room,
+            fields.EVENT_VALUES: 4 * event_room,
         }
-        self._parts = parts
-        self.turns: Float64Array = aligned((len(PATHS), FEATURES), np.float64)
-        self.seconds: Float64Array = aligned((len(PATHS),), np.float64)
-        self.reach: Int64Array = aligned((z_width // LANES,), np.int64)
+        ends = list(accumulate(-(-size // CACHE_LINE) * CACHE_LINE for size in sizes.values()))
+        self._memory = aligned((ends[-1],), np.uint8)
+        begin = self._memory.ctypes.data
         self.job: Int64Array = aligned((fields.JOB_SIZE,), np.int64)
-        for field, part in parts.items():
-            self.job[field] = part.ctypes.data
+        for field, place in zip(sizes, (0, *ends), strict=False):
+            self.job[field] = begin + place
+        counts = self._memory[: ends[1]].view(np.float64)
+        self.turns = counts[: len(PATHS) * FEATURES].reshape(len(PATHS), FEATURES)
+        self.seconds = counts[ends[0] // 8 :][: len(PATHS)]
         self.job[fields.OUTPUTS], self.job[fields.INPUTS], self.job[fields.R_MAX] = self.sizes
-        self.job[fields.Z_WIDTH] = z_width
+        self.job[fields.Z_WIDTH], self.job[fields.ROOM] = z_width, batch
+        self.job[fields.EVENT_ROOM], self.job[fields.SHARED] = threads, pool.address
         link_rows(self.job.ctypes.data, room)
+        self.attach(factors)
 
-    def attach(self, factors: PackedFactors, by_rows: bool) -> None:
-        """Point the job to the layout of ``factors`` that a path reads.
+    def __reduce__(self) -> tuple[type[Workspace], tuple[PackedFactors, int]]:
+        """Copies and pickles are new ones: addresses mean nothing elsewhere."""
+        return Workspace, (self.factors, self.batch)
+
+    def attach(self, factors: PackedFactors) -> None:
+        """Take up other factors than those of the last call.
 
         Raises:
-            ConfigError: ``ADL-KRN-04`` when the factors have other sizes.
+            ConfigError: ``ADL-KRN-04`` when they have other sizes.
         """
-        if self._factors is not factors:
-            sizes = factors.outputs, factors.inputs, factors.r_max
-            if sizes != self.sizes:
-                raise ConfigError(
-                    f"it was made for (out, in, r_max) = {self.sizes}, the factors have {sizes}",
-                    where="low_rank_forward.workspace",
-                    remedy="make a Workspace of these factors",
-                    code="ADL-KRN-04",
-                )
-            self._factors = factors
-            self.job[fields.V_ROWS] = self.job[fields.V_PANELS] = 0
-        if by_rows and not self.job[fields.V_ROWS]:
-            self.job[fields.V_ROWS] = factors.v_rows.ctypes.data
-            self.job[fields.U_ROWS] = factors.u_rows.ctypes.data
-        if not by_rows and not self.job[fields.V_PANELS]:
-            self.job[fields.V_PANELS] = factors.v_panels.ctypes.data
-            self.job[fields.U_PANELS] = factors.u_panels.ctypes.data
+        sizes = factors.outputs, factors.inputs, factors.r_max
+        if sizes != self.sizes:
+            raise ConfigError(
+                f"it was made for (out, in, r_max) = {self.sizes}, the factors have {sizes}",
+                where="low_rank_forward.workspace",
+                remedy="make a Workspace of these factors",
+                code="ADL-KRN-04",
+            )
+        self.factors = factors
+        self.job[fields.V_ROWS] = self.job[fields.V_PANELS] = 0
+        self.job[fields.FINITE] = factors.input_is_finite
+
+    def lay_out(self, path: str) -> None:
+        """Have the factors in the layout that a path reads."""
+        if path == "rows":
+            self.job[fields.V_ROWS] = self.factors.v_rows.ctypes.data
+            self.job[fields.U_ROWS] = self.factors.u_rows.ctypes.data
+        else:
+            self.job[fields.V_PANELS] = self.factors.v_panels.ctypes.data
+            self.job[fields.U_PANELS] = self.factors.u_panels.ctypes.data
+
+    @property
+    def rated(self) -> bool:
+        """Whether the model knows this machine's figures."""
+        return bool(self.job[fields.RATES])
+
+    def rate(self, seconds_per_turn: Float64Array) -> None:
+        """Let the model reckon with these figures of the machine, (paths, FEATURES)."""
+        self._rates = seconds_per_turn
+        self.job[fields.RATES] = seconds_per_turn.ctypes.data
 
     def staged_x(self) -> Float32Array:
         """Room for inputs that have to be converted or laid out anew, (batch, in)."""

@@ -12,7 +12,7 @@ from support.errors import refused
 from support.low_rank import random_call
 
 from mapping.errors import ConfigError
-from simulators.kernels import PackedFactors, calibrate, explain, set_threads
+from simulators.kernels import PackedFactors, Workspace, calibrate, explain, set_threads
 from simulators.kernels.job import FEATURES, PATHS
 from simulators.kernels.model import activity, count_turns
 from simulators.kernels.pool import available_threads
@@ -31,10 +31,10 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 def counted(ranks: list[int], inputs: int, outputs: int, active: float) -> dict[str, np.ndarray]:
     """Turns by path."""
-    turns = np.empty((len(PATHS), FEATURES))
-    reach = np.empty(-(-max(ranks) // LANES), np.int64)
-    count_turns(np.array(ranks), inputs, outputs, active, reach, turns)
-    return dict(zip(PATHS, turns, strict=True))
+    shapes = (outputs, max(ranks)), (inputs, max(ranks))
+    workspace = Workspace(PackedFactors(*(np.zeros(shape) for shape in shapes)), len(ranks))
+    count_turns(workspace.job.ctypes.data, np.array(ranks), active)
+    return dict(zip(PATHS, workspace.turns, strict=True))
 
 
 def test_turns_of_each_path() -> None:
@@ -59,9 +59,9 @@ def test_a_tile_more_costs_a_tile_more() -> None:
 
 
 def test_factors_beyond_the_second_cache_cost_extra() -> None:
-    near, far = (counted([4], size, size, 1) for size in (1000, 1_000_000))
+    near, far = (counted([4], size, size, 1) for size in (1000, 100_000))
     assert near["rows"][3] == near["tiles"][7] == 0
-    assert far["rows"][3] == 8 * 1_000_000
+    assert far["rows"][3] == 8 * 100_000
     assert far["tiles"][7] == 4 * far["rows"][3]
 
 
@@ -115,8 +115,8 @@ def test_the_model_predicts_what_it_was_not_fitted_to() -> None:
 def test_one_sample_goes_by_rows_and_many_by_tiles() -> None:
     set_threads(1)
     for batch, path in ((1, "rows"), (256, "tiles")):
-        call = random_call(np.random.default_rng(0), (1024, 1024, 128), batch)
-        call.ranks[:] = 32
+        call = random_call(np.random.default_rng(0), (256, 512, 64), batch)
+        call.ranks[:] = 16
         choice = explain(call.x, PackedFactors(call.U, call.V), call.ranks)
         assert choice.path == path
         assert choice.threads == 1

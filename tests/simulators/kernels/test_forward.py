@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,6 +108,30 @@ def test_a_workspace_serves_smaller_batches_and_other_factors_of_the_same_sizes(
         call.check(low_rank_forward(call.x, factors, None, call.ranks, workspace=workspace))
 
 
+def test_calls_without_a_workspace_share_spare_ones() -> None:
+    rng = np.random.default_rng(10)
+    call = random_call(rng, (33, 44, 17), 20)
+    factors = PackedFactors(call.U, call.V)
+    for batch in (3, 20, 5):
+        part = replace(call, x=call.x[:batch], ranks=call.ranks[:batch])
+        part.check(low_rank_forward(part.x, factors, None, part.ranks))
+    (spare,) = factors.spare
+    assert spare.batch == 20
+    low_rank_forward(call.x, factors, None, call.ranks, workspace=Workspace(factors, 20))
+    assert factors.spare == [spare]
+
+
+def test_copies_have_memory_of_their_own() -> None:
+    call = random_call(np.random.default_rng(11), (33, 44, 17), 20)
+    workspace = Workspace(PackedFactors(call.U, call.V), 20)
+    expected = low_rank_forward(call.x, workspace.factors, None, call.ranks, workspace=workspace)
+    factors, other = copy.deepcopy((workspace.factors, workspace))
+    assert other.factors is factors
+    del workspace
+    found = low_rank_forward(call.x, factors, None, call.ranks, workspace=other)
+    np.testing.assert_array_equal(found, expected)
+
+
 FACTORS = PackedFactors(np.ones((4, 2)), np.ones((3, 2)))
 X = np.ones((5, 3), np.float32)
 
@@ -118,6 +144,7 @@ X = np.ones((5, 3), np.float32)
         (np.ones((4, 2), complex), np.ones((3, 2)), "complex128"),
         (np.ones((4, 2)), np.ones((3, 1)), "U has 2 columns and V has 1"),
         (np.ones((4, 2)), None, "no input factor"),
+        (PackedFactors(np.ones((4, 2)), np.ones((3, 2))), np.ones((3, 2)), "have an input factor"),
     ],
 )
 def test_factors_that_are_none(U: np.ndarray, V: np.ndarray | None, message: str) -> None:
@@ -147,8 +174,26 @@ def test_arrays_that_do_not_fit(arguments: dict[str, object], where: str, messag
 
 def test_outputs_may_not_overwrite_inputs() -> None:
     memory = np.ones((5, 7), np.float32)
-    with refused(ConfigError, "ADL-KRN-02", where="out", message="overlap"):
-        low_rank_forward(memory[:, :3], FACTORS, None, 1, out=memory[:, 2:6])
+    x, out = memory[:, :3], memory[:, 2:6]
+    for workspace in (None, Workspace(FACTORS, 5)):
+        with refused(ConfigError, "ADL-KRN-02", where="out", message="overlap"):
+            low_rank_forward(x, FACTORS, None, np.ones(5, int), out=out, workspace=workspace)
+
+
+def test_outputs_that_cannot_be_written_are_refused() -> None:
+    out = np.zeros((5, 4), np.float32)
+    out.flags.writeable = False
+    for workspace in (None, Workspace(FACTORS, 5)):
+        with refused(ConfigError, "ADL-KRN-02", where="out", message="(5, 4)", remedy="pass"):
+            low_rank_forward(X, FACTORS, None, np.ones(5, int), out=out, workspace=workspace)
+
+
+def test_numbers_at_odd_addresses() -> None:
+    memory = np.ones(4 * X.size + 1, np.uint8)
+    x = memory[1:].view(np.float32).reshape(X.shape)
+    x[:], out = X, np.empty((5, 4), np.float32)
+    low_rank_forward(x, FACTORS, None, np.ones(5, int), out=out, workspace=Workspace(FACTORS, 5))
+    np.testing.assert_array_equal(out, np.full((5, 4), 3))
 
 
 @pytest.mark.parametrize("rank", [-1, 3])
@@ -159,6 +204,11 @@ def test_a_rank_out_of_range(rank: int, batch: int) -> None:
     message = f"sample {batch - 1} has rank {rank}"
     with refused(ConfigError, "ADL-KRN-03", message=message, remedy="0 to 2"):
         low_rank_forward(np.ones((batch, 3), np.float32), FACTORS, None, ranks)
+    workspace, out = Workspace(FACTORS, batch), np.empty((batch, 4), np.float32)
+    with refused(ConfigError, "ADL-KRN-03", message=message, remedy="0 to 2"):
+        low_rank_forward(
+            np.ones((batch, 3), np.float32), FACTORS, None, ranks, out=out, workspace=workspace
+        )
 
 
 def test_a_workspace_that_does_not_fit() -> None:

@@ -14,7 +14,8 @@ from support.low_rank import Call, random_call
 
 from mapping.errors import ConfigError
 from simulators.kernels import PackedFactors, low_rank_forward, set_threads
-from simulators.kernels.pool import available_threads, pool
+from simulators.kernels.pool import TICKET, available_threads, pool
+from simulators.kernels.run import _take
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,7 @@ def test_any_number_of_threads(threads: int) -> None:
     call, factors = large_call()
     for _ in range(20):
         call.check(low_rank_forward(call.x, factors, None, call.ranks))
-    assert pool().threads == threads
+    assert pool.threads == threads
 
 
 def test_callers_on_several_threads_do_not_mix_up() -> None:
@@ -66,6 +67,14 @@ def test_one_worker_per_thread_beyond_the_callers_however_many_calls() -> None:
         low_rank_forward(call.x, factors, None, call.ranks)
     assert own_threads() == before
     assert len(before) == len(set(before))
+
+
+def test_workers_beyond_the_threads_of_a_call_take_nothing_of_it() -> None:
+    """They may be awake from another call, but have no room for events in the memory of this."""
+    shared = np.zeros_like(pool.shared)
+    shared[TICKET] = 2 << 48 | 3 << 24
+    chunks = [_take(shared.ctypes.data, worker) for worker in (2, 1, 0, 5, 1, 0)]
+    assert chunks == [-1, 0, 1, -1, 2, -1]
 
 
 def _in_child(call: Call) -> bool:
