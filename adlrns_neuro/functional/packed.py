@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from simulators.kernels import PackedFactors, Workspace, low_rank_forward
+from simulators.kernels.pool import pool
 
 Stamp = tuple[object, ...]
 
@@ -29,7 +30,6 @@ class Packed:
         self._right = ref(V.untyped_storage())
         self._lock = threading.Lock()
         self._workspace: Workspace | None = None
-        self._most_threads = 1
 
     def holds(self, U: Tensor, V: Tensor) -> bool:
         """Whether the layout is still that of these factors."""
@@ -39,10 +39,9 @@ class Packed:
         self, x: Tensor, ranks: Tensor, scale: Tensor | None, bias: Tensor | None
     ) -> Tensor:
         """See :func:`adlrns_neuro.functional.low_rank_op.low_rank`."""
+        outputs = torch.empty((*x.shape[:-1], self.factors.outputs))
         mine = self._lock.acquire(blocking=False)
         try:
-            workspace = self._room(x.shape[:-1].numel(), mine)
-            outputs = torch.empty((*x.shape[:-1], self.factors.outputs))
             low_rank_forward(
                 x.detach().numpy(),
                 self.factors,
@@ -51,28 +50,25 @@ class Packed:
                 scale=None if scale is None else scale.detach().numpy(),
                 bias=None if bias is None else bias.detach().numpy(),
                 out=outputs.numpy(),
-                workspace=workspace,
+                workspace=self._room(x.shape[:-1].numel()) if mine else None,
             )
         finally:
             if mine:
                 self._lock.release()
         return outputs
 
-    def _room(self, batch: int, mine: bool) -> Workspace:
-        """The workspace if this call may have it and it is large enough, else a new one."""
-        workspace = self._workspace if mine else None
-        if workspace is None or workspace.batch < batch:
-            workspace = Workspace(self.factors, batch)
-            if mine:
-                self._workspace = workspace
-            self._most_threads = workspace.threads
-        workspace.threads = min(self._most_threads, torch.get_num_threads())
-        return workspace
+    def _room(self, batch: int) -> Workspace:
+        """The workspace, a new one if that is too small."""
+        if self._workspace is None or self._workspace.batch < batch:
+            self._workspace = Workspace(self.factors, batch)
+        return self._workspace
 
 
 _KEPT: WeakKeyDictionary[torch.UntypedStorage, dict[object, Packed]] = WeakKeyDictionary()
 """Layouts by the memory that U lies in, gone when it is, and by U's place in it."""
 _KEPT_LOCK = threading.Lock()
+_FEWER_THREADS = threading.Lock()
+"""Held by the call that has lowered the number of the kernels' threads."""
 
 
 def forward(
@@ -83,8 +79,19 @@ def forward(
     scale: Tensor | None,
     bias: Tensor | None,
 ) -> Tensor:
-    """See :func:`adlrns_neuro.functional.low_rank_op.low_rank`; all tensors are on the CPU."""
-    return packed(U, V).forward(x, ranks, scale, bias)
+    """See :func:`adlrns_neuro.functional.low_rank_op.low_rank`; all tensors are on the CPU.
+
+    It uses no more threads than torch may.
+    """
+    layout, most = packed(U, V), torch.get_num_threads()
+    if pool.threads <= most:
+        return layout.forward(x, ranks, scale, bias)
+    with _FEWER_THREADS:
+        before, pool.threads = pool.threads, most
+        try:
+            return layout.forward(x, ranks, scale, bias)
+        finally:
+            pool.threads = before
 
 
 def packed(U: Tensor, V: Tensor) -> Packed:

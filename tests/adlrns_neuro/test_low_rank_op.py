@@ -13,6 +13,7 @@ from adlrns_neuro.functional import packed
 from adlrns_neuro.functional.low_rank_op import low_rank, runs_on_kernels
 from adlrns_neuro.layers import DynamicLowRankLayer
 from adlrns_neuro.layers.base import LowRankLayer
+from simulators.kernels.pool import pool
 
 GPU = pytest.param(
     "cuda",
@@ -132,6 +133,28 @@ def test_compiles_whole(device: str) -> None:
         lambda *inputs: low_rank(*inputs).relu() + 1, fullgraph=True, backend="aot_eager"
     )
     torch.testing.assert_close(compiled(*given), plain(*given).relu() + 1)
+
+
+def test_the_kernels_use_no_more_threads_than_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    forward = packed.low_rank_forward
+
+    def noted(*given: object, **further: object) -> object:
+        seen.append(pool.threads)
+        return forward(*given, **further)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(packed, "low_rank_forward", noted)
+    monkeypatch.setattr(pool, "threads", 3)
+    x, U, V, ranks, *_ = arguments("cpu")
+    threads = torch.get_num_threads()
+    try:
+        for most in (1, 4):
+            torch.set_num_threads(most)
+            low_rank(x, U, V, ranks)
+    finally:
+        torch.set_num_threads(threads)
+    assert seen == [1, 3]
+    assert pool.threads == 3
 
 
 def test_layouts_are_kept_until_the_factors_change() -> None:
