@@ -8,17 +8,25 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from adlrns_neuro.functional.low_rank_op import low_rank, runs_on_kernels
 from adlrns_neuro.layers.base import LowRankLayer
 from adlrns_neuro.perf import PerfEstimator
 from mapping.errors import ConfigError
 from mapping.lowrank import whitened_svd
+
+NARROW = 16
+"""Of fewer columns torch's product is up to three times slower than the transposed one (2.13, CPU).
+"""
 
 
 class DynamicLowRankLayer(LowRankLayer):
     """Linear layer y = (x V[:, :r]) U[:, :r]ᵀ + b_r with one factor pair for every rank r.
 
     Called as ``layer(x)`` it chooses a rank per sample, that is per row of x, shape
-    (..., in_features); :meth:`at_rank` and :meth:`forward_levels` run given ranks.
+    (..., in_features); :meth:`at_rank` and :meth:`forward_levels` run given ranks. In evaluation
+    mode, where no gradient is needed, float32 samples at ranks of their own go through the kernels
+    of :mod:`simulators.kernels` on a CPU, and on a GPU if the extra ``cuda`` is installed; other
+    types, autocast and level gains through torch's own products, grouped by level.
 
     Args:
         in_features: width of x.
@@ -112,10 +120,29 @@ class DynamicLowRankLayer(LowRankLayer):
         return (self.fan_in, rank)
 
     def _encode(self, x: Tensor, low: int, high: int) -> Tensor:
-        return x @ self.V[:, low:high]
+        factor = self.V[:, low:high]
+        narrow = high - low < NARROW and x.device.type == "cpu"
+        if narrow and not self.training and runs_on_kernels(x, self.U, self.V):
+            return (factor.T @ x.T).T
+        return x @ factor
 
     def _project(self, z: Tensor) -> Tensor:
         return z @ self.U[:, : z.shape[-1]].T
+
+    def _at_levels(self, x: Tensor, first: Tensor, chosen: Tensor) -> Tensor:
+        """Outputs of (n, in) at the levels ``chosen``, each at its own cost, by the kernels if they
+        can.
+        """
+        kernels = runs_on_kernels(x, self.U, self.V)
+        if self.training or self.level_gain is not None or len(self.levels) == 1 or not kernels:
+            return super()._at_levels(x, first, chosen)
+        low = self.levels[0]
+        beyond = (self._ranks - low).index_select(0, chosen)
+        rest = low_rank(x, self.U[:, low:], self.V[:, low:], beyond)
+        outputs = torch.addmm(rest, first, self.U[:, :low].T)
+        if self.level_bias is not None:
+            outputs += self.level_bias.cumsum(dim=0).index_select(0, chosen)
+        return outputs
 
     def _gate_features(self, first: Tensor) -> Tensor:
         return first

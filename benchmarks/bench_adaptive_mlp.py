@@ -1,0 +1,141 @@
+"""An adaptive perceptron in evaluation mode beside its dense twin, on one thread.
+
+python benchmarks/bench_adaptive_mlp.py [--quick] [--json FILE]
+
+784-512-512-10, whose gates spread random samples over the ranks 8, 16, 32 and 64 by ``SHARES``.
+Both run as they are and compiled by inductor, the dense one in bfloat16 too; ours is the faster,
+the peers are all of them. Our outputs are checked against torch's own products first. Products are
+counted by torch's own counter. The limit is what the fastest dense twin takes, divided by its
+products over ours: all of the saving kept. Durations are the least of many, taken in turns, so that
+nobody has the machine's quiet moments alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from results import Row, row, write
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from adlrns_neuro.models.mlp import DenseMLP, LowRankMLP, MlpConfig
+from adlrns_neuro.ranks import ranked_layers
+
+BATCHES = (1, 32, 256)
+SHARES = (0.4, 0.3, 0.2, 0.1)
+"""Of the samples, by level."""
+CALIBRATION = 2000
+"""Samples by which the gates are set."""
+ROUNDS = 30
+CALLS = 10
+"""Of a round, by configuration."""
+
+Call = Callable[[], Tensor]
+
+
+def adaptive(config: MlpConfig) -> LowRankMLP:
+    """Random weights, and gates whose decisions spread samples as ``SHARES`` says.
+
+    All gates of a layer read the same mixture of the first rank block, against thresholds that
+    rise, which are quantiles over random samples.
+    """
+    model = LowRankMLP(config).eval()
+    beyond = 1 - torch.tensor(SHARES).cumsum(dim=0)[:-1]
+    x = samples(CALIBRATION)
+    for part in ranked_layers(model).values():
+        layer = part.layer
+        layer.gate.weight.copy_(torch.randn_like(layer.gate.weight[:1]))
+        layer.gate.bias.zero_()
+        gains = layer.gate.gains(layer.features(x))
+        layer.gate.bias.copy_(-torch.quantile(gains[:, 0], 1 - beyond))
+        x = torch.relu(layer(x)[0])
+    return model
+
+
+def samples(count: int) -> Tensor:
+    """Random samples of the width of a digit."""
+    return torch.rand(count, MlpConfig().inputs)
+
+
+def products(model: nn.Module, x: Tensor) -> int:
+    """Multiply-accumulates of a call."""
+    with FlopCounterMode(display=False) as counter:
+        model(x)
+    return counter.get_total_flops() // 2
+
+
+def configurations(model: nn.Module, x: Tensor, *, half: bool) -> dict[str, Call]:
+    """Ways to run a model on the samples x."""
+    found: dict[str, Call] = {}
+    for name, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
+        if dtype == torch.float32 or half:
+            cast, given = copy.deepcopy(model).to(dtype), x.to(dtype)
+            compiled = torch.compile(cast, fullgraph=True, dynamic=False)
+            found[f"{name} eager"] = lambda run=cast, given=given: run(given)
+            found[f"{name} compiled"] = lambda run=compiled, given=given: run(given)
+    return found
+
+
+def least_s(calls: dict[str, Call], rounds: int) -> dict[str, float]:
+    """Least seconds of a call, by configuration."""
+    least = dict.fromkeys(calls, float("inf"))
+    for call in calls.values():
+        call()
+        call()
+    for _ in range(rounds):
+        for name, call in calls.items():
+            for _ in range(CALLS):
+                start = time.perf_counter()
+                call()
+                least[name] = min(least[name], time.perf_counter() - start)
+    return least
+
+
+def bench_batch(batch: int, rounds: int) -> Row:
+    """Ours beside all configurations of the dense twin."""
+    torch._dynamo.reset()
+    torch.manual_seed(batch)
+    config = MlpConfig(dropout=0.0)
+    ours, dense = adaptive(config), DenseMLP(config).eval()
+    x = samples(batch)
+    ratio = products(dense, x) / products(ours, x)
+    calls = {
+        **{f"adaptive {name}": call for name, call in configurations(ours, x, half=False).items()},
+        **{f"dense {name}": call for name, call in configurations(dense, x, half=True).items()},
+    }
+    with torch.enable_grad():
+        right = ours(x).detach()  # By torch alone: the kernels leave gradients to it.
+    for name, call in calls.items():
+        if name.startswith("adaptive"):
+            torch.testing.assert_close(call(), right)
+    microseconds = {name: 1e6 * seconds for name, seconds in least_s(calls, rounds).items()}
+    peers = {name: value for name, value in microseconds.items() if name.startswith("dense")}
+    mine = min(value for name, value in microseconds.items() if name not in peers)
+    fastest = min(peers.values())
+    case = f"784-512-512-10, batch {batch}, {ratio:.1f} times fewer products"
+    found = row(case, "duration", "µs", mine, peers, fastest / ratio)
+    each = ", ".join(f"{name} {value:.0f}" for name, value in microseconds.items())
+    print(f"{case}: {each} µs; {100 * fastest / ratio / mine:.0f} % of the ratio kept", flush=True)
+    return found
+
+
+def main() -> None:
+    """Print the rows and write them if asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with torch.no_grad():
+        rows = [bench_batch(batch, ROUNDS // 5 if options.quick else ROUNDS) for batch in BATCHES]
+    if options.json:
+        write(options.json, rows, ("torch", "numba", "numpy"))
+
+
+if __name__ == "__main__":
+    main()

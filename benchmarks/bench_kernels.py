@@ -1,0 +1,332 @@
+"""Time of low-rank layers at a rank per sample, beside the libraries and the machine's limit.
+
+python benchmarks/bench_kernels.py [--quick] [--json FILE] [--threads 1 2]
+
+All that is compared runs in turn, round after round, so that whatever else the machine does meets
+all alike; a row holds the fastest span of calls, its JSON the medians too. On one thread the clock
+is that of the thread, which stands still while others have the core; on more it is the wall's,
+which tells something on an idle machine only: look at the load that is printed. Results are
+checked first. The limit is what the machine, measured in the same run (:mod:`kernel_limits`), needs
+for the products of each sample's own rank, or to move every byte of factors in use, inputs and
+outputs once, if that takes longer; nothing padded. Peers (:mod:`kernel_peers`) of the row "time" do
+the same job; those of "time beside uniform" run all samples at the mean rank, and of "time beside
+dense" at full rank.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numba
+import numpy as np
+import torch
+from kernel_cases import Problem, problem_of, random_problem
+from kernel_limits import Limits, measured
+from kernel_peers import MISSING, Run, dense, events, same_job, uniform
+from results import Row, row, write
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from simulators.kernels import PackedFactors, Workspace, explain, low_rank_forward, set_threads
+from simulators.kernels import low_rank_reference as reference
+from simulators.kernels.call import run as run_compiled
+from simulators.kernels.forward import run_path
+from simulators.kernels.job import CHOOSE, PATHS
+
+SHAPES = ((256, 512, 64), (1024, 1024, 128), (4096, 4096, 256))
+"""(out, in, r_max)."""
+BATCHES = (1, 8, 32, 256, 1024)
+ACTIVITIES = (0.02, 0.1, 0.2)
+ROUNDS = 12
+ROUND_S, SPAN_S = 0.01, 2e-4
+"""Each contender repeats itself for so long in a round, in spans of calls that are timed."""
+CONFIGURATIONS = 200
+"""Random calls that the choice of a path is judged by."""
+START_LIMIT_S = 2.0
+FIRST_CALL = """
+import numpy as np, time
+from simulators.kernels import low_rank_forward
+x, U, V = np.ones((64, 256), np.float32), np.ones((128, 32)), np.ones((256, 32))
+start = time.process_time()
+low_rank_forward(x, U, V, 32)
+print(time.process_time() - start)
+"""
+SETTING = "OPENBLAS_CORETYPE"
+Clock = Callable[[], float]
+Medians = dict[str, dict[str, float]]
+
+
+def least_seconds(problem: Problem, limits: Limits) -> float:
+    """The limit of a call, see the head of this file; inputs of 0 take no products."""
+    outputs, inputs = len(problem.U), problem.x.shape[1]
+    active = np.count_nonzero(problem.x, axis=1)
+    operations = 2.0 * (problem.ranks * (active + outputs)).sum()
+    largest = problem.ranks.max()
+    if active.sum() < problem.x.size:  # Of V, only the rows that events name.
+        used = np.count_nonzero(problem.x.any(axis=0))
+    else:
+        used = inputs
+    size = 4.0 * (largest * (used + outputs) + problem.x.size + len(problem.x) * outputs)
+    return limits.seconds(operations, size)
+
+
+def timed(
+    runs: Mapping[str, Callable[[], object]], clock: Clock, rounds: int = ROUNDS
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Fastest and median time of each [µs], all in turn, by a clock in seconds."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    repeats = {name: _repeats(run) for name, run in runs.items()}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            end = time.perf_counter() + ROUND_S
+            while True:
+                times[name].append(_microseconds(run, repeats[name], clock))
+                if time.perf_counter() > end:
+                    break
+    fastest = {name: min(found) for name, found in times.items()}
+    return fastest, {name: float(np.median(found)) for name, found in times.items()}
+
+
+def _repeats(run: Callable[[], object]) -> int:
+    """How many calls in a row take SPAN_S, roughly; they warm up as well."""
+    repeats = 1
+    while (found := _microseconds(run, repeats, time.perf_counter) * repeats) < 1e6 * SPAN_S / 2:
+        repeats = max(2 * repeats, int(repeats * SPAN_S * 1e6 / max(found, 1)))
+    return repeats
+
+
+def _microseconds(run: Callable[[], object], repeats: int, clock: Clock) -> float:
+    """Time of a call, of so many in a row."""
+    start = clock()
+    for _ in range(repeats):
+        run()
+    return 1e6 * (clock() - start) / repeats
+
+
+def clock_of(threads: int) -> Clock:
+    """The clock for calls on so many threads."""
+    return time.thread_time if threads == 1 else time.perf_counter
+
+
+def check(runs: Mapping[str, Run], expected: np.ndarray) -> None:
+    """Raise AssertionError unless all outputs are right to what their number format allows."""
+    for name, run in runs.items():
+        found = run()
+        values = found.float().numpy() if isinstance(found, torch.Tensor) else np.asarray(found)
+        tolerance = 3e-2 if "bf16" in name else 1e-4
+        error = np.abs(values - expected).max() / np.abs(expected).max()
+        assert error < tolerance, f"{name} is wrong by {error:.1e}"
+
+
+def ours(problem: Problem) -> Callable[[], np.ndarray]:
+    """Our call, with factors packed and memory made beforehand."""
+    factors = PackedFactors(problem.U, problem.V)
+    workspace = Workspace(factors, len(problem.x))
+    out = np.empty((len(problem.x), len(problem.U)), np.float32)
+
+    def run() -> np.ndarray:
+        x, ranks = problem.x, problem.ranks
+        return low_rank_forward(x, factors, None, ranks, out=out, workspace=workspace)
+
+    return run
+
+
+def on_one_thread(run: Callable[[], np.ndarray], threads: int) -> Callable[[], np.ndarray]:
+    """Our call without help."""
+
+    def alone() -> np.ndarray:
+        set_threads(1)
+        try:
+            return run()
+        finally:
+            set_threads(threads)
+
+    return alone
+
+
+def bench_case(
+    shape: tuple[int, int, int], batch: int, threads: int, limits: Limits
+) -> tuple[list[Row], Medians]:
+    """Rows of one shape, batch and number of threads."""
+    problem = problem_of(shape, batch)
+    U, V, rank = problem.U, problem.V, problem.mean_rank
+    groups = {"same": same_job(problem), "even": uniform(problem), "full": dense(problem)}
+    run = ours(problem)
+    check({"ours": run, **groups["same"]}, reference(problem.x, U, V, problem.ranks))
+    check(groups["even"], reference(problem.x, U, V, rank))
+    check(groups["full"], reference(problem.x, U, V, shape[2]))
+    contenders: dict[str, Run] = {"ours": run}
+    if threads > 1:
+        contenders["alone"] = on_one_thread(run, threads)
+    for kind, group in groups.items():
+        contenders |= {f"{kind}: {name}": other for name, other in group.items()}
+    fastest, medians = timed(contenders, clock_of(threads))
+
+    def of(kind: str, *, half: bool) -> dict[str, float]:
+        found = {k.split(": ")[1]: v for k, v in fastest.items() if k.startswith(kind)}
+        return {name: value for name, value in found.items() if ("bf16" in name) == half}
+
+    case = f"{shape} batch {batch} mean rank {rank} threads {threads}"
+    limit = 1e6 * least_seconds(problem, limits)
+    own = fastest["ours"]
+    print(f"  {explain(problem.x, PackedFactors(U, V), problem.ranks)}")
+    rows = [row(case, "time", "µs", own, of("same", half=False) | of("same", half=True), limit)]
+    for metric, kind in (("time beside uniform", "even"), ("time beside dense", "full")):
+        rows.append(row(case, metric, "µs", own, of(kind, half=False), limit))
+        rows.append(row(case, f"{metric} bf16", "µs", own, of(kind, half=True), limit))
+    if threads > 1:
+        alone = {"one thread": fastest["alone"]}
+        rows.append(row(case, "time beside one thread", "µs", own, alone))
+    return rows, {case: medians}
+
+
+@numba.njit
+def _repeat(times, job, ranks, x, nothing, y):  # type: ignore[no-untyped-def]
+    for _ in range(times):
+        run_compiled(job, ranks, x, nothing, nothing, y, CHOOSE, 1)
+
+
+def bench_compiled_loop(shape: tuple[int, int, int], limits: Limits) -> Row:
+    """One sample at a time, called from compiled code: without what a call from Python costs."""
+    problem = problem_of(shape, 1)
+    factors = PackedFactors(problem.U, problem.V)
+    workspace, y = Workspace(factors, 1), np.empty((1, shape[0]), np.float32)
+    arguments = factors, None, problem.ranks
+    low_rank_forward(problem.x, *arguments, out=y, workspace=workspace)
+    nothing, times = np.empty(0, np.float32), 100
+
+    def run() -> None:
+        _repeat(times, workspace.job, problem.ranks, problem.x, nothing, y)
+
+    fastest, _ = timed({"ours": run}, time.thread_time)
+    limit = 1e6 * least_seconds(problem, limits)
+    return row(f"{shape} batch 1 compiled", "time", "µs", fastest["ours"] / times, {}, limit)
+
+
+def bench_events(
+    shape: tuple[int, int, int], batch: int, activity: float, threads: int, limits: Limits
+) -> tuple[Row, Medians]:
+    """Binary inputs of which a share is 1."""
+    problem = problem_of(shape, batch, activity)
+    contenders: dict[str, Run] = {"ours": ours(problem), **events(problem)}
+    check(contenders, reference(problem.x, problem.U, problem.V, problem.ranks))
+    fastest, medians = timed(contenders, clock_of(threads))
+    case = f"{shape} batch {batch} events {activity:.0%} threads {threads}"
+    print(f"  {explain(problem.x, PackedFactors(problem.U, problem.V), problem.ranks)}")
+    own = fastest.pop("ours")
+    limit = 1e6 * least_seconds(problem, limits)
+    return row(case, "time", "µs", own, fastest, limit), {case: medians}
+
+
+def bench_choice(configurations: int) -> list[Row]:
+    """How far the path that is chosen is from the fastest, on one thread, over random calls."""
+    rng = np.random.default_rng(1)
+    beyond = []
+    for _ in range(configurations):
+        problem = random_problem(rng)
+        factors = PackedFactors(problem.U, problem.V)
+        workspace = Workspace(factors, len(problem.x))
+        y = np.empty((len(problem.x), len(problem.U)), np.float32)
+
+        def of(path: str) -> Callable[[], object]:
+            arguments = path, factors, problem.x, problem.ranks, y, workspace  # noqa: B023
+            return lambda: run_path(*arguments)
+
+        fastest, _ = timed({path: of(path) for path in PATHS}, time.thread_time, rounds=2)
+        chosen = explain(problem.x, factors, problem.ranks).path
+        beyond.append(fastest[chosen] / min(fastest.values()))
+    case = f"path chosen in {configurations} random calls beside the fastest"
+    within = float(np.mean(np.array(beyond) <= 1.1))
+    return [
+        row(case, "calls within 10 %", "share", within, {}, 0.95),
+        row(case, "time of the worst", "of the fastest", max(beyond), {}, 1.25),
+    ]
+
+
+def bench_start(repeats: int) -> Row:
+    """The first call of a process, once kernels are cached, in time of the processor."""
+    found = []
+    for _ in range(1 + repeats):
+        command = [sys.executable, "-c", FIRST_CALL]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        found.append(float(done.stdout))
+    return row("first call of a process", "duration", "s", min(found[1:]), {}, START_LIMIT_S)
+
+
+def bench(counts: Sequence[int], *, quick: bool) -> tuple[list[Row], dict[str, object]]:
+    """All rows, and the medians and limits behind them."""
+    rows: list[Row] = []
+    medians: Medians = {}
+    found_limits = {}
+
+    def add(new: list[Row], middle: Medians | None = None) -> None:
+        rows.extend(new)
+        medians.update(middle or {})
+        for r in new:
+            show(r)
+
+    for threads in counts:
+        set_threads(threads)
+        torch.set_num_threads(threads)
+        with threadpool_limits(threads):
+            limits = measured(threads)
+            found_limits[threads] = limits.flops
+            print(f"{threads} threads: {1e-9 * limits.flops:.0f} GFLOP/s from registers")
+            for shape in SHAPES[: 1 if quick else None]:
+                if threads == 1:
+                    add([bench_compiled_loop(shape, limits)])
+                for batch in BATCHES[: 3 if quick else None]:
+                    add(*bench_case(shape, batch, threads, limits))
+                for activity in ACTIVITIES[: 1 if quick else None]:
+                    for batch in (32, 256)[: 1 if quick else None]:
+                        one, middle = bench_events(shape, batch, activity, threads, limits)
+                        add([one], middle)
+        print(f"load: {os.getloadavg()}", flush=True)
+    set_threads(1)
+    add(bench_choice(10 if quick else CONFIGURATIONS))
+    add([bench_start(1 if quick else 3)])
+    return rows, {"median_us": medians, "flops": found_limits, "missing_peers": MISSING}
+
+
+def show(r: Row) -> None:
+    """Print a row."""
+    peers = r["peers"]
+    assert isinstance(peers, dict)
+    beside = ", ".join(f"{n} {v:,.4g}" for n, v in sorted(peers.items(), key=lambda p: p[1]))
+    text = f"{r['case']}, {r['metric']}: {r['ours']:,.4g} {r['unit']}"
+    if r["ratio_to_limit"] is not None:
+        text += f", {r['ratio_to_limit']:.2f} x the limit"
+    if r["ratio_to_best_peer"] is not None:
+        text += f", {r['ratio_to_best_peer']:.2f} x the best of {beside}"
+    print(text, flush=True)
+
+
+def main() -> None:
+    """Print the rows and write them if asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--threads", type=int, nargs="+", default=(1, 2))
+    options = parser.parse_args()
+    if SETTING in os.environ:
+        # OpenBLAS reads it when NumPy is loaded, which it is: start over without it.
+        print(f"{SETTING}={os.environ.pop(SETTING)} would slow NumPy down; left out", flush=True)
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+    libraries = {i["internal_api"]: i.get("architecture") for i in threadpool_info()}
+    print(f"libraries: {libraries}; peers that are not installed: {', '.join(MISSING) or 'none'}")
+    before = os.getloadavg()
+    print(f"load: {before}")
+    with torch.inference_mode():
+        rows, extra = bench(options.threads, quick=options.quick)
+    extra |= {"load_before": before, "load_after": os.getloadavg(), "libraries": libraries}
+    if options.json:
+        write(options.json, rows, ("numpy", "numba", "scipy", "torch"), **extra)
+
+
+if __name__ == "__main__":
+    main()

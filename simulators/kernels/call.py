@@ -1,0 +1,103 @@
+"""What Python calls: look whether a call fits, choose its path, and run it."""
+
+from __future__ import annotations
+
+from numba import int64
+
+from simulators.kernels.job import (
+    CHOOSE,
+    DONE,
+    INPUTS,
+    OUTPUTS,
+    R_MAX,
+    RATES,
+    ROOM,
+    SHARED,
+    UNFIT,
+    UNREADY,
+    V_PANELS,
+    V_ROWS,
+)
+from simulators.kernels.layout import Float32Array, Int64Array
+from simulators.kernels.model import EVENTS, ROWS, decide
+from simulators.kernels.run import run_rows, run_tiles
+from simulators.kernels.vector import INTEGERS, MATRIX, OUTPUT, RANKS, VECTOR, entry, kernel
+
+
+@entry(int64, RANKS)
+def first_wrong(r_max: int, ranks: Int64Array) -> int:
+    """The first sample whose rank is not within 0 to ``r_max``, or DONE."""
+    for i in range(ranks.shape[0]):
+        if ranks[i] < 0 or ranks[i] > r_max:
+            return i
+    return DONE
+
+
+@kernel
+def _overlap(x: Float32Array, y: Float32Array) -> bool:
+    """Whether the memory from the first to the last number of x meets that of y."""
+    first, low = x.ctypes.data, y.ctypes.data
+    last, high = first, low
+    for axis in range(2):
+        span = (x.shape[axis] - 1) * x.strides[axis]
+        first, last = first + min(span, 0), last + max(span, 0)
+        span = (y.shape[axis] - 1) * y.strides[axis]
+        low, high = low + min(span, 0), high + max(span, 0)
+    return first <= high and low <= last
+
+
+@kernel
+def _fits(job: Int64Array, ranks: Int64Array, x: Float32Array, y: Float32Array) -> bool:
+    """Whether arrays have the shapes of the job, with neighbours side by side, and lie apart."""
+    batch = ranks.shape[0]
+    if not 0 < batch <= job[ROOM]:
+        return False
+    if x.shape != (batch, job[INPUTS]) or y.shape != (batch, job[OUTPUTS]):
+        return False
+    if (x.shape[1] > 1 and x.strides[1] != 4) or (y.shape[1] > 1 and y.strides[1] != 4):
+        return False
+    return not _overlap(x, y)
+
+
+@entry(INTEGERS, RANKS, MATRIX, VECTOR, VECTOR, OUTPUT, int64, int64)
+def run(
+    job: Int64Array,
+    ranks: Int64Array,
+    x: Float32Array,
+    scale: Float32Array,
+    bias: Float32Array,
+    y: Float32Array,
+    path: int,
+    threads: int,
+) -> int:
+    """A call on ``path``, or, if that is CHOOSE, on the one that takes least time.
+
+    Args:
+        job, scale, bias: as of :func:`simulators.kernels.run.run_tiles`.
+        ranks: (samples,) int64.
+        x, y: (samples, in) and (samples, out) float32; neighbours of a row lie side by side.
+        path: its number.
+        threads: how many work on it, this one included, if there is nothing to choose.
+
+    Returns:
+        DONE; or, with nothing done, the first sample whose rank is out of range, UNFIT if arrays
+        do not fit the job or x and y may overlap, or UNREADY if the path that was chosen needs
+        other threads or a layout that has not been made.
+    """
+    if not _fits(job, ranks, x, y):
+        return UNFIT
+    wrong = first_wrong(job[R_MAX], ranks)
+    if wrong != DONE:
+        return wrong
+    at, shared = job.ctypes.data, job[SHARED]
+    if path == CHOOSE:
+        if not job[RATES]:
+            return UNREADY
+        path, threads, _ = decide(at, ranks, x)
+        if threads > 1 or not job[V_ROWS if path == ROWS else V_PANELS]:
+            return UNREADY
+    if path == ROWS:
+        run_rows(at, ranks, x, scale, bias, y)
+    else:
+        run_tiles(at, ranks, x, scale, bias, y, path == EVENTS, shared, threads)
+    return DONE

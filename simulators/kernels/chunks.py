@@ -1,0 +1,175 @@
+"""The parts of a call that threads take one by one."""
+
+from __future__ import annotations
+
+from simulators.kernels.atomics import load
+from simulators.kernels.gather import add_rows, find_events
+from simulators.kernels.job import (
+    ACTIVE,
+    BATCH,
+    BIAS,
+    EVENT_PLACES,
+    EVENT_VALUES,
+    EXPAND,
+    INPUTS,
+    OUTPUTS,
+    PANELS,
+    PHASE,
+    PROJECT,
+    R_MAX,
+    RANKS,
+    ROW_BLOCK,
+    SCALE,
+    SCATTER,
+    TAIL_ROWS,
+    TILES,
+    U_PANELS,
+    V_PANELS,
+    WIDTH,
+    X_ROWS,
+    Y_ROWS,
+    Z_ROWS,
+)
+from simulators.kernels.tiles import copy_floats, expand, project_narrow, project_wide
+from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, kernel, part
+
+PANEL_BYTES = 4 * PANEL
+INPUTS_AT_ONCE = 1024
+"""Inputs that the first stage takes at a time: of a block of samples they stay in the second cache
+from panel to panel, and of a panel from tile to tile."""
+
+
+@kernel
+def _share(rows: int) -> int:
+    """Rows of the next tile: the last two tiles share what is left, so that none is tiny."""
+    if rows <= TILE_ROWS:
+        return rows
+    return TILE_ROWS if rows >= 2 * TILE_ROWS else (rows + 1) // 2
+
+
+@kernel
+def _panels_of_block(job: int, first: int) -> int:
+    """Panels of V that samples from the ``first`` on reach into."""
+    rank: int = load(load(job + 8 * RANKS) + 8 * first)
+    return (rank + PANEL - 1) // PANEL
+
+
+@part
+def _project(job: int, chunk: int) -> None:
+    """V on a block of samples, for some panels of ranks and those who reach into them."""
+    block, width = load(job + 8 * ROW_BLOCK), load(job + 8 * WIDTH)
+    first, part = 0, chunk
+    parts = (_panels_of_block(job, first) + width - 1) // width
+    while part >= parts:
+        first, part = first + block, part - parts
+        parts = (_panels_of_block(job, first) + width - 1) // width
+    panels = min(_panels_of_block(job, first), (part + 1) * width)
+    inputs = load(job + 8 * INPUTS)
+    for low in range(0, inputs, INPUTS_AT_ONCE):
+        high = min(inputs, low + INPUTS_AT_ONCE)
+        for panel in range(part * width, panels):
+            _project_panel(job, panel, first, low, high)
+
+
+@part
+def _project_panel(job: int, panel: int, first: int, low: int, high: int) -> None:
+    """One panel of V on a block of samples, for inputs from ``low`` to below ``high``."""
+    end = first + load(job + 8 * ROW_BLOCK)
+    active = load(job + 8 * ACTIVE) + 16 * panel
+    reach_first, reach_both = min(end, load(active)), min(end, load(active + 8))
+    inputs = load(job + 8 * INPUTS)
+    table = load(job + 8 * V_PANELS) + panel * inputs * PANEL_BYTES
+    x, z = load(job + 8 * X_ROWS), load(job + 8 * Z_ROWS)
+    column = panel * PANEL
+    scale = load(job + 8 * SCALE) + 4 * column if high == inputs else 0
+    row = first
+    while row < reach_both:
+        size = _share(reach_both - row)
+        project_wide(x + 8 * row, low, high, table, z + 8 * row, column, scale, size)
+        row += size
+    while row < reach_first:
+        size = _share(reach_first - row)
+        project_narrow(x + 8 * row, low, high, table, z + 8 * row, column, scale, size)
+        row += size
+
+
+@part
+def _scatter(job: int, chunk: int, worker: int) -> None:
+    """V on the events of a block of samples, up to each sample's own rank."""
+    block = load(job + 8 * ROW_BLOCK)
+    inputs = load(job + 8 * INPUTS)
+    room = 4 * worker * (inputs + LANES)
+    places, values = load(job + 8 * EVENT_PLACES) + room, load(job + 8 * EVENT_VALUES) + room
+    x, z, ranks = load(job + 8 * X_ROWS), load(job + 8 * Z_ROWS), load(job + 8 * RANKS)
+    table, scale = load(job + 8 * V_PANELS), load(job + 8 * SCALE)
+    for row in range(chunk * block, min((chunk + 1) * block, load(job + 8 * BATCH))):
+        rank = load(ranks + 8 * row)
+        if rank == 0:
+            break
+        count = find_events(load(x + 8 * row), inputs, places, values)
+        into = load(z + 8 * row)
+        for panel in range((rank + PANEL - 1) // PANEL):
+            column = panel * PANEL_BYTES
+            weights = table + column * inputs
+            add_rows(places, values, count, weights, into + column, scale + column)
+
+
+@part
+def _expand(job: int, chunk: int) -> None:
+    """U on some tiles of samples, for some panels of outputs."""
+    batch, outputs = load(job + 8 * BATCH), load(job + 8 * OUTPUTS)
+    tiles, width = load(job + 8 * TILES), load(job + 8 * PANELS)
+    panels = (outputs + PANEL - 1) // PANEL
+    across = (panels + width - 1) // width
+    first_row = chunk // across * tiles * TILE_ROWS
+    last_row = min(batch, first_row + tiles * TILE_ROWS)
+    first_panel = chunk % across * width
+    z, y, ranks = load(job + 8 * Z_ROWS), load(job + 8 * Y_ROWS), load(job + 8 * RANKS)
+    tails = load(job + 8 * TAIL_ROWS)
+    table, bias = load(job + 8 * U_PANELS), load(job + 8 * BIAS)
+    step = load(job + 8 * R_MAX) * PANEL_BYTES
+    for panel in range(first_panel, min(panels, first_panel + width)):
+        weights, start = table + panel * step, bias + panel * PANEL_BYTES
+        column = panel * PANEL
+        whole = outputs - column >= PANEL
+        into, offset = (y, column) if whole else (tails, 0)
+        for row in range(first_row, last_row, TILE_ROWS):
+            at = 8 * row
+            expand(z + at, ranks + at, weights, start, into + at, offset)
+        if not whole:
+            for row in range(first_row, last_row):
+                found, place = load(tails + 8 * row), load(y + 8 * row) + 4 * column
+                copy_floats(found, place, outputs - column)
+
+
+@kernel
+def run_chunk(job: int, chunk: int, worker: int) -> None:
+    """Do one part of the phase that ``job``, an address, is in; ``worker`` numbers the thread."""
+    phase = load(job + 8 * PHASE)
+    if phase == PROJECT:
+        _project(job, chunk)
+    elif phase == SCATTER:
+        _scatter(job, chunk, worker)
+    else:
+        _expand(job, chunk)
+
+
+@kernel
+def chunks_of_phase(job: int) -> int:
+    """How many parts the phase that ``job`` is in has."""
+    phase, batch = load(job + 8 * PHASE), load(job + 8 * BATCH)
+    if phase == EXPAND:
+        tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
+        panels = (load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL
+        at_once, width = load(job + 8 * TILES), load(job + 8 * PANELS)
+        groups = (tiles + at_once - 1) // at_once
+        parts: int = groups * ((panels + width - 1) // width)
+        return parts
+    block = load(job + 8 * ROW_BLOCK)
+    if phase == SCATTER:
+        blocks: int = (batch + block - 1) // block
+        return blocks
+    count, width = 0, load(job + 8 * WIDTH)
+    for first in range(0, batch, block):
+        count += (_panels_of_block(job, first) + width - 1) // width
+    return count

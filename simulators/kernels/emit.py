@@ -1,0 +1,185 @@
+"""Vector instructions and loops, written into the LLVM code of a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from simulators.kernels.vector import LANES
+
+FLOAT = ir.FloatType()
+DOUBLE = ir.DoubleType()
+INT32 = ir.IntType(32)
+INT64 = ir.IntType(64)
+VECTOR = ir.VectorType(FLOAT, LANES)
+MASK = ir.VectorType(ir.IntType(1), LANES)
+ZERO = ir.Constant(VECTOR, [ir.Constant(FLOAT, 0.0)] * LANES)
+
+
+function_named: Any = cgutils.get_or_insert_function
+"""``function_named(module, type, name)``: declared once, of LLVM or of the C library."""
+
+
+def instruction(function: Callable[..., Any]) -> Any:
+    """Make ``function``, which returns a signature and writes code, callable from compiled code."""
+    made: Any = intrinsic
+    return made(function)
+
+
+class Emitter:
+    """Writes at the end of the block that ``builder`` is in."""
+
+    def __init__(self, builder: Any) -> None:
+        self.builder = builder
+
+    def call(self, name: str, result: Any, arguments: Sequence[Any], **flags: Any) -> Any:
+        """Call an LLVM intrinsic, or a function of the C library."""
+        kind = ir.FunctionType(result, [argument.type for argument in arguments])
+        function = function_named(self.builder.module, kind, name)
+        return self.builder.call(function, arguments, **flags)
+
+    def floats(self, address: Any) -> Any:
+        """``address``, an integer, as a pointer to float32."""
+        return self.builder.inttoptr(address, FLOAT.as_pointer())
+
+    def integers(self, address: Any) -> Any:
+        """``address``, an integer, as a pointer to int64."""
+        return self.builder.inttoptr(address, INT64.as_pointer())
+
+    def at(self, pointer: Any, index: Any) -> Any:
+        """Pointer to the element of that ``index``, a number or a value."""
+        return self.builder.gep(pointer, [INT64(index) if isinstance(index, int) else index])
+
+    def rows(self, address: Any, count: int) -> list[Any]:
+        """The first rows whose addresses stand at ``address``, as pointers to float32."""
+        first = self.integers(address)
+        return [self.floats(self.builder.load(self.at(first, i))) for i in range(count)]
+
+    def vector(self, pointer: Any) -> Any:
+        """The vector that starts at a float."""
+        loaded = self.builder.load(self.builder.bitcast(pointer, VECTOR.as_pointer()))
+        loaded.align = 4
+        return loaded
+
+    def store(self, value: Any, pointer: Any) -> None:
+        """Store a vector that starts at a float."""
+        place = self.builder.bitcast(pointer, VECTOR.as_pointer())
+        self.builder.store(value, place).align = 4
+
+    def expect_store(self, pointer: Any) -> None:
+        """Have the cache line of a float fetched, to be written to later."""
+        place = self.builder.bitcast(pointer, ir.IntType(8).as_pointer())
+        to_write, near, data = INT32(1), INT32(3), INT32(1)
+        self.call("llvm.prefetch.p0", ir.VoidType(), [place, to_write, near, data])
+
+    def spread(self, scalar: Any, vector: Any) -> Any:
+        """A vector of that type whose lanes are all ``scalar``."""
+        undefined = ir.Constant(vector, ir.Undefined)
+        first = self.builder.insert_element(undefined, scalar, INT32(0))
+        lanes = ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES)
+        return self.builder.shuffle_vector(first, undefined, lanes)
+
+    def broadcast(self, scalar: Any) -> Any:
+        """A vector of one float."""
+        return self.spread(scalar, VECTOR)
+
+    def fma(self, a: Any, b: Any, c: Any) -> Any:
+        """Return a × b + c, rounded once."""
+        return self.call(f"llvm.fma.v{LANES}f32", VECTOR, [a, b, c])
+
+    def leading(self, count: Any) -> Any:
+        """Mask of the lanes below ``count``, an int64."""
+        index = ir.VectorType(INT64, LANES)
+        lanes = ir.Constant(index, list(range(LANES)))
+        return self.builder.icmp_signed("<", lanes, self.spread(count, index))
+
+    def masked_vector(self, pointer: Any, mask: Any) -> Any:
+        """The lanes of a vector that ``mask`` names; the others are 0 and not read."""
+        place = self.builder.bitcast(pointer, VECTOR.as_pointer())
+        return self.call(f"llvm.masked.load.v{LANES}f32.p0", VECTOR, [place, INT32(4), mask, ZERO])
+
+    def masked_store(self, value: Any, pointer: Any, mask: Any) -> None:
+        """Store the lanes that ``mask`` names."""
+        place = self.builder.bitcast(pointer, VECTOR.as_pointer())
+        arguments = [value, place, INT32(4), mask]
+        self.call(f"llvm.masked.store.v{LANES}f32.p0", ir.VoidType(), arguments)
+
+    def loop(
+        self,
+        first: Any,
+        last: Any,
+        step: int,
+        carried: Sequence[Any],
+        body: Callable[[Any, Sequence[Any]], Sequence[Any]],
+    ) -> list[Any]:
+        """``for i in range(first, last, step)`` over values that each turn replaces.
+
+        Args:
+            first, last: bounds, int64 values; nothing runs unless first < last.
+            step: above 0.
+            carried: values before the loop.
+            body: ``body(i, values)`` writes one turn and returns the new values.
+
+        Returns:
+            The values after the loop.
+        """
+        b = self.builder
+        before = b.block
+        turn, after = b.append_basic_block("turn"), b.append_basic_block("after")
+        b.cbranch(b.icmp_signed("<", first, last), turn, after)
+        b.position_at_end(turn)
+        i = b.phi(INT64)
+        i.add_incoming(first, before)
+        held = [b.phi(value.type) for value in carried]
+        for phi, value in zip(held, carried, strict=True):
+            phi.add_incoming(value, before)
+        new = body(i, held)
+        following = b.add(i, INT64(step))
+        end = b.block
+        i.add_incoming(following, end)
+        for phi, value in zip(held, new, strict=True):
+            phi.add_incoming(value, end)
+        b.cbranch(b.icmp_signed("<", following, last), turn, after)
+        b.position_at_end(after)
+        results = []
+        for old, value in zip(carried, new, strict=True):
+            result = b.phi(value.type)
+            result.add_incoming(old, before)
+            result.add_incoming(value, end)
+            results.append(result)
+        return results
+
+    def loop_apart(
+        self,
+        first: Any,
+        last: Any,
+        apart: int,
+        sums: Sequence[Any],
+        add: Callable[[Any, Sequence[Any]], Sequence[Any]],
+    ) -> list[Any]:
+        """As :meth:`loop` in steps of 1 over sums, of which so many turns ``apart`` are kept.
+
+        Their additions need not await each other; they are added up at the end.
+        """
+        if apart == 1:
+            return self.loop(first, last, 1, sums, add)
+        b, size = self.builder, len(sums)
+        whole = b.sub(last, b.srem(b.sub(last, first), INT64(apart)))
+
+        def turns(k: Any, held: Sequence[Any]) -> list[Any]:
+            new: list[Any] = []
+            for i in range(apart):
+                new += add(b.add(k, INT64(i)), held[size * i : size * (i + 1)])
+            return new
+
+        parts = self.loop(first, whole, apart, [*sums, *[ZERO] * (size * (apart - 1))], turns)
+        while len(parts) > size:
+            half = len(parts) // 2
+            parts = [
+                b.fadd(one, other) for one, other in zip(parts[:half], parts[half:], strict=True)
+            ]
+        return self.loop(whole, last, 1, parts, add)

@@ -1,0 +1,58 @@
+"""What a call leaves in memory for the threads that work on it: an int64 array of these fields.
+
+Addresses are of the first element; samples' rows are addressed one by one, see :mod:`.tiles`.
+Samples are numbered in the order in which they are computed: by rank, the largest first.
+"""
+
+from __future__ import annotations
+
+(
+    PHASE,  # which of the phases below the chunks belong to
+    BATCH,  # samples
+    INPUTS,  # in
+    OUTPUTS,  # out
+    R_MAX,
+    Z_WIDTH,  # r_max, rounded up to whole panels
+    V_PANELS,  # address of (panels, in, PANEL) float32
+    U_PANELS,  # address of (panels, r_max, PANEL) float32
+    V_ROWS,  # address of (r_max, in) float32
+    U_ROWS,  # address of (r_max, out) float32
+    SCALE,  # address of Z_WIDTH gains
+    BIAS,  # address of the biases, rounded up to whole panels
+    Z,  # address of (samples, Z_WIDTH) float32: what lies between the factors
+    TAILS,  # address of (samples + a tile, PANEL) float32: outputs that fill no panel
+    SPARE,  # address of outputs of one sample that nobody reads, rounded up to whole panels
+    X_ROWS,  # address of the samples' input addresses
+    Z_ROWS,  # the same of their rows of Z
+    Y_ROWS,  # the same of their outputs
+    TAIL_ROWS,  # the same of their rows of TAILS
+    RANKS,  # address of the samples' ranks, int64
+    ACTIVE,  # address of the number of samples that reach beyond rank v·LANES, by v, int64
+    COUNTS,  # address of r_max + 2 int64 to sort with
+    EVENT_PLACES,  # address of (threads, in + LANES) int32
+    EVENT_VALUES,  # address of (threads, in + LANES) float32
+    SHARED,  # address of the pool's memory
+    ROOM,  # most samples of a call
+    EVENT_ROOM,  # most threads of a call
+    FINITE,  # whether V is finite, so that inputs of 0 may be passed over
+    RATES,  # address of seconds per turn, (paths, FEATURES) float64; 0 until they are known
+    TURNS,  # address of (paths, FEATURES) float64: what each path has to do
+    SECONDS,  # address of (paths,) float64: how long that takes
+    REACH,  # address of as many int64 as ACTIVE has, to count with
+    ROW_BLOCK,  # samples of a chunk of the first stage
+    WIDTH,  # panels of V of a chunk of the first stage, at most
+    TILES,  # tiles of samples of a chunk of the second stage
+    PANELS,  # panels of U of a chunk of the second stage
+    JOB_SIZE,
+) = range(37)
+PROJECT, SCATTER, EXPAND = range(3)
+"""Phases: V on dense inputs, V on events, U."""
+
+CHOOSE = -1
+"""In place of a path: whichever takes least time."""
+DONE, UNFIT, UNREADY = -1, -2, -3
+"""Results of a call beside the number of a sample, see :func:`simulators.kernels.call.run`."""
+PATHS = ("rows", "tiles", "events")
+"""Ways to run a call: sample by sample, by register tiles, by tiles on events."""
+FEATURES = 12
+"""Counts of a path in the cost model; a path that needs fewer leaves the others at 0."""

@@ -1,0 +1,161 @@
+"""What the paths of a call cost: counts of their inner turns × this machine's seconds per turn."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import float64, int64
+
+from simulators.kernels.atomics import load, load_double, load_shared, store, store_double
+from simulators.kernels.gather import count_events
+from simulators.kernels.job import (
+    EVENT_ROOM,
+    FEATURES,
+    FINITE,
+    INPUTS,
+    OUTPUTS,
+    PATHS,
+    RATES,
+    REACH,
+    SECONDS,
+    SHARED,
+    TURNS,
+    Z_WIDTH,
+)
+from simulators.kernels.layout import Float32Array, Int64Array
+from simulators.kernels.pool import THREADS
+from simulators.kernels.rows import ROWS_AT_ONCE
+from simulators.kernels.vector import LANES, MATRIX, PANEL, RANKS, TILE_ROWS, entry, kernel
+
+ROWS, TILES, EVENTS = range(len(PATHS))
+SECOND_CACHE_BYTES = 1 << 19
+"""What is larger comes from farther away than the second-level cache."""
+HAND_OVER_S = 4e-6
+"""What sharing a call with other threads costs at least: two phases begin and end for all."""
+_SAMPLED_ROWS, _SPANS, _SPAN = 8, 64, 16
+"""Rows that are looked at for events, and how many spans of so many inputs of all of them."""
+
+
+@entry(MATRIX)
+def activity(x: Float32Array) -> float:
+    """Share of inputs that are not 0, of some that are looked at all over the batch."""
+    samples, inputs = x.shape
+    rows = min(samples, _SAMPLED_ROWS)
+    spans = min(_SPANS // rows, (inputs + _SPAN - 1) // _SPAN)
+    width = min(inputs, _SPAN)
+    step = (inputs - width) // spans
+    found = 0
+    for i in range(rows):
+        row = x.ctypes.data + x.strides[0] * (i * samples // rows)
+        # Between those of the row before, or the same inputs would be asked again and again.
+        first = step * i // rows
+        for j in range(spans):
+            found += count_events(row + 4 * (first + step * j), width)
+    share: float = found / (rows * spans * width)
+    return share
+
+
+@kernel
+def _set(job: int, path: int, feature: int, count: float) -> None:
+    """Note how often a path takes a turn of a kind."""
+    store_double(load(job + 8 * TURNS) + 8 * (path * FEATURES + feature), count)
+
+
+@kernel
+def _beyond(size: float) -> float:
+    """So many bytes, or 0 if they fit into the second-level cache."""
+    return size if size > SECOND_CACHE_BYTES else 0.0
+
+
+@entry(int64, RANKS, float64)
+def count_turns(job: int, ranks: Int64Array, active: float) -> None:
+    """Write what each path has to do to the job's TURNS: 1, the samples, and what grows with both.
+
+    Args:
+        job: address of the fields, sizes filled in.
+        ranks: (samples,), each sample's rank.
+        active: share of inputs that are not 0.
+    """
+    inputs, outputs = load(job + 8 * INPUTS), load(job + 8 * OUTPUTS)
+    reach, vectors = load(job + 8 * REACH), load(job + 8 * Z_WIDTH) // LANES
+    for v in range(vectors):
+        store(reach + 8 * v, 0)
+    total, single, beyond, largest = 0, 0, 0, 0
+    for rank in ranks:
+        total += rank
+        single += rank % ROWS_AT_ONCE
+        largest = max(largest, rank)
+        beyond += (rank + PANEL - 1) // PANEL
+        if rank > 0:
+            last = reach + 8 * min((rank - 1) // LANES, vectors - 1)
+            store(last, load(last) + 1)
+    padded, tiled, above = 0, 0, 0
+    for v in range(vectors - 1, -1, -1):
+        above += load(reach + 8 * v)
+        padded += above * LANES
+        tiled += (above + TILE_ROWS - 1) // TILE_ROWS * LANES
+    batch = ranks.shape[0]
+    far = _beyond(4.0 * largest * (inputs + outputs))
+    read, written = _beyond(4.0 * batch * inputs), _beyond(4.0 * batch * outputs)
+    panels = (outputs + PANEL - 1) // PANEL
+    tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
+    for path in range(len(PATHS)):
+        for feature in range(2, FEATURES - 2):
+            _set(job, path, feature, 0.0)
+        _set(job, path, 0, 1.0)
+        _set(job, path, 1, batch)
+        _set(job, path, 10, read)
+        _set(job, path, 11, written)
+    products = float(total) * (inputs + outputs)
+    _set(job, ROWS, 2, products)
+    _set(job, ROWS, 3, products if far else 0.0)
+    _set(job, ROWS, 4, float(single) * (inputs + outputs))
+    _set(job, ROWS, 5, float(batch) * outputs)
+    _set(job, ROWS, 6, total)
+    _set(job, TILES, 2, float(padded) * inputs)
+    _set(job, TILES, 3, float(tiled) * inputs)
+    sent = active * inputs * beyond
+    _set(job, EVENTS, 2, sent)
+    _set(job, EVENTS, 3, beyond)
+    _set(job, EVENTS, 9, sent if far else 0.0)
+    for path in (TILES, EVENTS):
+        _set(job, path, 4, float(total) * panels)
+        _set(job, path, 5, float(tiled) * panels)
+        _set(job, path, 6, tiles * panels)
+        _set(job, path, 7, far)
+        _set(job, path, 8, float(batch) * inputs)
+
+
+@entry(int64, RANKS, MATRIX)
+def decide(job: int, ranks: Int64Array, x: Float32Array) -> tuple[int, int, float]:
+    """Choose the path and the threads that take least time.
+
+    The time of each path at its best number of threads is left in the job's SECONDS; infinity of
+    one that cannot be chosen.
+
+    Args:
+        job: address of the fields, all that stay from call to call filled in.
+        ranks: (samples,), each sample's rank.
+        x: (samples, in) inputs.
+
+    Returns:
+        Path, threads, and the share of inputs that are not 0.
+    """
+    active = activity(x)
+    count_turns(job, ranks, active)
+    threads = min(load(job + 8 * EVENT_ROOM), load_shared(load(job + 8 * SHARED) + 8 * THREADS))
+    turns, rates, seconds = load(job + 8 * TURNS), load(job + 8 * RATES), load(job + 8 * SECONDS)
+    best, count, least = ROWS, 1, np.inf
+    for path in range(len(PATHS)):
+        alone = 0.0
+        for feature in range(FEATURES):
+            place = 8 * (path * FEATURES + feature)
+            alone += load_double(turns + place) * load_double(rates + place)
+        shares = alone / threads + HAND_OVER_S
+        helped = path != ROWS and threads > 1 and shares < alone
+        taken = shares if helped else alone
+        if path == EVENTS and not load(job + 8 * FINITE):
+            taken = np.inf
+        store_double(seconds + 8 * path, taken)
+        if taken < least:
+            best, count, least = path, threads if helped else 1, taken
+    return best, count, active

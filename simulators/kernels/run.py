@@ -1,0 +1,236 @@
+"""The paths in compiled code: put samples in order, then run the phases, on several threads."""
+
+from __future__ import annotations
+
+from numba import int64
+
+from simulators.kernels.atomics import (
+    add_shared,
+    exchange,
+    give_way,
+    load,
+    load_shared,
+    store,
+    store_shared,
+)
+from simulators.kernels.chunks import chunks_of_phase, run_chunk
+from simulators.kernels.job import (
+    ACTIVE,
+    BATCH,
+    BIAS,
+    COUNTS,
+    EXPAND,
+    OUTPUTS,
+    PANELS,
+    PHASE,
+    PROJECT,
+    R_MAX,
+    RANKS,
+    ROW_BLOCK,
+    SCALE,
+    SCATTER,
+    SPARE,
+    TAIL_ROWS,
+    TAILS,
+    TILES,
+    WIDTH,
+    X_ROWS,
+    Y_ROWS,
+    Z_ROWS,
+    Z_WIDTH,
+    Z,
+)
+from simulators.kernels.layout import Float32Array, Int64Array
+from simulators.kernels.pool import DONE, JOB, TICKET
+from simulators.kernels.rows import run_row
+from simulators.kernels.tiles import copy_floats, fill_floats
+from simulators.kernels.vector import (
+    LANES,
+    PANEL,
+    TILE_ROWS,
+    entry,
+    kernel,
+    part,
+)
+
+_BITS = 24
+"""Of a ticket: so many number the next chunk, so many count the chunks, the rest the threads."""
+_FIELD = (1 << _BITS) - 1
+_LOOKS_BEFORE_GIVING_WAY = 2000
+"""How often a call looks for its last chunks before it lets others have the core."""
+_PARTS = 4
+"""Chunks per thread, so that one who is held up does not hold up the others."""
+_TILES_AT_ONCE = 8
+"""Tiles for which a panel is read from the nearest caches."""
+
+
+@kernel
+def _take(shared: int, worker: int) -> int:
+    """The next chunk that nobody has taken, or -1 if none is left for this worker."""
+    while True:
+        ticket: int = load_shared(shared + 8 * TICKET)
+        chunk, chunks = ticket & _FIELD, ticket >> _BITS & _FIELD
+        if chunk >= chunks or worker >= ticket >> 2 * _BITS:
+            return -1
+        if exchange(shared + 8 * TICKET, ticket, ticket + 1):
+            return chunk
+
+
+@entry(int64, int64, int64)
+def serve(shared: int, worker: int, looks: int) -> None:
+    """Work on whatever calls leave at ``shared``; return after that many ``looks`` in vain."""
+    vain = 0
+    while vain < looks:
+        chunk = _take(shared, worker)
+        if chunk < 0:
+            vain += 1
+            give_way()
+            continue
+        # A call goes on only when all chunks are done, so the job is the one this chunk is of.
+        run_chunk(load(shared + 8 * JOB), chunk, worker)
+        add_shared(shared + 8 * DONE, 1)
+        vain = 0
+
+
+@part
+def _run_phase(job: int, phase: int, shared: int, threads: int) -> None:
+    """All chunks of a phase; with more than one thread, workers take some of them."""
+    store(job + 8 * PHASE, phase)
+    chunks, chunk = chunks_of_phase(job), 0
+    alone = threads == 1 or chunks < 2
+    if not alone:
+        store(shared + 8 * JOB, job)
+        store(shared + 8 * DONE, 0)
+        store_shared(shared + 8 * TICKET, threads << 2 * _BITS | chunks << _BITS)
+        chunk = _take(shared, 0)
+    while 0 <= chunk < chunks:
+        run_chunk(job, chunk, 0)
+        if alone:
+            chunk += 1
+        else:
+            add_shared(shared + 8 * DONE, 1)
+            chunk = _take(shared, 0)
+    looks = 0
+    while not alone and load_shared(shared + 8 * DONE) < chunks:
+        looks += 1
+        if looks > _LOOKS_BEFORE_GIVING_WAY:
+            give_way()
+
+
+@kernel
+def _sort(job: int, ranks: Int64Array, x: Float32Array, y: Float32Array) -> None:
+    """Number the samples by descending rank, and note where each one's rows lie."""
+    batch, r_max = load(job + 8 * BATCH), load(job + 8 * R_MAX)
+    counts = load(job + 8 * COUNTS)
+    for k in range(r_max + 2):
+        store(counts + 8 * k, 0)
+    for i in range(batch):
+        fetch = counts + 8 * (r_max - ranks[i] + 1)
+        store(fetch, load(fetch) + 1)
+    for k in range(r_max + 1):
+        store(counts + 8 * k + 8, load(counts + 8 * k + 8) + load(counts + 8 * k))
+    inputs, outputs = load(job + 8 * X_ROWS), load(job + 8 * Y_ROWS)
+    chosen = load(job + 8 * RANKS)
+    for i in range(batch):
+        fetch = counts + 8 * (r_max - ranks[i])
+        number = load(fetch)
+        store(fetch, number + 1)
+        store(chosen + 8 * number, ranks[i])
+        store(inputs + 8 * number, x.ctypes.data + x.strides[0] * i)
+        store(outputs + 8 * number, y.ctypes.data + y.strides[0] * i)
+    # Rows that only fill the last tile: rank 0, outputs that nobody reads.
+    for number in range(batch, batch + TILE_ROWS):
+        store(chosen + 8 * number, 0)
+        store(outputs + 8 * number, load(job + 8 * SPARE))
+    active, width = load(job + 8 * ACTIVE), load(job + 8 * Z_WIDTH)
+    reach = batch
+    for v in range(width // LANES):
+        while reach and load(chosen + 8 * (reach - 1)) <= v * LANES:
+            reach -= 1
+        store(active + 8 * v, reach)
+
+
+@entry(int64, int64)
+def link_rows(job: int, room: int) -> None:
+    """Note where the samples' rows between the factors and their tails lie, ``room`` of each."""
+    width = 4 * load(job + 8 * Z_WIDTH)
+    for number in range(room):
+        store(load(job + 8 * Z_ROWS) + 8 * number, load(job + 8 * Z) + width * number)
+        tail = load(job + 8 * TAILS) + 4 * PANEL * number
+        store(load(job + 8 * TAIL_ROWS) + 8 * number, tail)
+
+
+@kernel
+def _prepare(job: int, scale: Float32Array, bias: Float32Array) -> None:
+    """Copy gains and biases to where whole panels can be read; 1 and 0 if there are none."""
+    width, outputs = load(job + 8 * Z_WIDTH), load(job + 8 * OUTPUTS)
+    gains, start = load(job + 8 * SCALE), load(job + 8 * BIAS)
+    if scale.size:
+        copy_floats(scale.ctypes.data, gains, scale.size)
+    else:
+        fill_floats(gains, width, 1.0)
+    if bias.size:
+        copy_floats(bias.ctypes.data, start, outputs)
+    else:
+        fill_floats(start, (outputs + PANEL - 1) // PANEL * PANEL, 0.0)
+
+
+@part
+def run_tiles(
+    job: int,
+    ranks: Int64Array,
+    x: Float32Array,
+    scale: Float32Array,
+    bias: Float32Array,
+    y: Float32Array,
+    events: bool,
+    shared: int,
+    threads: int,
+) -> None:
+    """A call on packed factors: V on dense inputs or on ``events``, then U.
+
+    Args:
+        job: address of the fields, those that stay from call to call filled in.
+        ranks: (samples,) int64, 0 to r_max.
+        x, y: (samples, in) and (samples, out) float32; neighbours of a row lie side by side.
+        scale, bias: (r_max,) and (out,) float32, or empty.
+        events: whether to look for inputs that are not 0.
+        shared: address of the pool's memory.
+        threads: how many work on it, this one included.
+    """
+    batch = ranks.shape[0]
+    store(job + 8 * BATCH, batch)
+    _prepare(job, scale, bias)
+    _sort(job, ranks, x, y)
+    panels = (load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL
+    parts = 1 if threads == 1 else _PARTS * threads
+    tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
+    block = min(_TILES_AT_ONCE, (tiles + parts - 1) // parts)
+    store(job + 8 * ROW_BLOCK, block * TILE_ROWS)
+    blocks = (tiles + block - 1) // block
+    store(job + 8 * WIDTH, load(job + 8 * Z_WIDTH) // PANEL if blocks >= parts else 1)
+    at_once = min(tiles, _TILES_AT_ONCE)
+    store(job + 8 * TILES, at_once)
+    groups = (tiles + at_once - 1) // at_once
+    store(job + 8 * PANELS, max(1, panels * groups // max(groups, parts)))
+    for phase in (SCATTER if events else PROJECT, EXPAND):
+        _run_phase(job, phase, shared, threads)
+
+
+@part
+def run_rows(
+    job: int,
+    ranks: Int64Array,
+    x: Float32Array,
+    scale: Float32Array,
+    bias: Float32Array,
+    y: Float32Array,
+) -> None:
+    """A call sample by sample; arguments as of :func:`run_tiles`."""
+    _prepare(job, scale, bias)
+    x_rows, y_rows = load(job + 8 * X_ROWS), load(job + 8 * Y_ROWS)
+    for i in range(ranks.shape[0]):
+        store(x_rows + 8 * i, x.ctypes.data + x.strides[0] * i)
+        store(y_rows + 8 * i, y.ctypes.data + y.strides[0] * i)
+        store(load(job + 8 * RANKS) + 8 * i, ranks[i])
+        run_row(job, i)

@@ -1,0 +1,202 @@
+"""Register tiles: the innermost loops, as LLVM vector code that every CPU's back end translates.
+
+A tile holds ``TILE_ROWS`` samples × ``PANEL`` columns of sums in registers. Each step loads one row
+of a panel (two vectors), broadcasts one number per sample, and adds their products (Goto and
+van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008). Rows are given as
+addresses, so samples need not be moved into the order in which they are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from numba import types
+
+from simulators.kernels.emit import INT64, VECTOR, ZERO, Emitter, instruction
+from simulators.kernels.vector import LANES, PANEL, TILE_ROWS
+
+WORD = types.int64
+
+
+def _products(
+    emit: Emitter, sums: Sequence[Any], rows: Sequence[Any], panel: Any, k: Any, vectors: int
+) -> list[Any]:
+    """Add to each row's sums its k-th number × the panel's k-th row."""
+    b = emit.builder
+    line = emit.at(panel, b.mul(k, INT64(PANEL)))
+    columns = [emit.vector(emit.at(line, LANES * v)) for v in range(vectors)]
+    new = []
+    for number, row in enumerate(rows):
+        factor = emit.broadcast(b.load(emit.at(row, k)))
+        for v in range(vectors):
+            new.append(emit.fma(factor, columns[v], sums[number * vectors + v]))
+    return new
+
+
+def _side_by_side(sums: int) -> int:
+    """How many turns have sums of their own, so that additions need not await those before.
+
+    Two additions begin in a cycle and each takes four, so there is work for eight at least.
+    """
+    return 1 << max(0, 3 - (sums.bit_length() - 1))
+
+
+def _resumed(emit: Emitter, places: Sequence[Any], fresh: Any) -> list[Any]:
+    """Sums that begin at 0 where ``fresh`` holds, else at what lies at ``places``."""
+    b = emit.builder
+    begin = b.block
+    resume, ready = b.append_basic_block("resume"), b.append_basic_block("ready")
+    b.cbranch(fresh, ready, resume)
+    b.position_at_end(resume)
+    partial = [emit.vector(place) for place in places]
+    b.branch(ready)
+    b.position_at_end(ready)
+    sums = []
+    for old in partial:
+        value = b.phi(VECTOR)
+        value.add_incoming(ZERO, begin)
+        value.add_incoming(old, resume)
+        sums.append(value)
+    return sums
+
+
+def _project(vectors: int) -> Any:
+    """Tile of the first stage, see :data:`project_wide`."""
+
+    def tile(emit: Emitter, arguments: Sequence[Any], rows: int) -> None:
+        b = emit.builder
+        x, first, last, panel, z, column, scale, _ = arguments
+        into = [emit.at(row, column) for row in emit.rows(z, rows)]
+        places = [emit.at(row, LANES * v) for row in into for v in range(vectors)]
+        lines, table = emit.rows(x, rows), emit.floats(panel)
+        sums = _resumed(emit, places, b.icmp_signed("==", first, INT64(0)))
+
+        def turn(k: Any, held: Sequence[Any]) -> list[Any]:
+            return _products(emit, held, lines, table, k, vectors)
+
+        sums = emit.loop_apart(first, last, _side_by_side(len(places)), sums, turn)
+        with b.if_else(b.icmp_signed("!=", scale, INT64(0))) as (finish, keep):
+            with finish:
+                for v in range(vectors):
+                    gain = emit.vector(emit.at(emit.floats(scale), LANES * v))
+                    for i in range(v, len(places), vectors):
+                        emit.store(b.fmul(sums[i], gain), places[i])
+            with keep:
+                for value, place in zip(sums, places, strict=True):
+                    emit.store(value, place)
+
+    @instruction
+    def project(
+        context: Any,
+        x: Any,
+        first: Any,
+        last: Any,
+        panel: Any,
+        z: Any,
+        column: Any,
+        scale: Any,
+        rows: Any,
+    ) -> Any:
+        def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            done = builder.append_basic_block("done")
+            cases = builder.switch(arguments[-1], done)
+            for size in range(1, TILE_ROWS + 1):
+                block = builder.append_basic_block(f"rows{size}")
+                cases.add_case(INT64(size), block)
+                builder.position_at_end(block)
+                tile(Emitter(builder), arguments, size)
+                builder.branch(done)
+            builder.position_at_end(done)
+            return context.get_dummy_value()
+
+        return types.void(*[WORD] * 8), generate
+
+    return project
+
+
+project_wide: Any = _project(2)
+"""``project_wide(x, first, last, panel, z, column, scale, rows)`` for 1 to TILE_ROWS samples.
+
+z_i[column:column + PANEL] = scale × (z_i[...] + Σ_k x_i[k] panel[k]) over first ≤ k < last, where
+z_i counts as 0 if first is 0. ``x`` and ``z`` are addresses of arrays of row addresses; ``panel``
+of an (in, PANEL) array; ``scale`` of PANEL gains, or 0 for gains of 1.
+"""
+project_narrow: Any = _project(1)
+"""As :data:`project_wide`, for the first LANES columns of the panel alone."""
+
+
+@instruction
+def expand(context: Any, z: Any, ranks: Any, panel: Any, bias: Any, y: Any, column: Any) -> Any:
+    """``expand(z, ranks, panel, bias, y, column)``: tile of the second stage.
+
+    y_i[column:column + PANEL] = bias + Σ_k z_i[k] panel[k] over k < ranks[i], for TILE_ROWS
+    samples whose ranks do not ascend: rows leave the loop one by one as their ranks end, with
+    nothing padded. ``z``, ``ranks`` and ``y`` are addresses of int64 arrays, of row addresses the
+    outer two; ``panel`` of an (r_max, PANEL) array, ``bias`` of PANEL numbers.
+    """
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        emit = Emitter(builder)
+        z, ranks, panel, bias, y, column = arguments
+        ends, table = emit.integers(ranks), emit.floats(panel)
+        lines = emit.rows(z, TILE_ROWS)
+        for row in emit.rows(y, TILE_ROWS):  # Of the next panel, while this one is computed.
+            for v in range(2):
+                emit.expect_store(emit.at(emit.at(row, column), PANEL + LANES * v))
+        sums = [emit.vector(emit.at(emit.floats(bias), LANES * v)) for v in range(2)] * TILE_ROWS
+        first: Any = INT64(0)
+        for size in range(TILE_ROWS, 0, -1):
+            last = builder.load(emit.at(ends, size - 1))
+
+            def turn(k: Any, held: Sequence[Any], size: int = size) -> list[Any]:
+                return _products(emit, held, lines[:size], table, k, 2)
+
+            apart = _side_by_side(2 * size)
+            sums[: 2 * size] = emit.loop_apart(first, last, apart, sums[: 2 * size], turn)
+            first = last
+        for i, row in enumerate(emit.rows(y, TILE_ROWS)):
+            for v in range(2):
+                emit.store(sums[2 * i + v], emit.at(emit.at(row, column), LANES * v))
+        return context.get_dummy_value()
+
+    return types.void(*[WORD] * 6), generate
+
+
+@instruction
+def copy_floats(context: Any, source: Any, target: Any, count: Any) -> Any:
+    """``copy_floats(source, target, count)`` copies numbers between two addresses."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        emit = Emitter(builder)
+        source, target, count = arguments
+
+        def turn(i: Any, _held: Sequence[Any]) -> list[Any]:
+            mask = emit.leading(builder.sub(count, i))
+            line = emit.masked_vector(emit.at(emit.floats(source), i), mask)
+            emit.masked_store(line, emit.at(emit.floats(target), i), mask)
+            return []
+
+        emit.loop(INT64(0), count, LANES, [], turn)
+        return context.get_dummy_value()
+
+    return types.void(WORD, WORD, WORD), generate
+
+
+@instruction
+def fill_floats(context: Any, target: Any, count: Any, value: Any) -> Any:
+    """``fill_floats(target, count, value)`` writes one value to a multiple of LANES places."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        emit = Emitter(builder)
+        target, count, value = arguments
+        line = emit.broadcast(value)
+
+        def turn(i: Any, _held: Sequence[Any]) -> list[Any]:
+            emit.store(line, emit.at(emit.floats(target), i))
+            return []
+
+        emit.loop(INT64(0), count, LANES, [], turn)
+        return context.get_dummy_value()
+
+    return types.void(WORD, WORD, types.float32), generate

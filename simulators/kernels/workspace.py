@@ -1,0 +1,147 @@
+"""The memory that a call needs beside its arguments, to be used again by the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import accumulate
+
+import numpy as np
+
+from mapping.errors import ConfigError
+from simulators.kernels import job as fields
+from simulators.kernels.job import FEATURES, PATHS
+from simulators.kernels.layout import (
+    CACHE_LINE,
+    Float32Array,
+    Float64Array,
+    Int64Array,
+    PackedFactors,
+    aligned,
+)
+from simulators.kernels.pool import available_threads, pool
+
+
+class Workspace:
+    """Memory for calls of up to ``batch`` samples on factors of the same sizes, one at a time.
+
+    Args:
+        factors: the sizes are theirs.
+        batch: most samples of a call, all leading axes together.
+
+    Attributes:
+        batch: the same.
+        factors: those of the last call.
+        run: :func:`simulators.kernels.call.run`.
+        job: the fields of :mod:`simulators.kernels.job`.
+        ranks: (batch,) int64, each sample's rank in the order of the input.
+        turns: (paths, FEATURES), and
+        seconds: (paths,), what :func:`simulators.kernels.model.decide` counted and made of it.
+    """
+
+    def __init__(self, factors: PackedFactors, batch: int) -> None:
+        from simulators.kernels.call import run
+        from simulators.kernels.run import link_rows
+        from simulators.kernels.vector import LANES, PANEL, TILE_ROWS
+
+        self.batch = batch
+        self.run: Callable[..., int] = run
+        self.sizes = factors.outputs, factors.inputs, factors.r_max
+        self.ranks: Int64Array = np.empty(batch, np.int64)
+        self._staged_x: Float32Array | None = None
+        self._staged_y: Float32Array | None = None
+        room = batch + TILE_ROWS
+        z_width = -(-factors.r_max // PANEL) * PANEL
+        y_width = -(-factors.outputs // PANEL) * PANEL
+        threads = max(pool.threads, available_threads())
+        event_room = threads * (factors.inputs + LANES)
+        sizes = {
+            fields.TURNS: 8 * len(PATHS) * FEATURES,
+            fields.SECONDS: 8 * len(PATHS),
+            fields.SCALE: 4 * z_width,
+            fields.BIAS: 4 * y_width,
+            fields.Z: 4 * room * z_width,
+            fields.TAILS: 4 * room * PANEL,
+            fields.SPARE: 4 * y_width,
+            fields.X_ROWS: 8 * room,
+            fields.Z_ROWS: 8 * room,
+            fields.Y_ROWS: 8 * room,
+            fields.TAIL_ROWS: 8 * room,
+            fields.RANKS: 8 * room,
+            fields.ACTIVE: 8 * (z_width // LANES),
+            fields.REACH: 8 * (z_width // LANES),
+            fields.COUNTS: 8 * (factors.r_max + 2),
+            fields.EVENT_PLACES: 4 * event_room,
+            fields.EVENT_VALUES: 4 * event_room,
+        }
+        ends = list(accumulate(-(-size // CACHE_LINE) * CACHE_LINE for size in sizes.values()))
+        self._memory = aligned((ends[-1],), np.uint8)
+        begin = self._memory.ctypes.data
+        self.job: Int64Array = aligned((fields.JOB_SIZE,), np.int64)
+        for field, place in zip(sizes, (0, *ends), strict=False):
+            self.job[field] = begin + place
+        counts = self._memory[: ends[1]].view(np.float64)
+        self.turns = counts[: len(PATHS) * FEATURES].reshape(len(PATHS), FEATURES)
+        self.seconds = counts[ends[0] // 8 :][: len(PATHS)]
+        self.job[fields.OUTPUTS], self.job[fields.INPUTS], self.job[fields.R_MAX] = self.sizes
+        self.job[fields.Z_WIDTH], self.job[fields.ROOM] = z_width, batch
+        self.job[fields.EVENT_ROOM], self.job[fields.SHARED] = threads, pool.address
+        link_rows(self.job.ctypes.data, room)
+        self.attach(factors)
+
+    def __reduce__(self) -> tuple[type[Workspace], tuple[PackedFactors, int]]:
+        """Copies and pickles are new ones: addresses mean nothing elsewhere."""
+        return Workspace, (self.factors, self.batch)
+
+    def attach(self, factors: PackedFactors) -> None:
+        """Take up other factors than those of the last call.
+
+        Raises:
+            ConfigError: ``ADL-KRN-04`` when they have other sizes.
+        """
+        sizes = factors.outputs, factors.inputs, factors.r_max
+        if sizes != self.sizes:
+            raise ConfigError(
+                f"it was made for (out, in, r_max) = {self.sizes}, the factors have {sizes}",
+                where="low_rank_forward.workspace",
+                remedy="make a Workspace of these factors",
+                code="ADL-KRN-04",
+            )
+        self.factors = factors
+        self.job[fields.V_ROWS] = self.job[fields.V_PANELS] = 0
+        self.job[fields.FINITE] = factors.input_is_finite
+
+    def lay_out(self, path: str) -> None:
+        """Have the factors in the layout that a path reads."""
+        if path == "rows":
+            self.job[fields.V_ROWS] = self.factors.v_rows.ctypes.data
+            self.job[fields.U_ROWS] = self.factors.u_rows.ctypes.data
+        else:
+            self.job[fields.V_PANELS] = self.factors.v_panels.ctypes.data
+            self.job[fields.U_PANELS] = self.factors.u_panels.ctypes.data
+
+    @property
+    def rated(self) -> bool:
+        """Whether the model knows this machine's figures."""
+        return bool(self.job[fields.RATES])
+
+    def rate(self, seconds_per_turn: Float64Array) -> None:
+        """Let the model reckon with these figures of the machine, (paths, FEATURES)."""
+        self._rates = seconds_per_turn
+        self.job[fields.RATES] = seconds_per_turn.ctypes.data
+
+    def staged_x(self) -> Float32Array:
+        """Room for inputs that have to be converted or laid out anew, (batch, in)."""
+        if self._staged_x is None:
+            self._staged_x = aligned((self.batch, self.sizes[1]))
+        return self._staged_x
+
+    def staged_y(self) -> Float32Array:
+        """Room for outputs that have to be laid out anew, (batch, out)."""
+        if self._staged_y is None:
+            self._staged_y = aligned((self.batch, self.sizes[0]))
+        return self._staged_y
+
+    def holds(self, y: Float32Array) -> bool:
+        """Whether outputs lie in :meth:`staged_y`."""
+        staged = self._staged_y
+        return staged is not None and y.base is staged.base

@@ -1,0 +1,282 @@
+"""The operator of torch, and linear layers that run on it."""
+
+from __future__ import annotations
+
+import copy
+import gc
+
+import pytest
+import torch
+from torch import Tensor
+
+from adlrns_neuro.functional import packed
+from adlrns_neuro.functional.low_rank_op import low_rank, runs_on_kernels
+from adlrns_neuro.layers import DynamicLowRankLayer
+from adlrns_neuro.layers.base import LowRankLayer
+from simulators.kernels.pool import pool
+
+GPU = pytest.param(
+    "cuda",
+    marks=[
+        pytest.mark.cuda,
+        pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use"),
+    ],
+)
+on_devices = pytest.mark.parametrize("device", ["cpu", GPU])
+LEVELS = (2, 5, 9)
+
+
+def arguments(
+    device: str, dtype: torch.dtype = torch.float32, batch: int = 7
+) -> tuple[Tensor, ...]:
+    """x, U, V, ranks, scale and bias."""
+    torch.manual_seed(0)
+    sizes = ((batch, 12), (10, 9), (12, 9), (9,), (10,))
+    x, U, V, scale, bias = (torch.randn(*size, dtype=dtype, device=device) for size in sizes)
+    ranks = torch.arange(batch, device=device) * 9 // max(batch - 1, 1)
+    return x, U, V, ranks, scale, bias
+
+
+def plain(
+    x: Tensor,
+    U: Tensor,
+    V: Tensor,
+    ranks: Tensor,
+    scale: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """The same, of finite factors, by operators of torch."""
+    within = torch.arange(U.shape[1], device=U.device) < ranks[..., None]
+    z = x.to(U.dtype) @ V * within
+    outputs = (z if scale is None else z * scale) @ U.T
+    return outputs if bias is None else outputs + bias
+
+
+def layer(device: str = "cpu", **options: bool) -> DynamicLowRankLayer:
+    """A layer in evaluation mode whose gate decides differently from sample to sample."""
+    torch.manual_seed(1)
+    found = DynamicLowRankLayer(12, 10, levels=LEVELS, **options)
+    torch.nn.init.normal_(found.gate.weight)
+    torch.nn.init.zeros_(found.gate.bias)
+    if found.level_bias is not None:
+        torch.nn.init.normal_(found.level_bias)
+    return found.to(device).eval()
+
+
+@on_devices
+@pytest.mark.parametrize("extras", [(False, False), (False, True), (True, False), (True, True)])
+def test_agrees_with_plain_torch(device: str, extras: tuple[bool, bool]) -> None:
+    *given, scale, bias = arguments(device)
+    further = (scale if extras[0] else None, bias if extras[1] else None)
+    torch.testing.assert_close(low_rank(*given, *further), plain(*given, *further))
+
+
+@on_devices
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_types_go_through_torch(device: str, dtype: torch.dtype) -> None:
+    given = arguments(device, dtype)
+    found = low_rank(*given)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, plain(*given), rtol=0.05, atol=0.05)
+
+
+@on_devices
+@pytest.mark.parametrize("kind", [torch.bool, torch.int8, torch.uint8, torch.int16, torch.uint16])
+def test_events(device: str, kind: torch.dtype) -> None:
+    x, U, V, ranks, *_ = arguments(device)
+    events = (3 * x).relu().to(torch.bool if kind == torch.bool else torch.int16).to(kind)
+    torch.testing.assert_close(low_rank(events, U, V, ranks), plain(events, U, V, ranks))
+
+
+@on_devices
+def test_leading_axes_and_no_sample(device: str) -> None:
+    x, U, V, ranks, *_ = arguments(device, batch=6)
+    found = low_rank(x.reshape(2, 3, 12), U, V, ranks.reshape(2, 3))
+    torch.testing.assert_close(found.reshape(6, 10), plain(x, U, V, ranks))
+    assert low_rank(x[:0], U, V, ranks[:0]).shape == (0, 10)
+
+
+@on_devices
+def test_obeys_the_rules_of_operators(device: str) -> None:
+    given = arguments(device)
+    torch.library.opcheck(low_rank, given[:4])
+    for argument in given:
+        argument.requires_grad_(argument.is_floating_point())
+    torch.library.opcheck(low_rank, given)
+
+
+@on_devices
+def test_gradients_are_those_of_plain_torch(device: str) -> None:
+    x, U, V, ranks, scale, bias = arguments(device)
+    leaves = [tensor.requires_grad_() for tensor in (x, U, V, scale, bias)]
+    weights = torch.randn(7, 10, device=device)
+    found = torch.autograd.grad((low_rank(x, U, V, ranks, scale, bias) * weights).sum(), leaves)
+    right = torch.autograd.grad((plain(x, U, V, ranks, scale, bias) * weights).sum(), leaves)
+    for ours, theirs in zip(found, right, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    x, U, V, ranks, scale, bias = arguments("cpu", torch.float64)
+    leaves = [tensor.requires_grad_() for tensor in (x, U, V, scale, bias)]
+    assert torch.autograd.gradcheck(
+        lambda x, U, V, scale, bias: low_rank(x, U, V, ranks, scale, bias), leaves
+    )
+    assert torch.autograd.gradgradcheck(lambda x, U, V: low_rank(x, U, V, ranks), leaves[:3])
+
+
+@on_devices
+def test_compiles_whole(device: str) -> None:
+    torch._dynamo.reset()
+    given = arguments(device)
+    compiled = torch.compile(
+        lambda *inputs: low_rank(*inputs).relu() + 1, fullgraph=True, backend="aot_eager"
+    )
+    torch.testing.assert_close(compiled(*given), plain(*given).relu() + 1)
+
+
+def test_the_kernels_use_no_more_threads_than_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    forward = packed.low_rank_forward
+
+    def noted(*given: object, **further: object) -> object:
+        seen.append(pool.threads)
+        return forward(*given, **further)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(packed, "low_rank_forward", noted)
+    monkeypatch.setattr(pool, "threads", 3)
+    x, U, V, ranks, *_ = arguments("cpu")
+    threads = torch.get_num_threads()
+    try:
+        for most in (1, 4):
+            torch.set_num_threads(most)
+            low_rank(x, U, V, ranks)
+    finally:
+        torch.set_num_threads(threads)
+    assert seen == [1, 3]
+    assert pool.threads == 3
+
+
+def test_layouts_are_kept_until_the_factors_change() -> None:
+    x, U, V, ranks, *_ = arguments("cpu")
+
+    def check() -> packed.Packed:
+        torch.testing.assert_close(low_rank(x, U, V, ranks), plain(x, U, V, ranks))
+        return packed.packed(U, V)
+
+    first = check()
+    assert check() is first
+    for factor in (U, V):
+        factor.mul_(2)
+        second = check()
+        assert second is not first
+        assert check() is second
+        first = second
+    U.data = torch.randn(10, 9)
+    assert check() is not first
+    first = check()
+    V = torch.randn(12, 9)
+    assert check() is not first
+
+
+def test_layouts_are_gone_when_the_factors_are() -> None:
+    gc.collect()
+    before = len(packed._KEPT)
+    given = layer()
+    with torch.no_grad():
+        for _ in range(3):
+            given(torch.randn(4, 12))
+            given.U.add_(1)
+    assert len(packed._KEPT) == before + 1
+    del given
+    gc.collect()
+    assert len(packed._KEPT) == before
+
+
+def test_tensors_of_inference_mode_are_packed_at_every_call() -> None:
+    with torch.inference_mode():
+        x, U, V, ranks, *_ = arguments("cpu")
+        for _ in range(2):
+            torch.testing.assert_close(low_rank(x, U, V, ranks), plain(x, U, V, ranks))
+            U.mul_(2)
+
+
+@on_devices
+@pytest.mark.parametrize("level_bias", [False, True])
+@pytest.mark.parametrize("level_gain", [False, True])
+def test_a_layer_gives_what_it_gave(
+    device: str, level_bias: bool, level_gain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = layer(device, level_bias=level_bias, level_gain=level_gain)
+    x = torch.randn(2, 40, 12, device=device)
+    with torch.no_grad():
+        outputs, ranks = given(x)
+        again = given.at_levels(x, (torch.arange(2, device=device)))
+        monkeypatch.setattr(DynamicLowRankLayer, "_at_levels", LowRankLayer._at_levels)
+        right, right_ranks = given(x)
+        torch.testing.assert_close(outputs, right)
+        torch.testing.assert_close(again, given.at_levels(x, torch.arange(2, device=device)))
+    assert torch.equal(ranks, right_ranks)
+    assert len(ranks.unique()) > 1
+
+
+def test_a_layer_follows_its_factors() -> None:
+    given = layer()
+    x = torch.randn(9, 12)
+    with torch.no_grad():
+        given(x)
+        for change in (
+            lambda: given.U.mul_(-2),
+            lambda: given.load_state_dict(layer().state_dict()),
+            lambda: given.load_factors(torch.randn(10, 9), given.V),
+            lambda: torch.nn.utils.vector_to_parameters(
+                torch.randn(sum(p.numel() for p in given.parameters())), given.parameters()
+            ),
+        ):
+            change()
+            outputs, ranks = given(x)
+            torch.testing.assert_close(outputs, plain(x, given.U, given.V, ranks))
+
+
+def test_a_copy_and_a_cast_of_a_layer_run() -> None:
+    given = layer(level_bias=True)
+    x = torch.randn(9, 12)
+    with torch.no_grad():
+        outputs, ranks = given(x)
+        twin, twin_ranks = copy.deepcopy(given)(x)
+        assert torch.equal(ranks, twin_ranks)
+        torch.testing.assert_close(twin, outputs)
+        double, double_ranks = given.double()(x.double())
+    same = ranks == double_ranks
+    torch.testing.assert_close(double[same].float(), outputs[same])
+
+
+def test_training_and_gradients_stay_with_torch() -> None:
+    given = layer()
+    x = torch.randn(9, 12)
+    assert not runs_on_kernels(x, given.U, given.V)
+    outputs, _ = given(x)
+    outputs.sum().backward()
+    assert given.U.grad is not None
+    with torch.no_grad():
+        assert runs_on_kernels(x, given.U, given.V)
+        assert not runs_on_kernels(x.double(), given.U, given.V)
+        assert not runs_on_kernels(x.to("meta"), given.U, given.V)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert not runs_on_kernels(x, given.U, given.V)
+        assert given(x)[0].dtype == torch.bfloat16
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_layer_compiles_whole_and_exports() -> None:
+    torch._dynamo.reset()
+    given = layer(level_bias=True)
+    x = torch.randn(9, 12)
+    with torch.no_grad():
+        outputs, ranks = given(x)
+        compiled = torch.compile(given, fullgraph=True, backend="aot_eager")
+        exported = torch.export.export(given, (x,)).module()
+        for run in (compiled, exported):
+            found, found_ranks = run(x)
+            torch.testing.assert_close(found, outputs)
+            assert torch.equal(found_ranks, ranks)

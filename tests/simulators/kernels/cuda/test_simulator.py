@@ -1,0 +1,27 @@
+"""The tests of the results, on Numba's simulator of a GPU."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def test_results_without_a_gpu() -> None:
+    """The simulator has to be chosen before Numba is loaded: in a process of its own."""
+    tests = HERE / "test_results.py"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)],
+        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
+        cwd=HERE.parents[3],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"\d\d passed", done.stdout), done.stdout
+    assert "skipped" not in done.stdout, done.stdout

@@ -1,0 +1,89 @@
+"""Random low-rank calls, and how far float32 sums may be from float64 ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import strategies as st
+
+from simulators.kernels import low_rank_reference
+
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """Arguments of a call; see :func:`simulators.kernels.low_rank_forward`."""
+
+    x: np.ndarray
+    U: np.ndarray
+    V: np.ndarray
+    ranks: np.ndarray
+    scale: np.ndarray | None
+    bias: np.ndarray | None
+
+    def expected(self) -> np.ndarray:
+        """What the equation says, in float64."""
+        return low_rank_reference(
+            self.x, self.U, self.V, self.ranks, scale=self.scale, bias=self.bias
+        )
+
+    def check(self, found: np.ndarray) -> None:
+        """Raise AssertionError unless ``found`` is right to TOLERANCE, relative.
+
+        Relative to the sum of what is added up, without signs: where terms cancel, the result is
+        small and the rounding of the terms is not.
+        """
+        sizes = low_rank_reference(
+            np.abs(self.x.astype(float)),
+            np.abs(self.U),
+            np.abs(self.V),
+            self.ranks,
+            scale=None if self.scale is None else np.abs(self.scale),
+            bias=None if self.bias is None else np.abs(self.bias),
+        )
+        assert found.dtype == np.float32
+        assert found.shape == sizes.shape
+        wrong = np.abs(found - self.expected()) > TOLERANCE * sizes
+        assert not wrong.any()
+
+
+def random_call(
+    rng: np.random.Generator,
+    shape: tuple[int, int, int],
+    batch: int,
+    *,
+    activity: float = 1.0,
+    scaled: bool = False,
+    biased: bool = False,
+) -> Call:
+    """A call on (out, in, r_max) factors whose samples have ranks 0 to r_max, both included."""
+    outputs, inputs, r_max = shape
+    ranks = rng.integers(0, r_max, batch, endpoint=True)
+    ranks[: min(batch, 2)] = (r_max, 0)[: min(batch, 2)]
+    x = rng.standard_normal((batch, inputs), np.float32)
+    x *= rng.random(x.shape) < activity
+    return Call(
+        x=x,
+        U=rng.standard_normal((outputs, r_max), np.float32),
+        V=rng.standard_normal((inputs, r_max), np.float32),
+        ranks=rng.permutation(ranks),
+        scale=rng.standard_normal(r_max, np.float32) if scaled else None,
+        bias=rng.standard_normal(outputs, np.float32) if biased else None,
+    )
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> Call:
+    """Calls of all shapes: below, at and beyond the sizes of vectors, panels and tiles."""
+    size = st.integers(1, 70) | st.sampled_from([16, 31, 32, 33, 64, 128, 200])
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return random_call(
+        rng,
+        (draw(size), draw(size), draw(size)),
+        draw(st.integers(1, 40)),
+        activity=draw(st.sampled_from([1.0, 0.3, 0.02, 0.0])),
+        scaled=draw(st.booleans()),
+        biased=draw(st.booleans()),
+    )
