@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from adlrns_neuro.config import SchedulerConfig
-from adlrns_neuro.layers import Ranked
-from adlrns_neuro.ranks import at_level, energies_mj, level_count, ranked_layers
+from adlrns_neuro.layers import RankedModule
+from adlrns_neuro.ranks import at_level, energies_mj, level_count, ranked_parts
 from adlrns_neuro.schedulers import RankScheduler
 
 PRICES: tuple[float, ...] = (0.0, *(10.0 ** (step / 2) for step in range(-6, 3)))
@@ -105,22 +105,22 @@ def under_budget(
     policy = RankScheduler(scheduler.type, r_min=min(energies), r_max=max(energies))
     allowed = policy.limit(energies, budget_mj).rank
     level = max(sum(rank <= allowed for rank in energies) - 1, 0)
-    layers = ranked_layers(model).values()
-    for part in layers:
-        levels = part.layer.levels
+    parts = ranked_parts(model).values()
+    for part in parts:
+        levels = part.levels
         cap = levels[min(level, len(levels) - 1)]
         part.scheduler = RankScheduler("fixed", r_min=levels[0], r_max=levels[-1], rank=cap)
     try:
         return measured(model, inputs, labels)
     finally:
-        for part in layers:
+        for part in parts:
             part.scheduler = None
 
 
 @contextmanager
 def at_price(model: nn.Module, price: float) -> Iterator[None]:
     """Run all gates at one price inside the block, and at their own after it."""
-    gates = [part.layer.gate for part in ranked_layers(model).values()]
+    gates = [part.gate for part in ranked_parts(model).values()]
     before = [gate.price.clone() for gate in gates]
     try:
         for gate in gates:
@@ -160,7 +160,7 @@ def _energies_mj(model: nn.Module) -> dict[int, float]:
     """Energy of a sample [mJ] with all layers at one level, by the level's rank in the layer with
     most levels.
     """
-    longest = max((part.layer.levels for part in ranked_layers(model).values()), key=len)
+    longest = max((part.levels for part in ranked_parts(model).values()), key=len)
     return dict(zip(longest, energies_mj(model), strict=True))
 
 
@@ -168,11 +168,11 @@ def _spent_mj(model: nn.Module) -> float:
     """Mean energy of a sample in the last call [mJ]."""
     spent = 0.0
     for part in model.modules():
-        if not isinstance(part, Ranked):
+        if not isinstance(part, RankedModule):
             continue
-        levels, energies = part.layer.levels, part.layer.energies_mj
         if isinstance(part.level, int):
-            spent += energies[levels[min(part.level, len(levels) - 1)]]
+            energies = part.energies_mj
+            spent += energies[min(part.level, len(energies) - 1)]
         else:
             spent += part.spent_mj
     return spent

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from adlrns_neuro.config import SchedulerConfig, TrainConfig
-from adlrns_neuro.layers.ranked import Ranked
-from adlrns_neuro.ranks import at_level, forward_levels, ranked_layers
+from adlrns_neuro.layers.ranked import RankedModule
+from adlrns_neuro.ranks import at_level, forward_levels, ranked_parts
 from mapping.errors import ConfigError
 
 
@@ -41,12 +41,11 @@ class NestedObjective(nn.Module):
         + [λ > 0] (CE(y_gate) + λ E)
 
     where y_gate is the output at the ranks that the gates decide on, with gradients through their
-    soft decision, and E the mean of the layers' expected cost. The teacher's term is that of Hinton
+    soft decision, and E the mean of the parts' expected cost. The teacher's term is that of Hinton
     et al. (2015); without a teacher d is 0.
 
     Args:
-        model: with :class:`~adlrns_neuro.layers.ranked.Ranked` layers, inputs → logits
-            (n, classes).
+        model: with parts whose rank can be set, inputs → logits (n, classes).
         train: d, T and λ.
         scheduler: weights of operations and of memory in E.
         teacher: a trained model of the same inputs and outputs.
@@ -61,14 +60,14 @@ class NestedObjective(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self._layers = ranked_layers(model)
+        self._parts = ranked_parts(model)
         self._train_config = train
         self._scheduler = scheduler
         # In a tuple it is no sub-module: neither trained, nor saved, nor kept equal by wrappers.
         self._teacher = (teacher,)
         joint = train.energy_penalty_weight > 0
-        for part in self._layers.values():
-            part.layer.gate.requires_grad_(joint)
+        for part in self._parts.values():
+            part.gate.requires_grad_(joint)
 
     def forward(self, inputs: Tensor, labels: Tensor, levels: Sequence[int]) -> dict[str, Tensor]:
         """The losses of a batch.
@@ -102,15 +101,15 @@ class NestedObjective(nn.Module):
         return losses | {"total": total}
 
     def _gated(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs at the gates' ranks, and E: the mean over layers and samples."""
+        """Outputs at the gates' ranks, and E: the mean over parts and samples."""
         alpha, beta = self._scheduler.alpha, self._scheduler.beta
         costs: list[Tensor] = []
 
         def price(part: nn.Module, args: tuple[Tensor, ...]) -> None:
-            assert isinstance(part, Ranked)
-            costs.append(part.layer.expected_cost(args[0], alpha=alpha, beta=beta).mean())
+            assert isinstance(part, RankedModule)
+            costs.append(part.expected_cost(args[0], alpha=alpha, beta=beta).mean())
 
-        hooks = [part.register_forward_pre_hook(price) for part in self._layers.values()]
+        hooks = [part.register_forward_pre_hook(price) for part in self._parts.values()]
         try:
             with at_level(self.model, None):
                 outputs = self.model(inputs)
