@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from adlrns_neuro.config import ModelConfig
+from adlrns_neuro.config import ExperimentConfig, ModelConfig
 from adlrns_neuro.conversion import convert
 from adlrns_neuro.layers import DynamicLowRankLayer, Ranked
 from adlrns_neuro.models.mlp import DenseMLP, LowRankMLP, MlpConfig
@@ -25,31 +28,44 @@ IMAGES, BATCH = 1024, 128
 CHANNELS = 3
 
 
-class ModelFamily(Protocol):
-    """A kind of network."""
+Arranger = Callable[[NDArray[Any]], Tensor]
+"""From samples as they are read, (n, ...), to what a network takes, n along the first axis."""
 
-    def arranged(self, inputs: Tensor) -> Tensor:
-        """Samples (n, ...) in the shape that the network takes."""
+
+class ModelFamily(Protocol):
+    """A kind of network.
+
+    All methods take the experiment's configuration and refuse, before anything is trained, what
+    the family cannot do.
+    """
+
+    def arranger(self, config: ExperimentConfig, samples: NDArray[Any]) -> Arranger:
+        """How samples reach the network.
+
+        Args:
+            config: the experiment.
+            samples: those for training, as read; what is scaled is scaled by them.
+        """
         ...
 
-    def dense(self, config: ModelConfig, inputs: Tensor, classes: int) -> nn.Module:
+    def dense(self, config: ExperimentConfig, inputs: Tensor, classes: int) -> nn.Module:
         """A network to be trained: the teacher, and what the factors start from.
 
         Args:
-            config: sizes.
+            config: the experiment; ``config.model`` has the sizes.
             inputs: some of those to come, arranged.
             classes: number of its outputs.
         """
         ...
 
     def ranked(
-        self, dense: nn.Module, config: ModelConfig, inputs: Tensor, estimator: PerfEstimator
+        self, dense: nn.Module, config: ExperimentConfig, inputs: Tensor, estimator: PerfEstimator
     ) -> nn.Module:
-        """The same function, as far as the largest rank has room, in layers of variable rank.
+        """The same function, as far as the largest rank has room, at a variable rank.
 
         Args:
             dense: as :meth:`dense` made it, trained; not changed.
-            config: levels and what layers have for each.
+            config: ``config.model`` has the levels and what layers have for each.
             inputs: training samples, arranged, from which activations are taken.
             estimator: models the energy of the layers.
         """
@@ -59,19 +75,31 @@ class ModelFamily(Protocol):
 MODELS: Registry[ModelFamily] = Registry("model", "adlrns_neuro.models")
 
 
+def standardised(samples: NDArray[Any]) -> Arranger:
+    """Scales to mean 0 and deviation 1 over ``samples``, all values together."""
+    mean = float(samples.mean(dtype=np.float64))
+    deviation = float(samples.std(dtype=np.float64))
+
+    def scale(inputs: NDArray[Any]) -> Tensor:
+        return (torch.tensor(inputs, dtype=torch.float32) - mean) / deviation
+
+    return scale
+
+
 class MlpFamily:
     """Perceptrons, their hidden layers in factors from activation-whitened SVD."""
 
-    def arranged(self, inputs: Tensor) -> Tensor:
-        """One row for each sample."""
-        return inputs.flatten(1)
+    def arranger(self, config: ExperimentConfig, samples: NDArray[Any]) -> Arranger:
+        """One standardised row for each sample."""
+        scale = standardised(samples)
+        return lambda inputs: scale(inputs).flatten(1)
 
-    def dense(self, config: ModelConfig, inputs: Tensor, classes: int) -> nn.Module:
-        """A perceptron of ``config.hidden``."""
-        return DenseMLP(self._sizes(config, inputs.shape[1], classes))
+    def dense(self, config: ExperimentConfig, inputs: Tensor, classes: int) -> nn.Module:
+        """A perceptron of ``config.model.hidden``."""
+        return DenseMLP(self._sizes(config.model, inputs.shape[1], classes))
 
     def ranked(
-        self, dense: nn.Module, config: ModelConfig, inputs: Tensor, estimator: PerfEstimator
+        self, dense: nn.Module, config: ExperimentConfig, inputs: Tensor, estimator: PerfEstimator
     ) -> nn.Module:
         """The perceptron with its hidden layers factored.
 
@@ -80,14 +108,14 @@ class MlpFamily:
                 ``ADL-GAT-01`` on a negative ``scorer_hidden``.
         """
         assert isinstance(dense, DenseMLP)
-        model = LowRankMLP(self._sizes(config, dense.config.inputs, dense.config.classes))
+        model = LowRankMLP(self._sizes(config.model, dense.config.inputs, dense.config.classes))
         model.head.load_state_dict(dense.head.state_dict())
         was_training = dense.training
         with torch.no_grad():
             received = dense.eval().hidden_inputs(inputs[:SAMPLES])
             for number, (full, x) in enumerate(zip(dense.hidden, received, strict=True)):
                 assert isinstance(full, nn.Linear)
-                model.hidden[number] = Ranked(_factored(full, x, config, estimator))
+                model.hidden[number] = Ranked(_factored(full, x, config.model, estimator))
         dense.train(was_training)
         return model.to(inputs)
 
@@ -134,22 +162,28 @@ class ResNetFamily:
     normalisation keeps one set of statistics for all levels.
     """
 
-    def arranged(self, inputs: Tensor) -> Tensor:
-        """Images (n, 3, height, width)."""
-        if inputs.ndim == 4 and inputs.shape[1] != CHANNELS == inputs.shape[3]:
-            return inputs.permute(0, 3, 1, 2).contiguous()
-        return inputs
+    def arranger(self, config: ExperimentConfig, samples: NDArray[Any]) -> Arranger:
+        """Standardised images (n, 3, height, width)."""
+        scale = standardised(samples)
 
-    def dense(self, config: ModelConfig, inputs: Tensor, classes: int) -> nn.Module:
-        """A residual network of ``config.depth`` layers.
+        def arranged(inputs: NDArray[Any]) -> Tensor:
+            images = scale(inputs)
+            if images.ndim == 4 and images.shape[1] != CHANNELS == images.shape[3]:
+                return images.permute(0, 3, 1, 2).contiguous()
+            return images
+
+        return arranged
+
+    def dense(self, config: ExperimentConfig, inputs: Tensor, classes: int) -> nn.Module:
+        """A residual network of ``config.model.depth`` layers.
 
         Raises:
             ConfigError: ``ADL-RES-01`` when there is none of that depth.
         """
-        return CifarResNet(config.depth, classes)
+        return CifarResNet(config.model.depth, classes)
 
     def ranked(
-        self, dense: nn.Module, config: ModelConfig, inputs: Tensor, estimator: PerfEstimator
+        self, dense: nn.Module, config: ExperimentConfig, inputs: Tensor, estimator: PerfEstimator
     ) -> nn.Module:
         """The network with each level that pays in a layer, see :func:`~adlrns_neuro.convert`.
 
@@ -160,8 +194,8 @@ class ResNetFamily:
         model, _ = convert(
             dense,
             batches,
-            levels=config.ranks,
-            scorer_hidden=config.scorer_hidden,
+            levels=config.model.ranks,
+            scorer_hidden=config.model.scorer_hidden,
             perf_estimator=estimator,
         )
         return model
