@@ -25,8 +25,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from adlrns_neuro.data.digits import DigitsSplits
 from adlrns_neuro.evaluation import Examples, accuracy_by_rank, encode
-from adlrns_neuro.layers.linear import DynamicLowRankLayer
-from adlrns_neuro.models.snn import DenseSNN, LowRankSNN, SnnConfig, SpikeTrains
+from adlrns_neuro.models.snn import DenseSNN, LowRankSNN, SpikeTrains
+from adlrns_neuro.models.snn_config import SnnConfig
 from mapping.errors import ConfigError
 from mapping.lowrank import second_moment
 
@@ -279,14 +279,7 @@ def _factored(teacher: DenseSNN, train: Examples) -> LowRankSNN:
         * (len(part.labels) / len(train.labels))
         for part in train.chunks()
     ]
-    model = LowRankSNN(snn)
-    model.input_projection = DynamicLowRankLayer.from_dense(
-        teacher.input_projection.weight,
-        torch.from_numpy(np.sum(moments, axis=0)),
-        snn.levels,
-    )
-    model.output_projection.load_state_dict(teacher.output_projection.state_dict())
-    return model
+    return LowRankSNN.from_dense(teacher, torch.from_numpy(np.sum(moments, axis=0)))
 
 
 def _fit_nested(

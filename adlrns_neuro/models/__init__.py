@@ -2,7 +2,8 @@
 
 from adlrns_neuro.models.mlp import DenseMLP, LowRankMLP, MlpConfig
 from adlrns_neuro.models.resnet import CifarResNet, adlrns_resnet
-from adlrns_neuro.models.snn import DenseSNN, LowRankSNN, SnnConfig, SpikeTrains
+from adlrns_neuro.models.snn import DenseSNN, LowRankSNN, SpikeTrains
+from adlrns_neuro.models.snn_config import SnnConfig
 
 __all__ = [
     "CifarResNet",
