@@ -106,7 +106,8 @@ class ADLRNSTrainer:
                 the folder holds a run and ``resume`` is not set, ``ADL-TRN-06`` when that run was
                 another, ``ADL-TRN-07`` when its files are damaged, ``ADL-TRN-08`` when the batch
                 size is no multiple of the processes, ``ADL-TRN-10`` on batches that are no such
-                pairs, ``ADL-TRN-11`` when training diverges.
+                pairs, ``ADL-TRN-11`` when training diverges,
+                ``ADL-TRN-12`` when the spikes of a model without any are penalised.
             ArtifactError: ``ADL-ART-01`` when the folder cannot be written.
         """
         config = self.config
@@ -168,7 +169,7 @@ def train_dense(
         return outputs[None]
 
     task = Task(
-        objective=DenseObjective(model),
+        objective=DenseObjective(model, config.train),
         logits=logits,
         levels=1,
         train_loader=train_loader,

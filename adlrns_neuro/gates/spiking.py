@@ -9,7 +9,8 @@ from torch.nn import functional as F  # noqa: N812
 from adlrns_neuro.evaluation import Examples
 from adlrns_neuro.gates.fit import fit_gate
 from adlrns_neuro.models.snn import LowRankSNN
-from adlrns_neuro.snn_trainer import TrainingConfig, check_examples, check_opening
+from adlrns_neuro.models.snn_config import check_opening
+from adlrns_neuro.snn_trainer import TrainingConfig, check_examples
 
 
 def fit_spiking_gate(model: LowRankSNN, held_out: Examples, training: TrainingConfig) -> None:
@@ -25,7 +26,7 @@ def fit_spiking_gate(model: LowRankSNN, held_out: Examples, training: TrainingCo
             blocks would open after the last step.
     """
     check_examples(model.config, held_out=held_out)
-    check_opening(model.config, training)
+    check_opening(model.config, training.open_at, where="TrainingConfig.open_at")
     with torch.no_grad():
         found = [_features_and_losses(model, part, training) for part in held_out.chunks()]
     features, losses = (torch.cat(parts) for parts in zip(*found, strict=True))

@@ -12,10 +12,19 @@ from torch import Tensor, nn
 
 from adlrns_neuro.config import ExperimentConfig, ModelConfig
 from adlrns_neuro.conversion import convert
+from adlrns_neuro.data.coding import code, is_binary, requantised
 from adlrns_neuro.layers import DynamicLowRankLayer, Ranked
 from adlrns_neuro.models.mlp import DenseMLP, LowRankMLP, MlpConfig
 from adlrns_neuro.models.resnet import CifarResNet
+from adlrns_neuro.models.snn import DenseSNN, LowRankSNN
+from adlrns_neuro.models.snn_classifier import (
+    DenseSnnClassifier,
+    RankedSnnClassifier,
+    gate_cannot_learn,
+)
+from adlrns_neuro.models.snn_config import SnnConfig, check_opening
 from adlrns_neuro.perf import PerfEstimator
+from mapping.errors import ConfigError
 from mapping.lowrank import second_moment, whitened_svd
 from mapping.registry import Registry
 
@@ -201,5 +210,97 @@ class ResNetFamily:
         return model
 
 
+class SnnFamily:
+    """Spiking networks with one hidden population, their input matrix in factors.
+
+    Layers have neither biases nor gains. Gates are linear and fitted after training.
+    """
+
+    def arranger(self, config: ExperimentConfig, samples: NDArray[Any]) -> Arranger:
+        """Payloads, integers of shape (n, steps, inputs).
+
+        The brightest pixel of ``samples`` is white; what is brighter later on is white too.
+
+        Raises:
+            ConfigError: ``ADL-SNN-05`` on keys that a spiking network cannot have; of the arranger
+                ``ADL-COD-01`` or ``ADL-COD-02`` on what the coding cannot code.
+        """
+        _check_spiking(config)
+        snn = config.model.snn
+        if snn.coding is None:
+            return lambda inputs: torch.tensor(inputs).flatten(2)
+        coding, white = snn.coding, int(samples.max())
+
+        def coded(inputs: NDArray[Any]) -> Tensor:
+            images, maximum = np.minimum(inputs, white).reshape(len(inputs), -1), white
+            if not is_binary(coding):
+                images = requantised(images, maximum=white, to=snn.payload_max)
+                maximum = snn.payload_max
+            return torch.from_numpy(code(images, snn.steps, coding, maximum=maximum))
+
+        return coded
+
+    def dense(self, config: ExperimentConfig, inputs: Tensor, classes: int) -> nn.Module:
+        """A network of ``config.model.hidden`` neurons, and of ``config.model.snn``.
+
+        Raises:
+            ConfigError: ``ADL-SNN-04`` or ``ADL-TRN-04`` on constants out of range, ``ADL-SNN-05``.
+        """
+        _check_spiking(config)
+        snn = config.model.snn
+        graded = snn.coding is not None and not is_binary(snn.coding)
+        largest = snn.payload_max if graded else 1
+        own = snn.model_dump(exclude={"coding", "steps", "payload_max", "logit_scale", "open_at"})
+        sizes = SnnConfig(
+            inputs=inputs.shape[2],
+            hidden=config.model.hidden[0],
+            classes=classes,
+            levels=config.model.ranks,
+            steps=inputs.shape[1],
+            coding=snn.coding or "rate",
+            payload_max=largest,
+            payload_scale=1.0 / largest,
+            **own,
+        )
+        check_opening(sizes, snn.open_at, where="model.snn.open_at")
+        return DenseSnnClassifier(DenseSNN(sizes), snn.logit_scale)
+
+    def ranked(
+        self, dense: nn.Module, config: ExperimentConfig, inputs: Tensor, estimator: PerfEstimator
+    ) -> nn.Module:
+        """The network with its input matrix factored.
+
+        Raises:
+            ConfigError: ``ADL-LAY-01`` when a level exceeds the full rank of the matrix.
+        """
+        assert isinstance(dense, DenseSnnClassifier)
+        snn = config.model.snn
+        arrived = inputs[:SAMPLES].flatten(0, 1).double() * dense.network.config.payload_scale
+        moment = torch.from_numpy(second_moment(arrived.cpu().numpy()))
+        network = LowRankSNN.from_dense(dense.network, moment, perf_estimator=estimator)
+        return RankedSnnClassifier(network, logit_scale=snn.logit_scale, open_at=snn.open_at)
+
+
+def _check_spiking(config: ExperimentConfig) -> None:
+    """Refuse keys that a spiking network cannot have."""
+    model = config.model
+    if config.train.energy_penalty_weight > 0:
+        raise gate_cannot_learn()
+    if len(model.hidden) != 1:
+        raise _no_snn(f"{len(model.hidden)} hidden layers", "hidden", "give one, as [256]")
+    if model.scorer_hidden > 0:
+        raise _no_snn("a hidden population in its gate", "scorer_hidden", "leave it at 0")
+
+
+def _no_snn(what: str, key: str, remedy: str) -> ConfigError:
+    return ConfigError(
+        f"a spiking network cannot have {what}",
+        where=f"model.{key}",
+        remedy=remedy,
+        code="ADL-SNN-05",
+    )
+
+
 MODELS.register("adlrns_mlp")(MlpFamily())
 MODELS.register("adlrns_resnet")(ResNetFamily())
+MODELS.register("adlrns_snn")(SnnFamily())

@@ -76,3 +76,24 @@ class SnnConfig:
     def delta(self) -> bool:
         """Whether payloads are changes."""
         return self.coding == "delta"
+
+
+def check_opening(snn: SnnConfig, open_at: int, *, where: str) -> None:
+    """Refuse blocks that open when no input is left, or before it begins.
+
+    Args:
+        snn: the network.
+        open_at: step from which on the blocks above the first are fed.
+        where: what errors call it.
+
+    Raises:
+        ConfigError: ``ADL-TRN-04``.
+    """
+    if len(snn.levels) > 1 and not 0 <= open_at < snn.steps:
+        raise ConfigError(
+            f"the blocks above the first would open at step {open_at}, outside of the "
+            f"{snn.steps} steps with input",
+            where=where,
+            remedy=f"open them at a step from 0 to {snn.steps - 1}, or raise the number of steps",
+            code="ADL-TRN-04",
+        )
