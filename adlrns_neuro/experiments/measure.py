@@ -30,13 +30,16 @@ class Measured:
     Attributes:
         accuracy: share of samples classified rightly, 0 to 1.
         macs: multiply-accumulates of a sample, counted as the model runs: all layers, and gates
-            that decide.
-        energy_mj: modelled energy of a sample in the layers of variable rank [mJ], None without.
+            that decide. Of a spiking network those of its simulation, which multiplies by zeros.
+        energy_mj: modelled energy of a sample in the parts of variable rank [mJ], None without.
+        synaptic_ops: synapses that payloads and spikes reach in a sample, as a chip counts them;
+            None without spikes.
     """
 
     accuracy: float
     macs: float
     energy_mj: float | None
+    synaptic_ops: float | None
 
 
 def measured(model: nn.Module, inputs: Tensor, labels: Tensor) -> Measured:
@@ -47,16 +50,18 @@ def measured(model: nn.Module, inputs: Tensor, labels: Tensor) -> Measured:
         inputs, labels: n samples.
     """
     counter = FlopCounterMode(display=False)
-    hits, energy_mj = 0, 0.0
+    hits, energy_mj, synaptic_ops = 0, 0.0, 0.0
     model.eval()
     with torch.no_grad(), counter:
         for some, classes in _batches(inputs, labels):
             hits += int((model(some).argmax(dim=-1) == classes).sum())
             energy_mj += _spent_mj(model) * len(some)
+            synaptic_ops += getattr(model, "synaptic_ops", 0.0) * len(some)
     return Measured(
         accuracy=hits / len(labels),
         macs=counter.get_total_flops() / 2 / len(labels),
         energy_mj=energy_mj / len(labels) if energy_mj else None,
+        synaptic_ops=synaptic_ops / len(labels) if synaptic_ops else None,
     )
 
 

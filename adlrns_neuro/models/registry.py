@@ -277,7 +277,9 @@ class SnnFamily:
         snn = config.model.snn
         arrived = inputs[:SAMPLES].flatten(0, 1).double() * dense.network.config.payload_scale
         moment = torch.from_numpy(second_moment(arrived.cpu().numpy()))
-        network = LowRankSNN.from_dense(dense.network, moment, perf_estimator=estimator)
+        network = LowRankSNN.from_dense(
+            dense.network, moment, levels=config.model.ranks, perf_estimator=estimator
+        )
         return RankedSnnClassifier(network, logit_scale=snn.logit_scale, open_at=snn.open_at)
 
 

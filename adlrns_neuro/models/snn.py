@@ -134,6 +134,7 @@ class LowRankSNN(_SpikingClassifier):
         dense: DenseSNN,
         second_moment: Tensor,
         *,
+        levels: tuple[int, ...] | None = None,
         perf_estimator: PerfEstimator | None = None,
     ) -> Self:
         """Start from a trained network by activation-whitened SVD of its input matrix at r_max.
@@ -142,16 +143,18 @@ class LowRankSNN(_SpikingClassifier):
             dense: not changed.
             second_moment: E[x xᵀ] of its inputs in the units of the weights, over samples and
                 steps, shape (inputs, inputs).
+            levels: ranks, ascending; those of the dense network's configuration if None.
             perf_estimator: models what a level costs; on the V100 if None.
 
         Raises:
             ConfigError: as :meth:`DynamicLowRankLayer.from_dense`.
         """
-        model = cls(dense.config).to(dense.output_projection.weight.device)
+        config = replace(dense.config, levels=levels or dense.config.levels)
+        model = cls(config).to(dense.output_projection.weight.device)
         model.input_projection = DynamicLowRankLayer.from_dense(
             dense.input_projection.weight,
             second_moment,
-            dense.config.levels,
+            config.levels,
             perf_estimator=perf_estimator,
         )
         model.output_projection.load_state_dict(dense.output_projection.state_dict())
@@ -295,6 +298,35 @@ class LowRankSNN(_SpikingClassifier):
             heard = self.config.gate_decay * heard + step
         return heard
 
+    def synaptic_ops(
+        self, payloads: Tensor, trains: SpikeTrains, served: Tensor, *, gated: bool
+    ) -> float:
+        """Synapses that what is sent in a run reaches, mean per sample.
+
+        Args:
+            payloads: as in :meth:`forward`.
+            trains: what they caused.
+            served: level that the host serves in each step with input, shape (T, batch).
+            gated: count what reaches the gate.
+        """
+        config = self.config
+        assert trains.relayed is not None
+        if served.numel() == 0:
+            return 0.0
+        sent = int(payloads.count_nonzero())
+        reached = sent * config.levels[0]
+        for block, (low, high) in enumerate(pairwise(config.levels)):
+            fed = host_payloads(payloads, served > block, delta=config.delta)
+            reached += int(fed.count_nonzero()) * (high - low)
+        relayed = trains.relayed[..., : config.levels[int(served.max())]]
+        reached += int(relayed.count_nonzero()) * config.hidden
+        reached += int(trains.hidden.count_nonzero()) * config.classes
+        if gated:
+            first = relayed[..., : config.levels[0]].count_nonzero()
+            reached += int(first) * (len(config.levels) - 1)
+            reached += sent * (config.trace_threshold > 0.0)
+        return reached / served.shape[1]
+
     def _relayed_from(self, inputs: Tensor, open_at: int) -> Tensor:
         """Payloads of all relays when every gate opens at one step."""
         steps, batch, _ = inputs.shape
@@ -341,6 +373,12 @@ class DenseSNN(_SpikingClassifier):
         still = _is_still(inputs)
         currents = self.input_projection(inputs[:1] if still else inputs)
         return self._run(_arriving(currents.expand(len(inputs), -1, -1), DENSE_DELAY))
+
+    def synaptic_ops(self, payloads: Tensor, trains: SpikeTrains) -> float:
+        """Synapses that what is sent in a run reaches, mean per sample."""
+        sent, spikes = payloads.count_nonzero(), trains.hidden.count_nonzero()
+        reached = int(sent) * self.config.hidden + int(spikes) * self.config.classes
+        return reached / max(payloads.shape[1], 1)
 
     def predict(self, payloads: Tensor) -> Tensor:
         """Classes, shape (batch,), as those of :meth:`LowRankSNN.predict`."""

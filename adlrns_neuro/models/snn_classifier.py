@@ -30,12 +30,14 @@ class DenseSnnClassifier(nn.Module):
 
     Attributes:
         network, logit_scale: as given.
+        synaptic_ops: synapses that payloads and spikes reached, per sample in the last call.
     """
 
     def __init__(self, network: DenseSNN, logit_scale: float) -> None:
         super().__init__()
         self.network = network
         self.logit_scale = logit_scale
+        self.synaptic_ops = 0.0
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits, shape (n, classes).
@@ -46,7 +48,10 @@ class DenseSnnClassifier(nn.Module):
         Raises:
             ConfigError: ``ADL-SNN-01``, ``ADL-SNN-02`` as :meth:`DenseSNN.forward`.
         """
-        return self.forward_active(inputs)[0]
+        payloads = _payloads(inputs, self.network)
+        trains: SpikeTrains = self.network(payloads)
+        self.synaptic_ops = self.network.synaptic_ops(payloads, trains)
+        return trains.counts * self.logit_scale
 
     def forward_active(self, inputs: Tensor) -> tuple[Tensor, Activity]:
         """Logits, and how active the network was; the rest is as in :meth:`forward`."""
@@ -70,6 +75,8 @@ class RankedSnnClassifier(RankedModule):
         network, logit_scale, open_at: as given.
         served: level that the host served in each step with input, shape (T, n), in the last call
             in which the gate decided.
+        synaptic_ops: synapses that payloads and spikes reached, the gate's too where it decided,
+            per sample in the last call.
         level, scheduler, price_per_mj: see :class:`~adlrns_neuro.layers.ranked.RankedModule`.
 
     Raises:
@@ -83,6 +90,7 @@ class RankedSnnClassifier(RankedModule):
         self.logit_scale = logit_scale
         self.open_at = open_at
         self.served: Tensor | None = None
+        self.synaptic_ops = 0.0
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits, shape (n, classes).
@@ -100,14 +108,15 @@ class RankedSnnClassifier(RankedModule):
         if isinstance(self.level, int):
             return self._at(inputs, min(self.level, top))
         chosen = self.level.clamp(max=top)
-        logits = torch.zeros(
-            (len(inputs), self.network.config.classes),
-            dtype=self.network.output_projection.weight.dtype,
-            device=inputs.device,
+        logits = self.network.output_projection.weight.new_zeros(
+            (len(inputs), self.network.config.classes)
         )
+        reached = 0.0
         for level in sorted(set(chosen.tolist())):
             some = (chosen == level).nonzero()[:, 0]
             logits = logits.index_copy(0, some, self._at(inputs[some], level))
+            reached += self.synaptic_ops * len(some)
+        self.synaptic_ops = reached / max(len(inputs), 1)
         return logits
 
     def forward_levels(self, inputs: Tensor, levels: Sequence[int] | None = None) -> Tensor:
@@ -172,8 +181,12 @@ class RankedSnnClassifier(RankedModule):
         raise gate_cannot_learn()
 
     def _at(self, inputs: Tensor, level: int) -> Tensor:
-        trains: SpikeTrains = self.network(
-            _payloads(inputs, self.network), self.levels[level], open_at=self.open_at
+        payloads = _payloads(inputs, self.network)
+        trains: SpikeTrains = self.network(payloads, self.levels[level], open_at=self.open_at)
+        steps = torch.arange(self.network.config.steps, device=payloads.device)
+        served = (steps >= self.open_at).long() * level
+        self.synaptic_ops = self.network.synaptic_ops(
+            payloads, trains, served[:, None].expand(-1, payloads.shape[1]), gated=False
         )
         return trains.counts * self.logit_scale
 
@@ -183,12 +196,14 @@ class RankedSnnClassifier(RankedModule):
         if self.scheduler is not None:
             limit = self.scheduler.limit(energies)
         price = self._price() if limit.price is None else limit.price
+        payloads = _payloads(inputs, self.network)
         trains, levels = self.network.forward_gated(
-            _payloads(inputs, self.network),
+            payloads,
             float(self.gate.price) if price is None else price,
             top=sum(rank <= limit.rank for rank in self.levels[1:]),
         )
         self.served = levels[: self.network.config.steps]
+        self.synaptic_ops = self.network.synaptic_ops(payloads, trains, self.served, gated=True)
         if self.scheduler is not None:
             self.scheduler.observe(self.spent_mj)
         return trains.counts * self.logit_scale
