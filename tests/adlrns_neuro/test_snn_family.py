@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from adlrns_neuro.adaptive import AdaptiveModel
 from adlrns_neuro.budget import BudgetManager
 from adlrns_neuro.config import ExperimentConfig, SchedulerConfig, parse_config
 from adlrns_neuro.conversion import materialize
@@ -166,6 +167,16 @@ def test_schedulers_cap_the_gate_and_budgets_price_it() -> None:
         model(inputs)
         assert manager.report().spent_mj / 60 == pytest.approx(budget, rel=0.2)
     assert model.price_per_mj is None
+
+
+def test_one_gate_from_outside_sets_the_level_of_each_sample() -> None:
+    model, inputs = classifier(), payloads(60)
+    adaptive = AdaptiveModel(model, inputs)
+    adaptive.fit(inputs, torch.arange(60) % 4)
+    outputs, levels = adaptive(inputs, price=adaptive.price_for(1e9, inputs))
+    every = forward_levels(model, inputs)
+    torch.testing.assert_close(outputs, every[levels, torch.arange(60)])
+    assert len(levels.unique()) > 1
 
 
 def test_what_needs_single_layers_refuses_a_network_with_one_rank() -> None:
