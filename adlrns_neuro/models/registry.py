@@ -275,8 +275,12 @@ class SnnFamily:
         """
         assert isinstance(dense, DenseSnnClassifier)
         snn = config.model.snn
-        arrived = inputs[:SAMPLES].flatten(0, 1).double() * dense.network.config.payload_scale
-        moment = torch.from_numpy(second_moment(arrived.cpu().numpy()))
+        some = inputs[:SAMPLES]
+        moments = [
+            second_moment(part.flatten(0, 1).cpu().numpy()) * (len(part) / len(some))
+            for part in torch.split(some, BATCH)
+        ]
+        moment = torch.from_numpy(np.sum(moments, axis=0) * dense.network.config.payload_scale**2)
         network = LowRankSNN.from_dense(
             dense.network, moment, levels=config.model.ranks, perf_estimator=estimator
         )
