@@ -13,7 +13,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from adlrns_neuro.gates.fit import fit_gate, price_for_energy
 from adlrns_neuro.gates.network import GateNetwork
 from adlrns_neuro.gates.scorers import SCORERS
-from adlrns_neuro.ranks import at_level, energies_mj, forward_levels, ranked_layers
+from adlrns_neuro.layers.ranked import Ranked
+from adlrns_neuro.ranks import (
+    at_level,
+    energies_mj,
+    forward_levels,
+    ranked_layers,
+    ranked_parts,
+)
 
 BATCH = 1000
 """Samples that are scored at once."""
@@ -147,7 +154,13 @@ class AdaptiveModel(nn.Module):
 
     def _reusable(self, blocks: Sequence[Tensor]) -> Tensor | None:
         """What of a run at the lowest level holds at any other; in training nothing surely does."""
-        return blocks[0] if self.scorer.probes and not self.model.training else None
+        holds = self.scorer.probes and not self.model.training
+        return blocks[0] if holds and blocks else None
+
+    def _leader(self) -> Ranked | None:
+        """The first low-rank layer; None of a model that has one rank as a whole."""
+        first = next(iter(ranked_parts(self.model).values()))
+        return first if isinstance(first, Ranked) else None
 
     def _counted(self, example: Tensor, level: int) -> float:
         """Multiply-accumulates of a sample in a run at one level."""
@@ -182,8 +195,10 @@ class AdaptiveModel(nn.Module):
     @contextmanager
     def _keeping_blocks(self) -> Iterator[list[Tensor]]:
         """Inside the block, collect what the first low-rank layer computes first, call by call."""
-        leader = next(iter(ranked_layers(self.model).values()))
-        blocks: list[Tensor] = []
+        leader, blocks = self._leader(), list[Tensor]()
+        if leader is None:
+            yield blocks
+            return
 
         def keep(received: Tensor) -> Tensor:
             blocks.append(leader.layer.first_block(received))
@@ -201,8 +216,10 @@ class AdaptiveModel(nn.Module):
 
         Later calls of that layer have other inputs at another level.
         """
-        leader = next(iter(ranked_layers(self.model).values()))
-        known = [] if block is None else [block]
+        leader, known = self._leader(), [] if block is None else [block]
+        if leader is None:
+            yield
+            return
 
         def take(received: Tensor) -> Tensor:
             return known.pop() if known else leader.layer.first_block(received)

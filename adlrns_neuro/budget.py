@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from adlrns_neuro.adaptive import AdaptiveModel
-from adlrns_neuro.layers.ranked import Ranked
-from adlrns_neuro.ranks import ranked_layers
+from adlrns_neuro.layers.ranked import RankedModule
+from adlrns_neuro.ranks import ranked_parts
 from adlrns_neuro.schedulers.control import PriceController
 from mapping.errors import ConfigError
 
@@ -55,7 +55,7 @@ class BudgetManager:
 
     Args:
         model: an :class:`~adlrns_neuro.adaptive.AdaptiveModel`, or any module with
-            :class:`~adlrns_neuro.layers.ranked.Ranked` layers whose own gates decide.
+            :class:`~adlrns_neuro.layers.ranked.RankedModule` parts whose own gates decide.
         budget_mj: modelled energy per sample to keep on average [mJ].
         kp, ki: gains of the controller, per call.
 
@@ -71,10 +71,10 @@ class BudgetManager:
         self, model: nn.Module, budget_mj: float, *, kp: float = 0.02, ki: float = 0.05
     ) -> None:
         self._model = model
-        self._priced: dict[str, AdaptiveModel | Ranked] = (
-            {"model": model} if isinstance(model, AdaptiveModel) else {**ranked_layers(model)}
+        self._priced: dict[str, AdaptiveModel | RankedModule] = (
+            {"model": model} if isinstance(model, AdaptiveModel) else {**ranked_parts(model)}
         )
-        self._scale_mj = sum(max(_energies_mj(part)) for part in self._priced.values())
+        self._scale_mj = sum(max(part.energies_mj) for part in self._priced.values())
         self._controller = PriceController(kp=kp, ki=ki)
         self._known_mj: NDArray[np.float64] | None = None
         self._samples, self._granted_mj = 0, 0.0
@@ -172,9 +172,3 @@ class BudgetManager:
             self._controller.lowest, self._controller.highest = min(low, 0.0), max(high, 0.0)
         self._controller.observe(sum(spent.values()), self._budget_mj)
         self._set_price(self.price_per_mj)
-
-
-def _energies_mj(part: AdaptiveModel | Ranked) -> tuple[float, ...]:
-    if isinstance(part, AdaptiveModel):
-        return part.energies_mj
-    return tuple(part.layer.energies_mj.values())

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.alias_generators import to_snake
 from pydantic_core import ErrorDetails
 
+from adlrns_neuro.data.coding import Coding
 from adlrns_neuro.functional.cost import FLOPS_SHARE, MEMORY_SHARE
 from adlrns_neuro.layers.levels import geometric_levels
 from adlrns_neuro.schedulers import POLICIES
@@ -61,6 +62,39 @@ class DataConfig(_Section):
     held_out_share: float = Field(default=0.1, gt=0, lt=1)
 
 
+class SpikingConfig(_Section):
+    """What else a spiking network is.
+
+    Attributes:
+        coding: how images become payloads, see :func:`adlrns_neuro.data.coding.code`; None where
+            samples are spikes already, step by step.
+        steps: with input, for images; spikes come in as many steps as they have.
+        payload_max: largest payload of graded codings, to which pixels are scaled.
+        hidden_current_decay, hidden_voltage_decay, hidden_threshold, readout_current_decay,
+            readout_voltage_decay, readout_threshold, relay_threshold, gate_decay, trace_decay,
+            trace_threshold: see :class:`adlrns_neuro.models.SnnConfig`.
+        logit_scale: logit per readout spike.
+        open_at: step from which on a level feeds the rank blocks above the first; as late as a gate
+            would open them.
+    """
+
+    coding: Coding | None = "direct"
+    steps: int = Field(default=8, ge=1)
+    payload_max: int = Field(default=16, ge=1)
+    hidden_current_decay: float = Field(default=0.0, ge=0, le=1)
+    hidden_voltage_decay: float = Field(default=0.9375, ge=0, le=1)
+    hidden_threshold: float = Field(default=1.0, gt=0)
+    readout_current_decay: float = Field(default=0.5, ge=0, le=1)
+    readout_voltage_decay: float = Field(default=0.9375, ge=0, le=1)
+    readout_threshold: float = Field(default=1.0, gt=0)
+    relay_threshold: float = Field(default=0.0, ge=0)
+    gate_decay: float = Field(default=1.0, ge=0, le=1)
+    trace_decay: float = Field(default=1.0, ge=0, le=1)
+    trace_threshold: float = Field(default=0.0, ge=0)
+    logit_scale: float = Field(default=0.5, gt=0)
+    open_at: int = Field(default=0, ge=0)
+
+
 class ModelConfig(_Section):
     """Which network.
 
@@ -73,7 +107,9 @@ class ModelConfig(_Section):
         scorer_hidden: size of the gates' rectified populations; 0 for linear gates.
         hidden: widths of the hidden layers of a perceptron.
         depth: layers of a residual network.
-        level_bias, level_gain: whether layers have a bias and a gain for each level.
+        level_bias, level_gain: whether layers of a perceptron have a bias and a gain for each
+            level.
+        snn: of a spiking network, which has one hidden layer.
     """
 
     type: str = "adlrns_mlp"
@@ -86,6 +122,7 @@ class ModelConfig(_Section):
     depth: int = Field(default=20, ge=1)
     level_bias: bool = True
     level_gain: bool = True
+    snn: SpikingConfig = SpikingConfig()
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -133,6 +170,8 @@ class TrainConfig(_Section):
         temperature: softens both distributions in the teacher's term.
         energy_penalty_weight: λ of the term λ E. 0 trains the factors alone, and gates are fitted
             to them afterwards; above 0 the gates train with the factors.
+        activity_penalty, relay_penalty: of spiking networks, loss per spike of a hidden neuron in a
+            step, and per unit that a relay sends in a step, means over all.
         levels_per_step: levels that a step trains: all where there are no more, else the highest,
             the lowest and random ones between.
         patience: epochs without a better validation after which training ends; None never.
@@ -149,6 +188,8 @@ class TrainConfig(_Section):
     distillation_share: float = Field(default=0.3, ge=0, le=1)
     temperature: float = Field(default=2.0, gt=0)
     energy_penalty_weight: float = Field(default=0.0, ge=0)
+    activity_penalty: float = Field(default=0.0, ge=0)
+    relay_penalty: float = Field(default=0.0, ge=0)
     levels_per_step: int = Field(default=4, ge=2)
     patience: int | None = Field(default=None, ge=1)
     checkpoint_steps: int | None = Field(default=None, ge=1)

@@ -16,7 +16,7 @@ from adlrns_neuro.data.digits import LabelledImages, load_digits_splits
 from adlrns_neuro.evaluation import accuracy_at_price, encode
 from adlrns_neuro.export import export_network
 from adlrns_neuro.gates.spiking import fit_spiking_gate
-from adlrns_neuro.models.snn import SnnConfig
+from adlrns_neuro.models.snn_config import SnnConfig
 from adlrns_neuro.recipe import Recipe
 from adlrns_neuro.snn_trainer import train_dense_snn, train_snn
 from mapping.artifact.read import load_report

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
 from adlrns_neuro.layers.spiking import SpikingPopulation
-from adlrns_neuro.models.snn import DenseSNN, LowRankSNN, SnnConfig
+from adlrns_neuro.models.snn import DenseSNN, LowRankSNN
+from adlrns_neuro.models.snn_config import SnnConfig
 from mapping.errors import UnsupportedModelError
 from mapping.ir.network import Dense, FloatArray, Input, Lif, LowRank, Network
 

@@ -1,24 +1,40 @@
-"""The levels of all low-rank layers of a model, set together."""
+"""The levels of all parts of a model that have ranks, set together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from adlrns_neuro.layers.ranked import Ranked
+from adlrns_neuro.layers.ranked import Ranked, RankedModule
 from mapping.errors import ConfigError
 
+_Part = TypeVar("_Part", bound=RankedModule)
 
-def ranked_layers(model: nn.Module) -> dict[str, Ranked]:
-    """The layers of ``model`` whose rank can be set, by their names, in the model's order.
+
+def ranked_parts(model: nn.Module) -> dict[str, RankedModule]:
+    """The parts of ``model`` whose rank can be set, by their names, in the model's order.
 
     Raises:
         ConfigError: ``ADL-RNK-01`` when there is none.
     """
-    found = {name: part for name, part in model.named_modules() if isinstance(part, Ranked)}
+    return _of_kind(model, RankedModule)  # type: ignore[type-abstract]
+
+
+def ranked_layers(model: nn.Module) -> dict[str, Ranked]:
+    """Those of :func:`ranked_parts` that are single layers.
+
+    Raises:
+        ConfigError: ``ADL-RNK-01`` when there is none.
+    """
+    return _of_kind(model, Ranked)
+
+
+def _of_kind(model: nn.Module, kind: type[_Part]) -> dict[str, _Part]:
+    found = {name: part for name, part in model.named_modules() if isinstance(part, kind)}
     if not found:
         raise ConfigError(
             "the model has no layer whose rank can be set",
@@ -30,46 +46,47 @@ def ranked_layers(model: nn.Module) -> dict[str, Ranked]:
 
 
 def level_count(model: nn.Module) -> int:
-    """How many levels the model has: as many as the layer with most.
+    """How many levels the model has: as many as the part with most.
 
     Raises:
         ConfigError: ``ADL-RNK-01``.
     """
-    return max(len(part.layer.levels) for part in ranked_layers(model).values())
+    return max(len(part.levels) for part in ranked_parts(model).values())
 
 
 def energies_mj(model: nn.Module) -> tuple[float, ...]:
-    """Modelled energy of a sample with all layers at each level [mJ], of these layers alone.
+    """Modelled energy of a sample with all parts at each level [mJ], of these parts alone.
 
     Raises:
         ConfigError: ``ADL-RNK-01``.
     """
-    layers = [part.layer for part in ranked_layers(model).values()]
+    energies = [part.energies_mj for part in ranked_parts(model).values()]
     return tuple(
-        sum(layer.energies_mj[layer.levels[min(level, len(layer.levels) - 1)]] for layer in layers)
+        sum(one[min(level, len(one) - 1)] for one in energies)
         for level in range(level_count(model))
     )
 
 
 @contextmanager
 def at_level(model: nn.Module, level: int | Tensor | None) -> Iterator[None]:
-    """Run all layers at one level inside the block, and as before after it.
+    """Run all parts at one level inside the block, and as before after it.
 
     Args:
-        model: any module with :class:`~adlrns_neuro.layers.ranked.Ranked` layers.
-        level: see :attr:`Ranked.level`.
+        model: any module with parts that are
+            :class:`~adlrns_neuro.layers.ranked.RankedModule`, or that is one.
+        level: see :attr:`RankedModule.level`.
 
     Raises:
-        ConfigError: ``ADL-RNK-01`` without such layers.
+        ConfigError: ``ADL-RNK-01`` without such parts.
     """
-    layers = ranked_layers(model).values()
-    before = [part.level for part in layers]
+    parts = ranked_parts(model).values()
+    before = [part.level for part in parts]
     try:
-        for part in layers:
+        for part in parts:
             part.level = level
         yield
     finally:
-        for part, previous in zip(layers, before, strict=True):
+        for part, previous in zip(parts, before, strict=True):
             part.level = previous
 
 
@@ -88,7 +105,7 @@ def forward_levels(model: nn.Module, inputs: Tensor, levels: Sequence[int] | Non
         Shape (levels, *outputs*).
 
     Raises:
-        ConfigError: ``ADL-RNK-01`` without ranked layers.
+        ConfigError: ``ADL-RNK-01`` without ranked parts.
     """
     chosen = range(level_count(model)) if levels is None else levels
     own: Callable[[Tensor, Sequence[int]], Tensor] | None = getattr(model, "forward_levels", None)

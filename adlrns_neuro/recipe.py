@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from adlrns_neuro.data.coding import Coding
-from adlrns_neuro.models.snn import SnnConfig
+from adlrns_neuro.models.snn_config import SnnConfig
 from adlrns_neuro.snn_trainer import TrainingConfig
 from mapping.errors import ConfigError
 

@@ -25,8 +25,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from adlrns_neuro.data.digits import DigitsSplits
 from adlrns_neuro.evaluation import Examples, accuracy_by_rank, encode
-from adlrns_neuro.layers.linear import DynamicLowRankLayer
-from adlrns_neuro.models.snn import DenseSNN, LowRankSNN, SnnConfig, SpikeTrains
+from adlrns_neuro.models.snn import DenseSNN, LowRankSNN, SpikeTrains
+from adlrns_neuro.models.snn_config import SnnConfig, check_opening
 from mapping.errors import ConfigError
 from mapping.lowrank import second_moment
 
@@ -158,7 +158,7 @@ def train_snn(
             payloads do not fit the network.
     """
     check_examples(snn, train=train, calibration=calibration)
-    check_opening(snn, training)
+    check_opening(snn, training.open_at, where="TrainingConfig.open_at")
     with _reproducibly(training.seed):
         teacher = DenseSNN(snn)
         teacher_accuracy = _fit_dense(
@@ -202,22 +202,6 @@ def limit_readout(model: LowRankSNN | DenseSNN) -> None:
     with torch.no_grad():
         limit = READOUT_LIMIT * weight.square().mean().sqrt()
         weight.copy_(torch.clamp(weight, -limit, limit))
-
-
-def check_opening(snn: SnnConfig, training: TrainingConfig) -> None:
-    """Refuse blocks that open when no input is left.
-
-    Raises:
-        ConfigError: ``ADL-TRN-04``.
-    """
-    if len(snn.levels) > 1 and training.open_at >= snn.steps:
-        raise ConfigError(
-            f"the blocks above the first would open at step {training.open_at}, after the last of "
-            f"{snn.steps} steps with input",
-            where="TrainingConfig.open_at",
-            remedy=f"open them at a step from 0 to {snn.steps - 1}, or raise SnnConfig.steps",
-            code="ADL-TRN-04",
-        )
 
 
 def check_examples(snn: SnnConfig, **splits: Examples) -> None:
@@ -279,14 +263,7 @@ def _factored(teacher: DenseSNN, train: Examples) -> LowRankSNN:
         * (len(part.labels) / len(train.labels))
         for part in train.chunks()
     ]
-    model = LowRankSNN(snn)
-    model.input_projection = DynamicLowRankLayer.from_dense(
-        teacher.input_projection.weight,
-        torch.from_numpy(np.sum(moments, axis=0)),
-        snn.levels,
-    )
-    model.output_projection.load_state_dict(teacher.output_projection.state_dict())
-    return model
+    return LowRankSNN.from_dense(teacher, torch.from_numpy(np.sum(moments, axis=0)))
 
 
 def _fit_nested(

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from adlrns_neuro.config import ExperimentConfig, parse_config
 from adlrns_neuro.gates.fit_model import fit_gates
-from adlrns_neuro.ranks import forward_levels, level_count, ranked_layers
+from adlrns_neuro.ranks import forward_levels, level_count, ranked_parts
 from adlrns_neuro.training.checkpoint import save_weights
 from adlrns_neuro.training.loop import Task, TrainingResult, fit
 from adlrns_neuro.training.objective import DenseObjective, NestedObjective
@@ -40,8 +40,9 @@ class ADLRNSTrainer:
     position. Data sets that keep a random state of their own from epoch to epoch are beyond that.
 
     Args:
-        model: any module with :class:`~adlrns_neuro.layers.ranked.Ranked` layers, inputs → logits
-            (n, classes). Trained in place.
+        model: any module with parts whose rank can be set, such as
+            :class:`~adlrns_neuro.layers.ranked.Ranked` layers, inputs → logits (n, classes).
+            Trained in place.
         config: how to train, or the keys of a configuration.
         device: as in :func:`adlrns_neuro.training.processes.accelerator_on`.
         save_dir: folder for ``checkpoint.safetensors``, ``best.safetensors`` and
@@ -72,7 +73,7 @@ class ADLRNSTrainer:
         resume: bool = False,
         progress: bool = True,
     ) -> None:
-        ranked_layers(model)
+        ranked_parts(model)
         self.config = config if isinstance(config, ExperimentConfig) else parse_config(config)
         self.save_dir = Path(save_dir)
         self.resume, self.progress = resume, progress
@@ -105,11 +106,11 @@ class ADLRNSTrainer:
                 the folder holds a run and ``resume`` is not set, ``ADL-TRN-06`` when that run was
                 another, ``ADL-TRN-07`` when its files are damaged, ``ADL-TRN-08`` when the batch
                 size is no multiple of the processes, ``ADL-TRN-10`` on batches that are no such
-                pairs, ``ADL-TRN-11`` when training diverges.
+                pairs, ``ADL-TRN-11`` when training diverges,
+                ``ADL-TRN-12`` when the spikes of a model without any are penalised.
             ArtifactError: ``ADL-ART-01`` when the folder cannot be written.
         """
         config = self.config
-        layers = ranked_layers(self.model)
         result = fit(
             Task(
                 objective=NestedObjective(self.model, config.train, config.scheduler, self.teacher),
@@ -127,8 +128,8 @@ class ADLRNSTrainer:
             progress=self.progress,
         )
         self.history = result.history
-        for part in layers.values():
-            part.layer.gate.requires_grad_(True)
+        for part in ranked_parts(self.model).values():
+            part.gate.requires_grad_(True)
         if config.train.fit_gates and config.train.energy_penalty_weight == 0:
             loader = prepared_loader(val_loader, self.accelerator, "val_loader")
             with kept_streams(self.accelerator.device):
@@ -168,7 +169,7 @@ def train_dense(
         return outputs[None]
 
     task = Task(
-        objective=DenseObjective(model),
+        objective=DenseObjective(model, config.train),
         logits=logits,
         levels=1,
         train_loader=train_loader,

@@ -12,7 +12,7 @@ from pathlib import Path
 from adlrns_neuro.data import code, load_digits_splits
 from adlrns_neuro.evaluation import accuracy_by_rank, encode
 from adlrns_neuro.export import export_network
-from adlrns_neuro.models.snn import SnnConfig
+from adlrns_neuro.models import SnnConfig
 from adlrns_neuro.snn_trainer import TrainingConfig, train_digits_snn
 from mapping import Calibration, CompileOptions, compile_network, load_target, write_artifact
 from mapping.units import with_prefix

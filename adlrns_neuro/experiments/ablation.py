@@ -74,7 +74,7 @@ def ablation(
         DataLoader(TensorDataset(*chosen_by), BATCH),
     )
     torch.manual_seed(config.seed)
-    dense = family.dense(config.model, splits.train[0], splits.classes)
+    dense = family.dense(config, splits.train[0], splits.classes)
     train_dense(
         dense, config, *loaders, save_dir=save_dir / "dense", device="cpu", progress=progress
     )
@@ -82,7 +82,7 @@ def ablation(
     found = {}
     for number, (name, settings) in enumerate(SETTINGS.items()):
         own = with_settings(config, {"train.fit_gates": False, **settings})
-        model = family.ranked(dense, own.model, splits.train[0], estimator)
+        model = family.ranked(dense, own, splits.train[0], estimator)
         if name == PLAIN:
             _load_plain(model, dense)
         folder = save_dir / str(number)

@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adlrns_neuro.config import SchedulerConfig
 from adlrns_neuro.gates.fit import lowest_price
-from adlrns_neuro.layers import Ranked
-from adlrns_neuro.ranks import at_level, energies_mj, level_count, ranked_layers
+from adlrns_neuro.layers import RankedModule
+from adlrns_neuro.ranks import at_level, energies_mj, level_count, ranked_parts
 from adlrns_neuro.schedulers import RankScheduler
 
 PRICES: tuple[float, ...] = (0.0, *(10.0 ** (step / 2) for step in range(-6, 3)))
@@ -30,13 +30,16 @@ class Measured:
     Attributes:
         accuracy: share of samples classified rightly, 0 to 1.
         macs: multiply-accumulates of a sample, counted as the model runs: all layers, and gates
-            that decide.
-        energy_mj: modelled energy of a sample in the layers of variable rank [mJ], None without.
+            that decide. Of a spiking network those of its simulation, which multiplies by zeros.
+        energy_mj: modelled energy of a sample in the parts of variable rank [mJ], None without.
+        synaptic_ops: synapses that payloads and spikes reach in a sample, as a chip counts them;
+            None without spikes.
     """
 
     accuracy: float
     macs: float
     energy_mj: float | None
+    synaptic_ops: float | None
 
 
 def measured(model: nn.Module, inputs: Tensor, labels: Tensor) -> Measured:
@@ -47,16 +50,18 @@ def measured(model: nn.Module, inputs: Tensor, labels: Tensor) -> Measured:
         inputs, labels: n samples.
     """
     counter = FlopCounterMode(display=False)
-    hits, energy_mj = 0, 0.0
+    hits, energy_mj, synaptic_ops = 0, 0.0, 0.0
     model.eval()
     with torch.no_grad(), counter:
         for some, classes in _batches(inputs, labels):
             hits += int((model(some).argmax(dim=-1) == classes).sum())
             energy_mj += _spent_mj(model) * len(some)
+            synaptic_ops += getattr(model, "synaptic_ops", 0.0) * len(some)
     return Measured(
         accuracy=hits / len(labels),
         macs=counter.get_total_flops() / 2 / len(labels),
         energy_mj=energy_mj / len(labels) if energy_mj else None,
+        synaptic_ops=synaptic_ops / len(labels) if synaptic_ops else None,
     )
 
 
@@ -105,22 +110,22 @@ def under_budget(
     policy = RankScheduler(scheduler.type, r_min=min(energies), r_max=max(energies))
     allowed = policy.limit(energies, budget_mj).rank
     level = max(sum(rank <= allowed for rank in energies) - 1, 0)
-    layers = ranked_layers(model).values()
-    for part in layers:
-        levels = part.layer.levels
+    parts = ranked_parts(model).values()
+    for part in parts:
+        levels = part.levels
         cap = levels[min(level, len(levels) - 1)]
         part.scheduler = RankScheduler("fixed", r_min=levels[0], r_max=levels[-1], rank=cap)
     try:
         return measured(model, inputs, labels)
     finally:
-        for part in layers:
+        for part in parts:
             part.scheduler = None
 
 
 @contextmanager
 def at_price(model: nn.Module, price: float) -> Iterator[None]:
     """Run all gates at one price inside the block, and at their own after it."""
-    gates = [part.layer.gate for part in ranked_layers(model).values()]
+    gates = [part.gate for part in ranked_parts(model).values()]
     before = [gate.price.clone() for gate in gates]
     try:
         for gate in gates:
@@ -154,7 +159,7 @@ def _energies_mj(model: nn.Module) -> dict[int, float]:
     """Energy of a sample [mJ] with all layers at one level, by the level's rank in the layer with
     most levels.
     """
-    longest = max((part.layer.levels for part in ranked_layers(model).values()), key=len)
+    longest = max((part.levels for part in ranked_parts(model).values()), key=len)
     return dict(zip(longest, energies_mj(model), strict=True))
 
 
@@ -162,11 +167,11 @@ def _spent_mj(model: nn.Module) -> float:
     """Mean energy of a sample in the last call [mJ]."""
     spent = 0.0
     for part in model.modules():
-        if not isinstance(part, Ranked):
+        if not isinstance(part, RankedModule):
             continue
-        levels, energies = part.layer.levels, part.layer.energies_mj
         if isinstance(part.level, int):
-            spent += energies[levels[min(part.level, len(levels) - 1)]]
+            energies = part.energies_mj
+            spent += energies[min(part.level, len(energies) - 1)]
         else:
             spent += part.spent_mj
     return spent

@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -72,7 +71,7 @@ def run_experiment(
     held_loader = DataLoader(TensorDataset(*held_set), batch)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        dense = family.dense(config.model, train_set[0], splits.classes)
+        dense = family.dense(config, train_set[0], splits.classes)
         train_dense(
             dense,
             config,
@@ -85,7 +84,7 @@ def run_experiment(
         )
         where = next(dense.parameters()).device
         estimator = PerfEstimator(config.hardware.profile)
-        model = family.ranked(dense, config.model, train_set[0].to(where), estimator)
+        model = family.ranked(dense, config, train_set[0].to(where), estimator)
     trainer = ADLRNSTrainer(
         model,
         config,
@@ -119,7 +118,7 @@ Split = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Splits:
-    """A data set in three parts, its values scaled to mean 0 and deviation 1 over ``train``.
+    """A data set in three parts, as a family of networks takes it.
 
     Attributes:
         train: for weights.
@@ -143,16 +142,15 @@ def arranged_splits(config: ExperimentConfig, family: ModelFamily) -> Splits:
     """The experiment's data for a kind of network.
 
     Raises:
-        ConfigError: ``ADL-CFG-01`` on an unknown data set, and those of its loader.
+        ConfigError: ``ADL-CFG-01`` on an unknown data set, and those of its loader and of the
+            family.
     """
     data = load_dataset(config.data.set, config.data.dir)
     rest, held = hold_out(data.train, config.data.held_out_share, config.seed)
-    mean = float(rest.inputs.mean(dtype=np.float64))
-    deviation = float(rest.inputs.std(dtype=np.float64))
+    arranged = family.arranger(config, rest.inputs)
 
     def tensors(part: Labelled) -> Split:
-        scaled = (torch.tensor(part.inputs, dtype=torch.float32) - mean) / deviation
-        return family.arranged(scaled), torch.tensor(part.labels)
+        return arranged(part.inputs), torch.tensor(part.labels)
 
     return Splits(
         train=tensors(rest),

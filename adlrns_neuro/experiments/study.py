@@ -69,7 +69,7 @@ def rank_study(
         DataLoader(TensorDataset(*held_out), BATCH),
     )
     torch.manual_seed(config.seed)
-    dense = family.dense(config.model, train[0], splits.classes)
+    dense = family.dense(config, train[0], splits.classes)
     train_dense(
         dense,
         config,
@@ -83,7 +83,7 @@ def rank_study(
 
     def trained(levels: tuple[int, ...]) -> nn.Module:
         own = with_settings(config, {"model.levels": levels, "train.fit_gates": False})
-        model = family.ranked(dense, own.model, train[0], estimator)
+        model = family.ranked(dense, own, train[0], estimator)
         folder = save_dir / "-".join(map(str, levels))
         trainer = ADLRNSTrainer(
             model, own, "cpu", folder, teacher=dense, resume=resume, progress=progress

@@ -72,7 +72,7 @@ class FirstBlock:
         seen: list[Tensor] = []
 
         def keep(part: nn.Module, received: tuple[Tensor]) -> None:
-            seen.append(ranked.layer.features(received[0]))
+            seen.append(ranked.features(received[0]))
 
         handle = ranked.register_forward_pre_hook(keep)
         try:

@@ -8,15 +8,13 @@ from torch.nn import functional as F  # noqa: N812
 
 from adlrns_neuro.evaluation import Examples
 from adlrns_neuro.gates.fit import fit_gate
-from adlrns_neuro.models.snn import LOW_RANK_DELAY, LowRankSNN
-from adlrns_neuro.snn_trainer import TrainingConfig, check_examples, check_opening
+from adlrns_neuro.models.snn import LowRankSNN
+from adlrns_neuro.models.snn_config import check_opening
+from adlrns_neuro.snn_trainer import TrainingConfig, check_examples
 
 
 def fit_spiking_gate(model: LowRankSNN, held_out: Examples, training: TrainingConfig) -> None:
     """Regress what each level gains on what has reached the gate by the end of the input, in place.
-
-    The gain of a linear gate is a leaky sum over the steps, so it is fitted to leaky sums of
-    features.
 
     Args:
         model: a trained network; only its gate changes.
@@ -28,7 +26,7 @@ def fit_spiking_gate(model: LowRankSNN, held_out: Examples, training: TrainingCo
             blocks would open after the last step.
     """
     check_examples(model.config, held_out=held_out)
-    check_opening(model.config, training)
+    check_opening(model.config, training.open_at, where="TrainingConfig.open_at")
     with torch.no_grad():
         found = [_features_and_losses(model, part, training) for part in held_out.chunks()]
     features, losses = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -42,8 +40,4 @@ def _features_and_losses(
     trains = model.forward_levels(part.payloads, open_at=training.open_at)
     logits = trains.counts * training.logit_scale
     losses = [F.cross_entropy(level, part.labels, reduction="none") for level in logits]
-    arriving, _ = model.gate_inputs(part.payloads)
-    features = torch.zeros_like(arriving[0])
-    for step in arriving[: model.config.steps + LOW_RANK_DELAY]:
-        features = model.config.gate_decay * features + step
-    return features, torch.stack(losses, dim=1)
+    return model.gate_features(part.payloads), torch.stack(losses, dim=1)

@@ -4,7 +4,7 @@ from adlrns_neuro.layers.base import LowRankLayer
 from adlrns_neuro.layers.conv import DynamicLowRankConv2d
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
 from adlrns_neuro.layers.norm import LevelBatchNorm
-from adlrns_neuro.layers.ranked import Ranked
+from adlrns_neuro.layers.ranked import Ranked, RankedModule
 from adlrns_neuro.layers.relayed_pair import PairDynamics
 from adlrns_neuro.layers.spiking import SpikingPopulation
 from adlrns_neuro.layers.spiking_lowrank import (
@@ -19,6 +19,7 @@ __all__ = [
     "LowRankLayer",
     "PairDynamics",
     "Ranked",
+    "RankedModule",
     "RecurrentSpikingLowRankLayer",
     "SpikingLowRankLayer",
     "SpikingPopulation",

@@ -82,20 +82,28 @@ class DynamicLowRankLayer(LowRankLayer):
         self.out_features = out_features
 
     @classmethod
-    def from_dense(cls, weight: Tensor, second_moment: Tensor, levels: Sequence[int]) -> Self:
+    def from_dense(
+        cls,
+        weight: Tensor,
+        second_moment: Tensor,
+        levels: Sequence[int],
+        *,
+        perf_estimator: PerfEstimator | None = None,
+    ) -> Self:
         """Start from a trained dense layer by activation-whitened SVD at r_max.
 
         Args:
             weight: dense matrix, shape (out, in).
             second_moment: E[x xᵀ] of that layer's inputs, shape (in, in).
-            levels: as in the constructor.
+            levels, perf_estimator: as in the constructor.
 
         Raises:
             ConfigError: ``ADL-LAY-01``, or ``ADL-LRK-01`` to ``ADL-LRK-04`` from
                 :func:`mapping.lowrank.whitened_svd`.
         """
         out_features, in_features = weight.shape
-        layer = cls(in_features, out_features, levels=levels).to(weight)
+        layer = cls(in_features, out_features, levels=levels, perf_estimator=perf_estimator)
+        layer.to(weight)
         U, V = whitened_svd(
             weight.detach().cpu().numpy(), second_moment.detach().cpu().numpy(), layer.levels[-1]
         )

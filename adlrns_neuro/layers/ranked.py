@@ -1,47 +1,103 @@
-"""A low-rank layer in the place of a plain one."""
+"""What has a rank that can be set, and a low-rank layer in the place of a plain one."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from adlrns_neuro.functional.cost import FLOPS_SHARE, MEMORY_SHARE
+from adlrns_neuro.gates.network import GateNetwork
 from adlrns_neuro.layers.base import LowRankLayer
 from adlrns_neuro.schedulers import RankScheduler
 
 
-class Ranked(nn.Module):
-    """Runs a low-rank layer where a model expects outputs alone, as from the layer it replaces.
+class RankedModule(nn.Module, ABC):
+    """What runs at a level that is set from outside, or at those that its gate chooses.
 
-    :mod:`adlrns_neuro.ranks` sets the level of all such layers of a model at once,
+    :mod:`adlrns_neuro.ranks` sets the level of all such parts of a model at once,
     :class:`~adlrns_neuro.budget.BudgetManager` the price at which their gates decide.
+
+    Attributes:
+        level: index of the level at which all samples run, or one for each sample, shape (n,),
+            int64. The part's last level stands for those beyond. None: its gate decides.
+        scheduler: limits the gate's decision; None for no limit.
+        price_per_mj: gain that a millijoule must bring; None for the gate's own price.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level: int | Tensor | None = None
+        self.scheduler: RankScheduler | None = None
+        self.price_per_mj: float | None = None
+
+    @property
+    @abstractmethod
+    def levels(self) -> tuple[int, ...]:
+        """The ranks, ascending."""
+
+    @property
+    @abstractmethod
+    def gate(self) -> GateNetwork:
+        """What chooses between them."""
+
+    @property
+    @abstractmethod
+    def energies_mj(self) -> tuple[float, ...]:
+        """Modelled energy of a sample at each level [mJ]."""
+
+    @property
+    @abstractmethod
+    def spent_mj(self) -> float:
+        """Modelled energy per sample in the last call in which the gate decided [mJ]."""
+
+    @abstractmethod
+    def features(self, input: Tensor) -> Tensor:
+        """What the gate reads of the samples of a call, in the order of the samples."""
+
+    @abstractmethod
+    def expected_cost(
+        self, input: Tensor, *, alpha: float = FLOPS_SHARE, beta: float = MEMORY_SHARE
+    ) -> Tensor:
+        """E of every sample under the gate's soft decision, differentiable.
+
+        Args:
+            input: of a call.
+            alpha, beta: weights of operations and of memory in E.
+        """
+
+    def _price(self) -> float | None:
+        """The price per unit of the gate's cost."""
+        energies = self.energies_mj
+        if self.price_per_mj is None or len(energies) == 1:
+            return None
+        return self.price_per_mj * (energies[-1] - energies[0]) / float(self.gate.cost.sum())
+
+
+class Ranked(RankedModule):
+    """Runs a low-rank layer where a model expects outputs alone, as from the layer it replaces.
 
     Args:
         layer: what runs.
 
     Attributes:
         layer: as given.
-        level: index of the level at which all samples run, or one for each sample, shape (n,),
-            int64. The layer's last level stands for those beyond. None: its gate decides.
         decide: decides in the place of the gate if ``level`` is None, see
             :meth:`~adlrns_neuro.layers.base.LowRankLayer.as_decided`.
         first_block: gives, for the input of a call with a ``level``, its first rank block in the
             place of the layer's method; None where it has to be computed.
-        scheduler: limits the gate's decision; None for no limit.
-        price_per_mj: gain that a millijoule must bring; None for the gate's own price.
         chosen: the rank of each sample in the last call in which the gate decided.
         ran: the level of the last call, or one for each sample; before the first, the highest.
+        level, scheduler, price_per_mj: see :class:`RankedModule`.
     """
 
     def __init__(self, layer: LowRankLayer) -> None:
         super().__init__()
         self.layer = layer
-        self.level: int | Tensor | None = None
         self.decide: Callable[[Tensor], Tensor] | None = None
         self.first_block: Callable[[Tensor], Tensor] | None = None
-        self.scheduler: RankScheduler | None = None
-        self.price_per_mj: float | None = None
         self.chosen: Tensor | None = None
         self.ran: int | Tensor = len(layer.levels) - 1
 
@@ -66,11 +122,26 @@ class Ranked(nn.Module):
         return outputs
 
     @property
+    def levels(self) -> tuple[int, ...]:
+        """The layer's ranks, ascending."""
+        return self.layer.levels
+
+    @property
+    def gate(self) -> GateNetwork:
+        """The layer's gate."""
+        return self.layer.gate
+
+    @property
+    def energies_mj(self) -> tuple[float, ...]:
+        """Modelled energy of a sample at each level [mJ]."""
+        return tuple(self.layer.energies_mj.values())
+
+    @property
     def spent_mj(self) -> float:
         """Modelled energy per sample in the last call in which the gate decided [mJ]."""
         if self.chosen is None:
             return 0.0
-        ranks = zip(self.layer.levels, self.layer.energies_mj.values(), strict=True)
+        ranks = zip(self.levels, self.energies_mj, strict=True)
         total = sum(int((self.chosen == rank).sum()) * energy for rank, energy in ranks)
         return total / max(len(self.chosen), 1)
 
@@ -80,9 +151,12 @@ class Ranked(nn.Module):
         self.ran = decided = self.decide(first)
         return decided
 
-    def _price(self) -> float | None:
-        """The price per unit of the gate's cost."""
-        energies = tuple(self.layer.energies_mj.values())
-        if self.price_per_mj is None or len(energies) == 1:
-            return None
-        return self.price_per_mj * (energies[-1] - energies[0]) / float(self.layer.gate.cost.sum())
+    def features(self, input: Tensor) -> Tensor:
+        """See :meth:`~adlrns_neuro.layers.base.LowRankLayer.features`."""
+        return self.layer.features(input)
+
+    def expected_cost(
+        self, input: Tensor, *, alpha: float = FLOPS_SHARE, beta: float = MEMORY_SHARE
+    ) -> Tensor:
+        """See :meth:`~adlrns_neuro.layers.base.LowRankLayer.expected_cost`."""
+        return self.layer.expected_cost(input, alpha=alpha, beta=beta)

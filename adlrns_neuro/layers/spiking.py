@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from adlrns_neuro.functional.lif import snap_current_decay, snap_voltage_decay
 from mapping.errors import ConfigError
 
+Activity = dict[str, Tensor]
+"""How active a spiking model was: means over all that ran, scalars with gradients. ``activity`` is
+the number of spikes of a hidden neuron in a step, ``relays`` the magnitude that a relay sends."""
+
 
 class SpikingPopulation(nn.Module):
     """Leaky integrate-and-fire neurons that follow the chip's rule in floating point.

@@ -7,92 +7,25 @@ without input until the last of them has reached the readout. All state is zero 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from adlrns_neuro.data.coding import Coding, is_binary
 from adlrns_neuro.functional.gate import gate_states, leading_gates
 from adlrns_neuro.functional.relay import host_payloads, relay_payloads
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
-from adlrns_neuro.layers.relayed_pair import check_dynamics
 from adlrns_neuro.layers.spiking import SpikingPopulation
+from adlrns_neuro.models.snn_config import SnnConfig
+from adlrns_neuro.perf import PerfEstimator
 from mapping.budget import check_price
 from mapping.errors import ConfigError
 
 DENSE_DELAY = 1
 LOW_RANK_DELAY = 2
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SnnConfig:
-    """Sizes, timing and neuron constants of the classifier.
-
-    Attributes:
-        inputs: number of inputs.
-        hidden: neurons of the hidden population.
-        classes: neurons of the readout population.
-        levels: ranks of the input projection, ascending.
-        steps: T, the number of steps in which payloads arrive.
-        hidden_current_decay, hidden_voltage_decay, hidden_threshold: constants of the hidden
-            population, see :class:`~adlrns_neuro.layers.spiking.SpikingPopulation`.
-        readout_current_decay, readout_voltage_decay, readout_threshold: the same of the readout.
-        payload_max: largest integer payload.
-        payload_scale: value of one payload unit in the units of the weights.
-        coding: how images become payloads; ``rate`` and ``latency`` send 0 and 1 alone.
-        relay_threshold: magnitude up to which relays pile their input up before they send it, in
-            units of the weights times the payload scale; 0 sends in every step.
-        gate_decay, trace_decay, trace_threshold: how the gate of the input projection behaves over
-            time, see :class:`mapping.ir.network.RankGate`.
-
-    Raises:
-        ConfigError: ``ADL-SNN-03`` when a binary coding comes with graded payloads, ``ADL-SNN-04``
-            when the steps, or a relay's or gate's constant, are out of their range, ``ADL-COD-01``
-            when there is no such coding.
-    """
-
-    inputs: int = 64
-    hidden: int = 64
-    classes: int = 10
-    levels: tuple[int, ...] = (4, 8, 16)
-    steps: int = 8
-    hidden_current_decay: float = 0.0
-    hidden_voltage_decay: float = 0.9375
-    hidden_threshold: float = 1.0
-    readout_current_decay: float = 0.5
-    readout_voltage_decay: float = 0.9375
-    readout_threshold: float = 1.0
-    payload_max: int = 16
-    payload_scale: float = 1 / 16
-    coding: Coding = "direct"
-    relay_threshold: float = 0.0
-    gate_decay: float = 1.0
-    trace_decay: float = 1.0
-    trace_threshold: float = 0.0
-
-    def __post_init__(self) -> None:
-        if is_binary(self.coding) and self.payload_max != 1:
-            raise ConfigError(
-                f"payload_max is {self.payload_max}, but {self.coding} coding sends 0 and 1",
-                where="SnnConfig.payload_max",
-                remedy="choose payload_max=1 and payload_scale=1.0",
-                code="ADL-SNN-03",
-            )
-        check_dynamics(self)
-        if self.steps < 1:
-            raise ConfigError(
-                f"{self.steps} steps bring no input",
-                where="SnnConfig.steps",
-                remedy="choose 1 or more",
-                code="ADL-SNN-04",
-            )
-
-    @property
-    def delta(self) -> bool:
-        """Whether payloads are changes."""
-        return self.coding == "delta"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +128,38 @@ class LowRankSNN(_SpikingClassifier):
             config.inputs, config.hidden, levels=config.levels
         )
 
+    @classmethod
+    def from_dense(
+        cls,
+        dense: DenseSNN,
+        second_moment: Tensor,
+        *,
+        levels: tuple[int, ...] | None = None,
+        perf_estimator: PerfEstimator | None = None,
+    ) -> Self:
+        """Start from a trained network by activation-whitened SVD of its input matrix at r_max.
+
+        Args:
+            dense: not changed.
+            second_moment: E[x xᵀ] of its inputs in the units of the weights, over samples and
+                steps, shape (inputs, inputs).
+            levels: ranks, ascending; those of the dense network's configuration if None.
+            perf_estimator: models what a level costs; on the V100 if None.
+
+        Raises:
+            ConfigError: as :meth:`DynamicLowRankLayer.from_dense`.
+        """
+        config = replace(dense.config, levels=levels or dense.config.levels)
+        model = cls(config).to(dense.output_projection.weight.device)
+        model.input_projection = DynamicLowRankLayer.from_dense(
+            dense.input_projection.weight,
+            second_moment,
+            config.levels,
+            perf_estimator=perf_estimator,
+        )
+        model.output_projection.load_state_dict(dense.output_projection.state_dict())
+        return model
+
     def forward(
         self, payloads: Tensor, rank: int | None = None, *, open_at: int = 0
     ) -> SpikeTrains:
@@ -218,15 +183,18 @@ class LowRankSNN(_SpikingClassifier):
         currents = self.input_projection.decode(relayed, rank)
         return replace(self._run(_arriving(currents, LOW_RANK_DELAY)), relayed=relayed)
 
-    def forward_levels(self, payloads: Tensor, *, open_at: int = 0) -> SpikeTrains:
-        """Run at every level in one pass; the levels ride along the batch axis.
+    def forward_levels(
+        self, payloads: Tensor, levels: Sequence[int] | None = None, *, open_at: int = 0
+    ) -> SpikeTrains:
+        """Run at several levels in one pass; the levels ride along the batch axis.
 
         Args:
             payloads, open_at: as in :meth:`forward`.
+            levels: their indices; all by default.
 
         Returns:
-            Spikes with a leading axis of the levels, in the order of ``config.levels``; the relays
-            are those of the largest.
+            Spikes with a leading axis of the levels, in the order given; the relays are those of
+            the largest.
 
         Raises:
             ConfigError: ``ADL-SNN-01``, ``ADL-SNN-02`` as in :meth:`forward`.
@@ -234,27 +202,31 @@ class LowRankSNN(_SpikingClassifier):
         inputs = self._inputs(payloads)
         still = open_at == 0 and self.config.relay_threshold == 0.0 and _is_still(inputs)
         relayed = self._relayed_from(inputs[:1] if still else inputs, open_at)
-        currents = self.input_projection.decode_levels(relayed)
+        ranks = self.config.levels if levels is None else [self.config.levels[k] for k in levels]
+        currents = torch.stack([self.input_projection.decode(relayed, rank) for rank in ranks])
         if still:
             relayed = relayed.expand(len(inputs), -1, -1)
             currents = currents.expand(-1, len(inputs), -1, -1)
-        levels, steps, batch, hidden = currents.shape
-        merged = currents.transpose(0, 1).reshape(steps, levels * batch, hidden)
+        count, steps, batch, hidden = currents.shape
+        merged = currents.transpose(0, 1).reshape(steps, count * batch, hidden)
         trains = self._run(_arriving(merged, LOW_RANK_DELAY))
 
         def split(spikes: Tensor) -> Tensor:
-            return spikes.reshape(len(spikes), levels, batch, spikes.shape[-1]).transpose(0, 1)
+            return spikes.reshape(len(spikes), count, batch, spikes.shape[-1]).transpose(0, 1)
 
         return SpikeTrains(
             hidden=split(trains.hidden), readout=split(trains.readout), relayed=relayed
         )
 
-    def forward_gated(self, payloads: Tensor, price: float) -> tuple[SpikeTrains, Tensor]:
+    def forward_gated(
+        self, payloads: Tensor, price: float, *, top: int | None = None
+    ) -> tuple[SpikeTrains, Tensor]:
         """Run as the chip does with the gate of the input projection, held back at the host.
 
         Args:
             payloads: as in :meth:`forward`.
             price: of a level's cost, see :class:`mapping.ir.network.Gate`.
+            top: index of the highest level that may be served; all may by default.
 
         Returns:
             Spikes over T + 3 steps, and the level that the host serves in each, shape
@@ -279,7 +251,9 @@ class LowRankSNN(_SpikingClassifier):
             trace_decay=config.trace_decay,
             trace_threshold=config.trace_threshold,
         )
-        levels = leading_gates(nn.functional.pad(on[:-1], (0, 0, 0, 0, 1, 0)))
+        levels = leading_gates(nn.functional.pad(on[:-1], (0, 0, 0, 0, 1, 0))).clamp(
+            max=len(config.levels) - 1 if top is None else top
+        )
         steps = torch.arange(1, len(config.levels), device=levels.device)
         relayed = self._relayed(inputs, levels[..., None] >= steps)
         currents = self.input_projection.decode(relayed, config.levels[-1])
@@ -306,6 +280,52 @@ class LowRankSNN(_SpikingClassifier):
             nn.functional.pad(first, (0, 0, 0, 0, *late)),
             nn.functional.pad(inputs.sum(dim=-1), (0, 0, *late)),
         )
+
+    def gate_features(self, payloads: Tensor) -> Tensor:
+        """What the gate has heard by the end of the input: leaky sums, shape (batch, levels[0]).
+
+        The gain of a linear gate is a leaky sum over the steps, so it is fitted to these.
+
+        Args:
+            payloads: as in :meth:`forward`.
+
+        Raises:
+            ConfigError: ``ADL-SNN-01``, ``ADL-SNN-02`` as in :meth:`forward`.
+        """
+        arriving, _ = self.gate_inputs(payloads)
+        heard = torch.zeros_like(arriving[0])
+        for step in arriving[: self.config.steps + LOW_RANK_DELAY]:
+            heard = self.config.gate_decay * heard + step
+        return heard
+
+    def synaptic_ops(
+        self, payloads: Tensor, trains: SpikeTrains, served: Tensor, *, gated: bool
+    ) -> float:
+        """Synapses that what is sent in a run reaches, mean per sample.
+
+        Args:
+            payloads: as in :meth:`forward`.
+            trains: what they caused.
+            served: level that the host serves in each step with input, shape (T, batch).
+            gated: count what reaches the gate.
+        """
+        config = self.config
+        assert trains.relayed is not None
+        if served.numel() == 0:
+            return 0.0
+        sent = int(payloads.count_nonzero())
+        reached = sent * config.levels[0]
+        for block, (low, high) in enumerate(pairwise(config.levels)):
+            fed = host_payloads(payloads, served > block, delta=config.delta)
+            reached += int(fed.count_nonzero()) * (high - low)
+        relayed = trains.relayed[..., : config.levels[int(served.max())]]
+        reached += int(relayed.count_nonzero()) * config.hidden
+        reached += int(trains.hidden.count_nonzero()) * config.classes
+        if gated:
+            first = relayed[..., : config.levels[0]].count_nonzero()
+            reached += int(first) * (len(config.levels) - 1)
+            reached += sent * (config.trace_threshold > 0.0)
+        return reached / served.shape[1]
 
     def _relayed_from(self, inputs: Tensor, open_at: int) -> Tensor:
         """Payloads of all relays when every gate opens at one step."""
@@ -353,6 +373,12 @@ class DenseSNN(_SpikingClassifier):
         still = _is_still(inputs)
         currents = self.input_projection(inputs[:1] if still else inputs)
         return self._run(_arriving(currents.expand(len(inputs), -1, -1), DENSE_DELAY))
+
+    def synaptic_ops(self, payloads: Tensor, trains: SpikeTrains) -> float:
+        """Synapses that what is sent in a run reaches, mean per sample."""
+        sent, spikes = payloads.count_nonzero(), trains.hidden.count_nonzero()
+        reached = int(sent) * self.config.hidden + int(spikes) * self.config.classes
+        return reached / max(payloads.shape[1], 1)
 
     def predict(self, payloads: Tensor) -> Tensor:
         """Classes, shape (batch,), as those of :meth:`LowRankSNN.predict`."""

@@ -116,12 +116,16 @@ def _tell(config: ExperimentConfig, result: Any, results: Path) -> None:
     from adlrns_neuro.experiments.run import result_path
 
     dense = result["dense"]
-    say(f"{config.name}, seed {config.seed}: test accuracy, multiply-accumulates")
-    say(f"  dense     {dense['accuracy']:7.2%} {dense['macs']:12,.0f}")
+    spikes = dense["synaptic_ops"] is not None
+    key, unit = (
+        ("synaptic_ops", "synaptic operations") if spikes else ("macs", "multiply-accumulates")
+    )
+    say(f"{config.name}, seed {config.seed}: test accuracy, {unit}")
+    say(f"  dense     {dense['accuracy']:7.2%} {dense[key]:12,.0f}")
     for level in result["levels"]:
-        say(f"  rank {level['rank']:4} {level['accuracy']:7.2%} {level['macs']:12,.0f}")
+        say(f"  rank {level['rank']:4} {level['accuracy']:7.2%} {level[key]:12,.0f}")
     for gated in result["gated"]:
-        say(f"  λ {gated['price']:7.3g} {gated['accuracy']:7.2%} {gated['macs']:12,.0f}")
+        say(f"  λ {gated['price']:7.3g} {gated['accuracy']:7.2%} {gated[key]:12,.0f}")
     say(f"  {result_path(config, results)}")
 
 

@@ -40,8 +40,8 @@ def test_every_setting_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_plain_factors_approach_the_weights_themselves() -> None:
     family, inputs = MODELS.get("adlrns_mlp"), torch.rand(300, 64)
     torch.manual_seed(0)
-    dense = family.dense(CONFIG.model, inputs, 10)
-    model = family.ranked(dense, CONFIG.model, inputs, ablation.PerfEstimator())
+    dense = family.dense(CONFIG, inputs, 10)
+    model = family.ranked(dense, CONFIG, inputs, ablation.PerfEstimator())
     whitened = error(model, dense)
     ablation._load_plain(model, dense)
     assert error(model, dense) < whitened

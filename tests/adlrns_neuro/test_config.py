@@ -98,6 +98,8 @@ def test_unknown_keys_are_refused(keys: dict[str, Any], where: str, remedy: str)
         ({"hardware": {"flops_per_mac": 1.0}}, "hardware", "no effect"),
         ({"name": "../up"}, "name", "match pattern"),
         ({"seed": 2**32}, "seed", "less than"),
+        ({"model": {"snn": {"coding": "poisson"}}}, "model.snn.coding", "'rate'"),
+        ({"model": {"snn": {"gate_decay": 1.5}}}, "model.snn.gate_decay", "less than"),
     ],
 )
 def test_wrong_values_are_refused(keys: dict[str, Any], where: str, message: str) -> None:
@@ -140,6 +142,15 @@ def test_settings_change_keys() -> None:
         with_settings(config, {"train.lrr": 1})
     with refused(ConfigError, "ADL-YML-02", where="settings: seed.x"):
         with_settings(config, {"seed": 1, "seed.x": 2})
+
+
+def test_a_spiking_network_has_a_section_of_its_own() -> None:
+    keys = {"model": {"snn": {"coding": None, "steps": 4}}}
+    config = with_settings(parse_config(keys), {"model.snn.open_at": 2})
+    assert config.model.snn.coding is None
+    assert (config.model.snn.steps, config.model.snn.open_at) == (4, 2)
+    with refused(ConfigError, "ADL-YML-02", where="model.snn.stps", remedy="'steps'"):
+        parse_config({"model": {"snn": {"stps": 4}}})
 
 
 def test_values_are_read_as_in_a_file() -> None:

@@ -90,8 +90,9 @@ def test_the_founding_keys_train(tmp_path: Path) -> None:
 
 def test_factors_of_full_rank_compute_what_the_dense_network_does() -> None:
     family = MODELS.get("adlrns_mlp")
-    config = parse_config({"model": {"hidden": [24, 12], "levels": [3, 12]}}).model
-    inputs = family.arranged(torch.randn(200, 3, 4))
+    config = parse_config({"model": {"hidden": [24, 12], "levels": [3, 12]}})
+    samples = torch.randn(200, 3, 4).numpy()
+    inputs = family.arranger(config, samples)(samples)
     dense = family.dense(config, inputs, 5).eval()
     ranked = family.ranked(dense, config, inputs, PerfEstimator()).eval()
     both = forward_levels(ranked, inputs)
@@ -105,13 +106,16 @@ def test_a_residual_network_trains_at_all_levels(tmp_path: Path) -> None:
     labels = torch.arange(96) % 3
     images = torch.randn(96, 8, 8, 3) + 2.0 * torch.eye(3)[labels][:, None, None]
     family = MODELS.get("adlrns_resnet")
-    inputs = family.arranged(images)
-    assert inputs.shape == (96, 3, 8, 8)
-    assert torch.equal(family.arranged(inputs), inputs)
     keys = {"type": "adlrns_resnet", "depth": 8, "levels": [2, 4, 8]}
     config = parse_config({"model": keys, "train": {"epochs": 5, "batch_size": 16, "lr": 1e-2}})
-    dense = family.dense(config.model, inputs, 3).eval()
-    ranked = family.ranked(dense, config.model, inputs, PerfEstimator())
+    arranged = family.arranger(config, images.numpy())
+    inputs = arranged(images.numpy())
+    assert inputs.shape == (96, 3, 8, 8)
+    assert torch.equal(arranged(images.permute(0, 3, 1, 2).numpy()), inputs)
+    assert float(inputs.mean()) == pytest.approx(0.0, abs=1e-6)
+    assert float(inputs.std(correction=0)) == pytest.approx(1.0)
+    dense = family.dense(config, inputs, 3).eval()
+    ranked = family.ranked(dense, config, inputs, PerfEstimator())
     loader = DataLoader(TensorDataset(inputs, labels), 16)
     trainer = ADLRNSTrainer(ranked, config, "cpu", tmp_path, progress=False)
     trainer.train(loader, loader)

@@ -87,6 +87,18 @@ def test_gated_runs_equal_the_compilers_float_network(config: SnnConfig, price: 
         assert len(levels.unique()) > 1, "the gate should change its mind"
 
 
+def test_no_level_above_the_top_is_served() -> None:
+    model, payloads = model_of(DIRECT), payloads_of(DIRECT)
+    _, free = model.forward_gated(payloads, 0.0)
+    capped, levels = model.forward_gated(payloads, 0.0, top=1)
+    assert free.max() == 2
+    assert torch.equal(levels, free.clamp(max=1))
+    lowest, levels = model.forward_gated(payloads, 0.0, top=0)
+    assert not levels.any()
+    torch.testing.assert_close(lowest.hidden, model(payloads, rank=2).hidden)
+    assert not torch.equal(capped.hidden, lowest.hidden)
+
+
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_static_runs_equal_the_compilers_float_network(config: SnnConfig) -> None:
     model, payloads = model_of(config), payloads_of(config)

@@ -12,7 +12,9 @@ from torch import Tensor
 from adlrns_neuro.data import Coding
 from adlrns_neuro.layers import SpikingPopulation
 from adlrns_neuro.models import DenseSNN, LowRankSNN, SnnConfig, SpikeTrains
+from adlrns_neuro.perf import PerfEstimator
 from mapping.errors import ConfigError
+from mapping.processors.load import load_processor
 
 CONFIG = SnnConfig(inputs=12, hidden=11, classes=5, levels=(2, 4, 8), steps=6)
 Array = NDArray[np.float64]
@@ -114,6 +116,28 @@ def test_all_levels_at_once_equal_each_level_alone() -> None:
         assert torch.equal(together.hidden[index], alone.hidden)
         assert torch.equal(together.readout[index], alone.readout)
         assert torch.equal(together.predictions[index], model.predict(payloads, rank))
+
+
+def test_some_levels_at_once_equal_them_among_all() -> None:
+    model, payloads = low_rank_model(), random_payloads()
+    every, some = model.forward_levels(payloads), model.forward_levels(payloads, (2, 0))
+    assert torch.equal(some.readout, every.readout[[2, 0]])
+    assert torch.equal(some.hidden, every.hidden[[2, 0]])
+
+
+def test_the_factors_of_a_dense_network_are_the_best_for_its_inputs() -> None:
+    config = SnnConfig(inputs=12, hidden=11, classes=5, levels=(2, 11), steps=6)
+    dense, payloads = DenseSNN(config), random_payloads().float()
+    x = payloads.flatten(0, 1) * config.payload_scale
+    estimator = PerfEstimator(load_processor("a100"))
+    model = LowRankSNN.from_dense(dense, x.T @ x / len(x), perf_estimator=estimator)
+    assert torch.equal(model.output_projection.weight, dense.output_projection.weight)
+    layer = model.input_projection
+    assert layer.energies_mj == estimator.energies_mj(12, 11, (2, 11))
+    wanted = dense.input_projection(x)
+    torch.testing.assert_close(layer.at_rank(x, 11), wanted, atol=1e-5, rtol=1e-4)
+    best = torch.linalg.svdvals(wanted)[2:].square().sum().sqrt()
+    torch.testing.assert_close((layer.at_rank(x, 2) - wanted).norm(), best, rtol=1e-3, atol=0.0)
 
 
 def test_the_default_rank_is_the_largest() -> None:
