@@ -49,7 +49,7 @@ class Workspace:
         self.ranks: Int64Array = np.empty(batch, np.int64)
         self._staged_x: Float32Array | None = None
         self._staged_y: Float32Array | None = None
-        room = batch + TILE_ROWS
+        room = batch + 2 * TILE_ROWS
         z_width = -(-factors.r_max // PANEL) * PANEL
         y_width = -(-factors.outputs // PANEL) * PANEL
         threads = max(pool.threads, available_threads())
