@@ -112,6 +112,8 @@ class Workspace:
 
     def lay_out(self, path: str) -> None:
         """Have the factors in the layout that a path reads."""
+        if self.job[fields.V_ROWS if path == "rows" else fields.V_PANELS]:
+            return
         if path == "rows":
             self.job[fields.V_ROWS] = self.factors.v_rows.ctypes.data
             self.job[fields.U_ROWS] = self.factors.u_rows.ctypes.data
