@@ -43,6 +43,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/bench_compile.py --json out/bench_compile.json
 	$(BIN)/python benchmarks/bench_digits.py --json out/bench_digits.json
 	$(BIN)/python benchmarks/bench_convert.py --json out/bench_convert.json
+	$(BIN)/python benchmarks/bench_kernels.py --json out/bench_kernels.json
 
 clean:
 	rm -rf $(VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,8 +9,8 @@ which tells something on an idle machine only: look at the load that is printed.
 checked first. The limit is what the machine, measured in the same run (:mod:`kernel_limits`), needs
 for the products of each sample's own rank, or to move every byte of factors in use, inputs and
 outputs once, if that takes longer; nothing padded. Peers (:mod:`kernel_peers`) of the row "time" do
-the same job; those of "time beside uniform" run all samples at the mean rank, and of "time beside
-dense" at full rank.
+the same job; those of "time beside uniform" run all samples at the mean rank, of "time beside full
+rank" at r_max, and of "time beside dense" with the full matrix.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from kernel_cases import Problem, problem_of, random_problem
 from kernel_limits import Limits, measured
-from kernel_peers import MISSING, Run, dense, events, same_job, uniform
+from kernel_peers import MISSING, Run, dense, events, full_rank, same_job, uniform
 from results import Row, row, write
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -155,11 +155,16 @@ def bench_case(
     """Rows of one shape, batch and number of threads."""
     problem = problem_of(shape, batch)
     U, V, rank = problem.U, problem.V, problem.mean_rank
-    groups = {"same": same_job(problem), "even": uniform(problem), "full": dense(problem)}
+    groups = {
+        "same": same_job(problem),
+        "even": uniform(problem),
+        "full": full_rank(problem),
+        "dense": dense(problem),
+    }
     run = ours(problem)
     check({"ours": run, **groups["same"]}, reference(problem.x, U, V, problem.ranks))
     check(groups["even"], reference(problem.x, U, V, rank))
-    check(groups["full"], reference(problem.x, U, V, shape[2]))
+    check(groups["full"] | groups["dense"], reference(problem.x, U, V, shape[2]))
     contenders: dict[str, Run] = {"ours": run}
     if threads > 1:
         contenders["alone"] = on_one_thread(run, threads)
@@ -176,7 +181,8 @@ def bench_case(
     own = fastest["ours"]
     print(f"  {explain(problem.x, PackedFactors(U, V), problem.ranks)}")
     rows = [row(case, "time", "µs", own, of("same", half=False) | of("same", half=True), limit)]
-    for metric, kind in (("time beside uniform", "even"), ("time beside dense", "full")):
+    rows.append(row(case, "time beside full rank", "µs", own, of("full", half=False), limit))
+    for metric, kind in (("time beside uniform", "even"), ("time beside dense", "dense")):
         rows.append(row(case, metric, "µs", own, of(kind, half=False), limit))
         rows.append(row(case, f"{metric} bf16", "µs", own, of(kind, half=True), limit))
     if threads > 1:

@@ -23,7 +23,7 @@ Run = Callable[[], np.ndarray | Tensor]
 
 OPTIONAL = ("onnx", "onnxruntime")
 MISSING = [name for name in OPTIONAL if not find_spec(name)]
-"""Peers that are left out, because they are not installed."""
+"""Peers that are left out, because they are not installed: `pip install onnx onnxruntime`."""
 
 
 def same_job(problem: Problem) -> dict[str, Run]:
@@ -132,17 +132,22 @@ def uniform(problem: Problem) -> dict[str, Run]:
     return runs
 
 
+def full_rank(problem: Problem) -> dict[str, Run]:
+    """All samples at r_max: what one has without adaptive rank."""
+    x = torch.from_numpy(problem.x)
+    v_rows, u = torch.from_numpy(problem.V.T.copy()), torch.from_numpy(problem.U)
+    return {"torch two products": lambda: functional.linear(functional.linear(x, v_rows), u)}
+
+
 def dense(problem: Problem) -> dict[str, Run]:
-    """The full matrix, and the pair at its full rank: what one has without adaptive rank."""
+    """The full matrix: what one has without factors."""
     weight = problem.U @ problem.V.T
     x, w = torch.from_numpy(problem.x), torch.from_numpy(weight)
     x_half, w_half = x.bfloat16(), w.bfloat16()
-    v_rows, u = torch.from_numpy(problem.V.T.copy()), torch.from_numpy(problem.U)
     runs: dict[str, Run] = {
         "torch f32": lambda: functional.linear(x, w),
         "torch bf16": lambda: functional.linear(x_half, w_half),
         "numpy": lambda: problem.x @ weight.T,
-        "torch two products at r_max": lambda: functional.linear(functional.linear(x, v_rows), u),
     }
     if torch.backends.mkldnn.is_available():
         layer = torch.nn.Linear(*reversed(weight.shape), bias=False)

@@ -34,9 +34,11 @@ from simulators.kernels.tiles import copy_floats, expand, project_narrow, projec
 from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, kernel, part
 
 PANEL_BYTES = 4 * PANEL
-INPUTS_AT_ONCE = 1024
-"""Inputs that the first stage takes at a time: of a block of samples they stay in the second cache
-from panel to panel, and of a panel from tile to tile."""
+PANELS_IN_CACHE, LEAST_STRIPE = 2048, 256
+"""Rows of all panels of V together that stay in the second cache while the samples of a block pass,
+and how many inputs each tile takes at least: few of them stay in the first cache for all panels."""
+PANELS_AT_ONCE = 4
+"""Panels of U that stay in the second cache while tiles pass, whose rows then stay in the first."""
 
 
 @kernel
@@ -64,33 +66,38 @@ def _project(job: int, chunk: int) -> None:
         first, part = first + block, part - parts
         parts = (_panels_of_block(job, first) + width - 1) // width
     panels = min(_panels_of_block(job, first), (part + 1) * width)
-    inputs = load(job + 8 * INPUTS)
-    for low in range(0, inputs, INPUTS_AT_ONCE):
-        high = min(inputs, low + INPUTS_AT_ONCE)
-        for panel in range(part * width, panels):
-            _project_panel(job, panel, first, low, high)
+    inputs, end = load(job + 8 * INPUTS), min(first + block, load(job + 8 * BATCH))
+    stripe = max(LEAST_STRIPE, PANELS_IN_CACHE // max(1, panels - part * width))
+    for low in range(0, inputs, stripe):
+        high = min(inputs, low + stripe)
+        row = first
+        while row < end:
+            size = _share(end - row)
+            _project_rows(job, row, size, low, high, part * width, panels)
+            row += size
 
 
 @part
-def _project_panel(job: int, panel: int, first: int, low: int, high: int) -> None:
-    """One panel of V on a block of samples, for inputs from ``low`` to below ``high``."""
-    end = first + load(job + 8 * ROW_BLOCK)
-    active = load(job + 8 * ACTIVE) + 16 * panel
-    reach_first, reach_both = min(end, load(active)), min(end, load(active + 8))
-    inputs = load(job + 8 * INPUTS)
-    table = load(job + 8 * V_PANELS) + panel * inputs * PANEL_BYTES
-    x, z = load(job + 8 * X_ROWS), load(job + 8 * Z_ROWS)
-    column = panel * PANEL
-    scale = load(job + 8 * SCALE) + 4 * column if high == inputs else 0
-    row = first
-    while row < reach_both:
-        size = _share(reach_both - row)
-        project_wide(x + 8 * row, low, high, table, z + 8 * row, column, scale, size)
-        row += size
-    while row < reach_first:
-        size = _share(reach_first - row)
-        project_narrow(x + 8 * row, low, high, table, z + 8 * row, column, scale, size)
-        row += size
+def _project_rows(
+    job: int, row: int, size: int, low: int, high: int, first: int, last: int
+) -> None:
+    """A tile of samples, for inputs from ``low`` to below ``high`` and panels so likewise."""
+    inputs, scale = load(job + 8 * INPUTS), load(job + 8 * SCALE)
+    x, z = load(job + 8 * X_ROWS) + 8 * row, load(job + 8 * Z_ROWS) + 8 * row
+    for panel in range(first, last):
+        active = load(job + 8 * ACTIVE) + 16 * panel
+        both = max(0, min(size, load(active + 8) - row))
+        one = max(both, min(size, load(active) - row))
+        if one == 0:
+            break
+        table = load(job + 8 * V_PANELS) + panel * inputs * PANEL_BYTES
+        column = panel * PANEL
+        gains = scale + 4 * column if high == inputs else 0
+        if both:
+            project_wide(x, low, high, table, z, column, gains, both)
+        if one > both:
+            at = 8 * both
+            project_narrow(x + at, low, high, table, z + at, column, gains, one - both)
 
 
 @part
@@ -128,18 +135,21 @@ def _expand(job: int, chunk: int) -> None:
     tails = load(job + 8 * TAIL_ROWS)
     table, bias = load(job + 8 * U_PANELS), load(job + 8 * BIAS)
     step = load(job + 8 * R_MAX) * PANEL_BYTES
-    for panel in range(first_panel, min(panels, first_panel + width)):
-        weights, start = table + panel * step, bias + panel * PANEL_BYTES
-        column = panel * PANEL
-        whole = outputs - column >= PANEL
-        into, offset = (y, column) if whole else (tails, 0)
+    last_panel = min(panels, first_panel + width)
+    for low in range(first_panel, last_panel, PANELS_AT_ONCE):
         for row in range(first_row, last_row, TILE_ROWS):
             at = 8 * row
-            expand(z + at, ranks + at, weights, start, into + at, offset)
-        if not whole:
-            for row in range(first_row, last_row):
-                found, place = load(tails + 8 * row), load(y + 8 * row) + 4 * column
-                copy_floats(found, place, outputs - column)
+            for panel in range(low, min(last_panel, low + PANELS_AT_ONCE)):
+                weights, start = table + panel * step, bias + panel * PANEL_BYTES
+                column = panel * PANEL
+                whole = outputs - column >= PANEL
+                into, offset = (y, column) if whole else (tails, 0)
+                expand(z + at, ranks + at, weights, start, into + at, offset)
+    if last_panel == panels and outputs % PANEL:
+        column = outputs - outputs % PANEL
+        for row in range(first_row, last_row):
+            found, place = load(tails + 8 * row), load(y + 8 * row) + 4 * column
+            copy_floats(found, place, outputs - column)
 
 
 @kernel

@@ -88,6 +88,7 @@ class Pool:
             ).start()
         for worker in range(count):
             if self._asleep[worker]:
+                self._asleep[worker] = False  # Others need not wake it again.
                 self._awake[worker].set()
 
     def _work(self, worker: int) -> None:
@@ -99,7 +100,6 @@ class Pool:
             self._asleep[worker] = True
             awake.wait()
             awake.clear()
-            self._asleep[worker] = False
 
 
 pool = Pool()

@@ -60,8 +60,8 @@ _LOOKS_BEFORE_GIVING_WAY = 2000
 """How often a call looks for its last chunks before it lets others have the core."""
 _PARTS = 4
 """Chunks per thread, so that one who is held up does not hold up the others."""
-_TILES_AT_ONCE = 8
-"""Tiles for which a panel is read from the nearest caches."""
+_TILES_AT_ONCE = 32
+"""Tiles of a chunk at most: so many rows between the factors stay in the second cache."""
 
 
 @kernel
@@ -139,7 +139,7 @@ def _sort(job: int, ranks: Int64Array, x: Float32Array, y: Float32Array) -> None
         store(inputs + 8 * number, x.ctypes.data + x.strides[0] * i)
         store(outputs + 8 * number, y.ctypes.data + y.strides[0] * i)
     # Rows that only fill the last tile: rank 0, outputs that nobody reads.
-    for number in range(batch, batch + TILE_ROWS):
+    for number in range(batch, batch + 2 * TILE_ROWS):
         store(chosen + 8 * number, 0)
         store(outputs + 8 * number, load(job + 8 * SPARE))
     active, width = load(job + 8 * ACTIVE), load(job + 8 * Z_WIDTH)

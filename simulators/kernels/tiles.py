@@ -141,9 +141,9 @@ def expand(context: Any, z: Any, ranks: Any, panel: Any, bias: Any, y: Any, colu
         z, ranks, panel, bias, y, column = arguments
         ends, table = emit.integers(ranks), emit.floats(panel)
         lines = emit.rows(z, TILE_ROWS)
-        for row in emit.rows(y, TILE_ROWS):  # Of the next panel, while this one is computed.
+        for row in emit.rows(builder.add(y, INT64(8 * TILE_ROWS)), TILE_ROWS):  # The next tile's.
             for v in range(2):
-                emit.expect_store(emit.at(emit.at(row, column), PANEL + LANES * v))
+                emit.expect_store(emit.at(emit.at(row, column), LANES * v))
         sums = [emit.vector(emit.at(emit.floats(bias), LANES * v)) for v in range(2)] * TILE_ROWS
         first: Any = INT64(0)
         for size in range(TILE_ROWS, 0, -1):

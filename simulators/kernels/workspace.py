@@ -49,7 +49,7 @@ class Workspace:
         self.ranks: Int64Array = np.empty(batch, np.int64)
         self._staged_x: Float32Array | None = None
         self._staged_y: Float32Array | None = None
-        room = batch + TILE_ROWS
+        room = batch + 2 * TILE_ROWS
         z_width = -(-factors.r_max // PANEL) * PANEL
         y_width = -(-factors.outputs // PANEL) * PANEL
         threads = max(pool.threads, available_threads())
@@ -112,6 +112,8 @@ class Workspace:
 
     def lay_out(self, path: str) -> None:
         """Have the factors in the layout that a path reads."""
+        if self.job[fields.V_ROWS if path == "rows" else fields.V_PANELS]:
+            return
         if path == "rows":
             self.job[fields.V_ROWS] = self.factors.v_rows.ctypes.data
             self.job[fields.U_ROWS] = self.factors.u_rows.ctypes.data
