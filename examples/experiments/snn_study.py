@@ -142,6 +142,7 @@ def run(
     """Train, compile, measure, and write one JSON per seed."""
     torch.set_num_threads(1)
     study = read_study(config)
+    folder_of_data = "" if data_dir is None else " --data-dir DIR"
     for one in seed or [0]:
         folder = save_dir / config.stem / f"seed{one}-{study.training_hash}"
         parts = [
@@ -151,7 +152,7 @@ def run(
         found = {
             "name": config.stem,
             "seed": one,
-            "command": f"python snn_study.py --config {config} --seed {one}",
+            "command": f"python snn_study.py --config {config}{folder_of_data} --seed {one}",
             "config": study.model_dump(mode="json"),
             "parts": parts,
         }

@@ -47,7 +47,7 @@ def test_a_spiking_study_ends_in_figures_and_a_page(tmp_path: Path) -> None:
     assert 0 <= part["chosen"] < 5
     operations = [point["synaptic_ops"] for point in part["curve"]]
     assert operations == sorted(operations)
-    assert found["command"] == "python snn_study.py --config little.yaml --seed 3"
+    assert found["command"] == ("python snn_study.py --config little.yaml --data-dir DIR --seed 3")
 
     again = program(
         *("snn_study.py", "--config", "little.yaml", "--data-dir", ".", "--seed", "3", "--resume"),
