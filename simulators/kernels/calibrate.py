@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mapping.artifact.atomic import atomic_file
+from mapping.errors import ArtifactError
 from simulators.kernels.job import FEATURES, PATHS
 from simulators.kernels.layout import Float64Array, PackedFactors
 
@@ -69,7 +70,7 @@ def seconds_per_turn() -> Float64Array:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as work:
             work.write_text(json.dumps({"seconds_per_turn": found.tolist()}) + "\n")
-    except OSError:
+    except (OSError, ArtifactError):
         pass  # A cache that cannot be written costs the next process a second, nothing else.
     return found
 

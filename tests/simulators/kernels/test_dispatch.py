@@ -117,6 +117,14 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     assert calibrate.seconds_per_turn().all()
 
 
+@pytest.mark.usefixtures("_empty_cache")
+def test_a_cache_whose_place_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    calibrate.cache_file().mkdir(parents=True)
+    monkeypatch.setattr(calibrate, "measure", lambda: np.ones((len(PATHS), FEATURES)))
+    assert calibrate.seconds_per_turn().all()
+
+
+@pytest.mark.slow
 def test_the_model_predicts_what_it_was_not_fitted_to() -> None:
     """Within a factor of three on a machine that others use too: enough to tell paths apart."""
     chosen = calibrate.seconds_per_turn()
