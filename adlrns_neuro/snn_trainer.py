@@ -166,7 +166,6 @@ def train_snn(
         )
         model = _factored(teacher, train)
         _fit_nested(model, teacher, train, calibration, training, progress)
-        limit_readout(model)
         return TrainedSnn(
             model=model,
             teacher=teacher,
@@ -192,12 +191,14 @@ def train_dense_snn(
         dense = DenseSNN(snn)
         epochs = training.teacher_epochs + training.nested_epochs
         _fit_dense(dense, train, calibration, training, epochs, "dense", progress)
-        limit_readout(dense)
         return dense
 
 
 def limit_readout(model: LowRankSNN | DenseSNN) -> None:
-    """Bring the readout's weights within :data:`READOUT_LIMIT`, in place."""
+    """Bring a trained readout's weights within :data:`READOUT_LIMIT`, in place.
+
+    To be called before the gate is fitted and the network exported.
+    """
     weight = model.output_projection.weight
     with torch.no_grad():
         limit = READOUT_LIMIT * weight.square().mean().sqrt()

@@ -29,7 +29,12 @@ from adlrns_neuro.evaluation import Examples, accuracy_at_price
 from adlrns_neuro.export import export_network
 from adlrns_neuro.gates.spiking import fit_spiking_gate
 from adlrns_neuro.models import DenseSNN, LowRankSNN, SnnConfig
-from adlrns_neuro.snn_trainer import TrainingConfig, train_dense_snn, train_snn
+from adlrns_neuro.snn_trainer import (
+    TrainingConfig,
+    limit_readout,
+    train_dense_snn,
+    train_snn,
+)
 from adlrns_neuro.training.checkpoint import load_weights, save_weights
 from adlrns_neuro.yaml_file import read_yaml
 from mapping import Calibration, CompileOptions, compile_network, load_target
@@ -258,11 +263,14 @@ def measure(
 
     def adaptive() -> LowRankSNN:
         model = train_snn(examples[0], examples[1], snn, training).model
+        limit_readout(model)
         fit_spiking_gate(model, examples[1], training)
         return model
 
     def twin_of_it() -> DenseSNN:
-        return train_dense_snn(examples[0], examples[1], snn, training)
+        network = train_dense_snn(examples[0], examples[1], snn, training)
+        limit_readout(network)
+        return network
 
     model = weights.trained("adaptive", LowRankSNN(snn), adaptive)
     dense = weights.trained("dense", DenseSNN(snn), twin_of_it)
