@@ -121,7 +121,7 @@ class ModelConfig(_Section):
     hidden: _Ranks = (512, 512)
     depth: int = Field(default=20, ge=1)
     level_bias: bool = True
-    level_gain: bool = True
+    level_gain: bool = False
     snn: SpikingConfig = SpikingConfig()
 
     @property
