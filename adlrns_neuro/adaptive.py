@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from itertools import pairwise
 
 import torch
@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from adlrns_neuro.gates.fit import fit_gate, price_for_energy
 from adlrns_neuro.gates.network import GateNetwork
 from adlrns_neuro.gates.scorers import SCORERS
+from adlrns_neuro.layers.base import LowRankLayer
 from adlrns_neuro.layers.ranked import Ranked
 from adlrns_neuro.ranks import (
     at_level,
@@ -92,10 +93,10 @@ class AdaptiveModel(nn.Module):
                 outputs = self.model(inputs)
             levels = chosen[0]
         else:
-            with self._keeping_blocks() as blocks:
+            with self._keeping_block() as kept:
                 features, first = self.scorer.score(self.model, inputs)
             levels = self.gate.decide(features, price)
-            outputs = self._run(inputs, levels, first, self._reusable(blocks))
+            outputs = self._run(inputs, levels, first, self._reusable(kept))
         used = torch.bincount(levels, minlength=len(self.energies_mj)).tolist()
         spent = zip(used, self.energies_mj, strict=True)
         self.spent_mj = sum(n * energy for n, energy in spent) / max(len(levels), 1)
@@ -145,22 +146,17 @@ class AdaptiveModel(nn.Module):
         Args:
             example: inputs of the model, one sample or more, shape (n, ...).
         """
-        with self._keeping_blocks() as blocks:
+        with self._keeping_block() as kept:
             runs = [self._counted(example, 0)]
         for level in range(1, len(self.energies_mj)):
-            with self._known_block(self._reusable(blocks)):
+            with self._known_block(self._reusable(kept)):
                 runs.append(self._counted(example, level))
         return tuple(cost + self.gate.macs for cost in self._with_probe(runs))
 
-    def _reusable(self, blocks: Sequence[Tensor]) -> Tensor | None:
+    def _reusable(self, kept: Sequence[Tensor]) -> Tensor | None:
         """What of a run at the lowest level holds at any other; in training nothing surely does."""
         holds = self.scorer.probes and not self.model.training
-        return blocks[0] if holds and blocks else None
-
-    def _leader(self) -> Ranked | None:
-        """The first low-rank layer; None of a model that has one rank as a whole."""
-        first = next(iter(ranked_parts(self.model).values()))
-        return first if isinstance(first, Ranked) else None
+        return kept[0] if holds and kept else None
 
     def _counted(self, example: Tensor, level: int) -> float:
         """Multiply-accumulates of a sample in a run at one level."""
@@ -192,43 +188,47 @@ class AdaptiveModel(nn.Module):
             outputs = first.index_copy(0, above, self.model(inputs[above]).to(first))
         return outputs
 
-    @contextmanager
-    def _keeping_blocks(self) -> Iterator[list[Tensor]]:
-        """Inside the block, collect what the first low-rank layer computes first, call by call."""
-        leader, blocks = self._leader(), list[Tensor]()
-        if leader is None:
-            yield blocks
-            return
+    def _keeping_block(self) -> AbstractContextManager[list[Tensor]]:
+        """Inside, the first block that the first low-rank layer computes is put into a list."""
+        kept: list[Tensor] = []
 
-        def keep(received: Tensor) -> Tensor:
-            blocks.append(leader.layer.first_block(received))
-            return blocks[-1]
+        def keep(layer: LowRankLayer, received: Tensor) -> Tensor:
+            block = layer.first_block(received)
+            if not kept:
+                kept.append(block)
+            return block
 
-        leader.first_block = keep
-        try:
-            yield blocks
-        finally:
-            leader.first_block = None
+        return self._giving(keep, kept)
 
-    @contextmanager
-    def _known_block(self, block: Tensor | None) -> Iterator[None]:
-        """Inside the block, the first call of the first low-rank layer does not compute it again.
+    def _known_block(self, block: Tensor | None) -> AbstractContextManager[list[Tensor]]:
+        """Inside, the first call of the first low-rank layer does not compute its block again.
 
         Later calls of that layer have other inputs at another level.
         """
-        leader, known = self._leader(), [] if block is None else [block]
-        if leader is None:
-            yield
+        known = [] if block is None else [block]
+
+        def take(layer: LowRankLayer, received: Tensor) -> Tensor:
+            return known.pop() if known else layer.first_block(received)
+
+        return self._giving(take, known)
+
+    @contextmanager
+    def _giving(
+        self, give: Callable[[LowRankLayer, Tensor], Tensor], blocks: list[Tensor]
+    ) -> Iterator[list[Tensor]]:
+        """Inside, the first low-rank layer gets its first block so; a model of one rank as a whole
+        has none.
+        """
+        first = next(iter(ranked_parts(self.model).values()))
+        if not isinstance(first, Ranked):
+            yield blocks
             return
-
-        def take(received: Tensor) -> Tensor:
-            return known.pop() if known else leader.layer.first_block(received)
-
-        leader.first_block = take
+        layer = first.layer
+        first.first_block = lambda received: give(layer, received)
         try:
-            yield
+            yield blocks
         finally:
-            leader.first_block = None
+            first.first_block = None
 
     @contextmanager
     def _deciding_inside(self, price: float | None) -> Iterator[list[Tensor]]:

@@ -89,7 +89,6 @@ class Ranked(RankedModule):
         first_block: gives, for the input of a call with a ``level``, its first rank block in the
             place of the layer's method; None where it has to be computed.
         chosen: the rank of each sample in the last call in which the gate decided.
-        ran: the level of the last call, or one for each sample; before the first, the highest.
         level, scheduler, price_per_mj: see :class:`RankedModule`.
     """
 
@@ -99,7 +98,7 @@ class Ranked(RankedModule):
         self.decide: Callable[[Tensor], Tensor] | None = None
         self.first_block: Callable[[Tensor], Tensor] | None = None
         self.chosen: Tensor | None = None
-        self.ran: int | Tensor = len(layer.levels) - 1
+        self._ran: int | Tensor | None = len(layer.levels) - 1
 
     def forward(self, input: Tensor) -> Tensor:
         """Outputs of the layer for ``input``, which torch's own layers call so too.
@@ -108,7 +107,7 @@ class Ranked(RankedModule):
         """
         layer, top = self.layer, len(self.layer.levels) - 1
         if self.level is not None:
-            self.ran = self.level
+            self._ran = self.level
             first = None if self.first_block is None else self.first_block(input)
             if isinstance(self.level, int):
                 return layer.at_rank(input, layer.levels[min(self.level, top)], first=first)
@@ -117,9 +116,17 @@ class Ranked(RankedModule):
             return layer.as_decided(input, self._decided)
         outputs: Tensor
         outputs, self.chosen = layer(input, scheduler=self.scheduler, price=self._price())
-        ranks = torch.tensor(layer.levels, device=self.chosen.device)
-        self.ran = torch.searchsorted(ranks, self.chosen)
+        self._ran = None
         return outputs
+
+    @property
+    def ran(self) -> int | Tensor:
+        """The level of the last call, or one for each sample; before the first, the highest."""
+        if self._ran is not None:
+            return self._ran
+        assert self.chosen is not None
+        ranks = torch.tensor(self.levels, device=self.chosen.device)
+        return torch.searchsorted(ranks, self.chosen)
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -148,7 +155,7 @@ class Ranked(RankedModule):
     def _decided(self, first: Tensor) -> Tensor:
         """What ``decide`` says, noted."""
         assert self.decide is not None
-        self.ran = decided = self.decide(first)
+        self._ran = decided = self.decide(first)
         return decided
 
     def features(self, input: Tensor) -> Tensor:
