@@ -18,7 +18,7 @@ EVENTS = (torch.bool, torch.int8, torch.uint8, torch.int16, torch.uint16)
 """Types of inputs that are events."""
 
 
-@torch.library.custom_op("adlrns::low_rank", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("adlrns::low_rank", mutates_args=(), device_types=("cpu", "cuda"))
 def low_rank(
     x: Tensor,
     U: Tensor,
@@ -53,25 +53,13 @@ def low_rank(
     """
     if not _for_kernels(x, U):
         return _by_torch(x, U, V, ranks, scale, bias)
-    from adlrns_neuro.functional.packed import forward
+    if x.is_cuda:
+        from adlrns_neuro.functional import on_gpu
 
-    return forward(x, U, V, ranks, scale, bias)
+        return on_gpu.forward(x, U, V, ranks, scale, bias)
+    from adlrns_neuro.functional import packed
 
-
-@low_rank.register_kernel("cuda")
-def _(
-    x: Tensor,
-    U: Tensor,
-    V: Tensor,
-    ranks: Tensor,
-    scale: Tensor | None = None,
-    bias: Tensor | None = None,
-) -> Tensor:
-    if not _for_kernels(x, U):
-        return _by_torch(x, U, V, ranks, scale, bias)
-    from adlrns_neuro.functional.on_gpu import forward
-
-    return forward(x, U, V, ranks, scale, bias)
+    return packed.forward(x, U, V, ranks, scale, bias)
 
 
 @low_rank.register_fake
