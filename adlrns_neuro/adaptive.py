@@ -14,6 +14,7 @@ from adlrns_neuro.gates.fit import fit_gate, price_for_energy
 from adlrns_neuro.gates.network import GateNetwork
 from adlrns_neuro.gates.scorers import SCORERS
 from adlrns_neuro.layers.base import LowRankLayer
+from adlrns_neuro.layers.first_block import FirstBlock
 from adlrns_neuro.layers.ranked import Ranked
 from adlrns_neuro.ranks import (
     at_level,
@@ -33,7 +34,7 @@ class AdaptiveModel(nn.Module):
     ``model(inputs)`` returns the outputs and the level of each sample. A sample costs what the
     scorer costs and what the layers cost at its level; samples of one level run together. In
     evaluation mode a sample that goes on after a probe does not compute the first rank block of the
-    first low-rank layer again.
+    first low-rank layer again, nor, without gains by level, what comes out of it.
 
     Args:
         model: any module with :class:`~adlrns_neuro.layers.ranked.Ranked` layers that maps samples
@@ -153,7 +154,7 @@ class AdaptiveModel(nn.Module):
                 runs.append(self._counted(example, level))
         return tuple(cost + self.gate.macs for cost in self._with_probe(runs))
 
-    def _reusable(self, kept: Sequence[Tensor]) -> Tensor | None:
+    def _reusable(self, kept: Sequence[FirstBlock]) -> FirstBlock | None:
         """What of a run at the lowest level holds at any other; in training nothing surely does."""
         holds = self.scorer.probes and not self.model.training
         return kept[0] if holds and kept else None
@@ -172,7 +173,7 @@ class AdaptiveModel(nn.Module):
         return (costs[0], *(costs[0] + cost for cost in costs[1:]))
 
     def _run(
-        self, inputs: Tensor, levels: Tensor, first: Tensor | None, block: Tensor | None
+        self, inputs: Tensor, levels: Tensor, first: Tensor | None, block: FirstBlock | None
     ) -> Tensor:
         """Outputs at the given levels; those of the lowest are ``first`` where it is known."""
         outputs: Tensor
@@ -183,39 +184,39 @@ class AdaptiveModel(nn.Module):
         above = levels.nonzero()[:, 0]
         if len(above) == 0:
             return first
-        going_on = None if block is None else block.index_select(0, above)
+        going_on = None if block is None else block.each(lambda part: part.index_select(0, above))
         with at_level(self.model, levels[above]), self._known_block(going_on):
             outputs = first.index_copy(0, above, self.model(inputs[above]).to(first))
         return outputs
 
-    def _keeping_block(self) -> AbstractContextManager[list[Tensor]]:
+    def _keeping_block(self) -> AbstractContextManager[list[FirstBlock]]:
         """Inside, the first block that the first low-rank layer computes is put into a list."""
-        kept: list[Tensor] = []
+        kept: list[FirstBlock] = []
 
-        def keep(layer: LowRankLayer, received: Tensor) -> Tensor:
-            block = layer.first_block(received)
+        def keep(layer: LowRankLayer, received: Tensor) -> FirstBlock:
+            block = layer.first_block(received, output=not kept)
             if not kept:
                 kept.append(block)
             return block
 
         return self._giving(keep, kept)
 
-    def _known_block(self, block: Tensor | None) -> AbstractContextManager[list[Tensor]]:
+    def _known_block(self, block: FirstBlock | None) -> AbstractContextManager[list[FirstBlock]]:
         """Inside, the first call of the first low-rank layer does not compute its block again.
 
         Later calls of that layer have other inputs at another level.
         """
         known = [] if block is None else [block]
 
-        def take(layer: LowRankLayer, received: Tensor) -> Tensor:
+        def take(layer: LowRankLayer, received: Tensor) -> FirstBlock:
             return known.pop() if known else layer.first_block(received)
 
         return self._giving(take, known)
 
     @contextmanager
     def _giving(
-        self, give: Callable[[LowRankLayer, Tensor], Tensor], blocks: list[Tensor]
-    ) -> Iterator[list[Tensor]]:
+        self, give: Callable[[LowRankLayer, Tensor], FirstBlock], blocks: list[FirstBlock]
+    ) -> Iterator[list[FirstBlock]]:
         """Inside, the first low-rank layer gets its first block so; a model of one rank as a whole
         has none.
         """

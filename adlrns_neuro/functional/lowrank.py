@@ -11,36 +11,33 @@ from torch import Tensor
 
 def run_by_level(
     x: Tensor,
-    first: Tensor,
+    known: Sequence[Tensor],
     chosen: Tensor,
     levels: int,
-    run: Callable[[int, Tensor, Tensor], Tensor],
+    run: Callable[[int, Tensor, Sequence[Tensor]], Tensor],
 ) -> Tensor:
     """Every sample at its own level, at the cost of that level: samples are grouped by level.
 
     Args:
         x: inputs, shape (n, ...).
-        first: what is already known of them, such as their first rank block, shape (n, ...).
+        known: what else is known of them, such as their first rank block, shapes (n, ...).
         chosen: level of each sample, 0 to ``levels`` - 1, shape (n,), int64.
         levels: how many there are.
         run: outputs of some samples at one level, given the level, their part of ``x`` and their
-            part of ``first``; called once for each level that occurs.
+            parts of ``known``; called once for each level that occurs.
 
     Returns:
         Outputs, shape (n, ...), in the order of ``x``.
     """
     sizes = torch.bincount(chosen, minlength=levels).tolist()
     if max(sizes) == len(x):
-        return run(sizes.index(len(x)), x, first)
+        return run(sizes.index(len(x)), x, known)
     order = chosen.argsort()
     # index_select: several times faster than indexing by brackets (torch 2.13, CPU).
-    parts = torch.split(x.index_select(0, order), sizes)
-    starts = torch.split(first.index_select(0, order), sizes)
-    outputs = [
-        run(level, part, start)
-        for level, (part, start) in enumerate(zip(parts, starts, strict=True))
-        if len(part)
-    ]
+    parts = zip(
+        *(torch.split(one.index_select(0, order), sizes) for one in (x, *known)), strict=True
+    )
+    outputs = [run(level, part, others) for level, (part, *others) in enumerate(parts) if len(part)]
     return torch.cat(outputs).index_select(0, order.argsort())
 
 

@@ -18,6 +18,7 @@ from adlrns_neuro.functional.cost import (
 )
 from adlrns_neuro.functional.lowrank import block_weights, run_by_level
 from adlrns_neuro.gates.network import GateNetwork
+from adlrns_neuro.layers.first_block import FirstBlock
 from adlrns_neuro.layers.levels import checked_levels
 from adlrns_neuro.perf import PerfEstimator
 from adlrns_neuro.schedulers import RankScheduler
@@ -115,8 +116,8 @@ class LowRankLayer(nn.Module, ABC):
         """Columns ``low`` to ``high`` of what lies between the factors, from (n, *sample*)."""
 
     @abstractmethod
-    def _project(self, z: Tensor) -> Tensor:
-        """What the leading columns of ``U`` make of z, shape (..., r, *positions*)."""
+    def _project(self, z: Tensor, low: int = 0) -> Tensor:
+        """What the columns of ``U`` from ``low`` on make of z, shape (..., r, *positions*)."""
 
     @abstractmethod
     def _gate_features(self, first: Tensor) -> Tensor:
@@ -183,21 +184,22 @@ class LowRankLayer(nn.Module, ABC):
             scheduler.observe(sum(share * energy for share, energy in spent), budget)
         return self._like(x, outputs), self._like(x, self._ranks[chosen])
 
-    def first_block(self, x: Tensor) -> Tensor:
+    def first_block(self, x: Tensor, *, output: bool = False) -> FirstBlock:
         """What every level begins with: columns 0 to ``levels[0]`` between the factors.
 
         Args:
             x: inputs, shape (..., *sample*).
-
-        Returns:
-            Shape (..., ``levels[0]``, *positions*).
+            output: also compute what U makes of them, unless that differs from level to level.
 
         Raises:
             ConfigError: ``ADL-LAY-03`` when x has another shape.
         """
-        return self._like(x, self._encode(self._samples(x), 0, self.levels[0]))
+        between = self._encode(self._samples(x), 0, self.levels[0])
+        same = output and self.level_gain is None
+        block = FirstBlock(between, self._project(between) if same else None)
+        return block.each(lambda part: self._like(x, part))
 
-    def at_rank(self, x: Tensor, rank: int, *, first: Tensor | None = None) -> Tensor:
+    def at_rank(self, x: Tensor, rank: int, *, first: FirstBlock | None = None) -> Tensor:
         """Outputs at one level for all samples.
 
         Args:
@@ -213,9 +215,9 @@ class LowRankLayer(nn.Module, ABC):
         samples = self._samples(x)
         if first is None:
             return self._like(x, self.decode(self._encode(samples, 0, rank), rank))
-        return self._like(x, self._at_level(level, samples, self._flat(first)))
+        return self._like(x, self._at_level(level, samples, first.each(self._flat).parts))
 
-    def at_levels(self, x: Tensor, chosen: Tensor, *, first: Tensor | None = None) -> Tensor:
+    def at_levels(self, x: Tensor, chosen: Tensor, *, first: FirstBlock | None = None) -> Tensor:
         """Outputs at a given level for each sample, at the cost of that level.
 
         Args:
@@ -230,7 +232,7 @@ class LowRankLayer(nn.Module, ABC):
         samples = self._samples(x)
         leading = x.shape[: -self.SAMPLE_AXES]
         every = chosen.reshape((*chosen.shape, *[1] * (len(leading) - chosen.ndim)))
-        block = self.first_block(samples) if first is None else self._flat(first)
+        block = self.first_block(samples) if first is None else first.each(self._flat)
         return self._like(x, self._at_levels(samples, block, every.expand(leading).reshape(-1)))
 
     def as_decided(self, x: Tensor, decide: Callable[[Tensor], Tensor]) -> Tensor:
@@ -246,7 +248,7 @@ class LowRankLayer(nn.Module, ABC):
         """
         samples = self._samples(x)
         first = self.first_block(samples)
-        chosen = decide(self._gate_features(first)).clamp(max=len(self.levels) - 1)
+        chosen = decide(self._gate_features(first.between)).clamp(max=len(self.levels) - 1)
         return self._like(x, self._at_levels(samples, first, chosen))
 
     def forward_levels(self, x: Tensor) -> Tensor:
@@ -279,10 +281,7 @@ class LowRankLayer(nn.Module, ABC):
         block = z.narrow(-self.SAMPLE_AXES, 0, rank)
         if self.level_gain is not None:
             block = block * self._everywhere(self.level_gain[level, :rank]).to(block)
-        outputs = self._project(block)
-        if self.level_bias is None:
-            return outputs
-        return outputs + self._everywhere(self.level_bias[: level + 1].sum(dim=0)).to(outputs)
+        return self._biased(self._project(block), level)
 
     def decode_levels(self, z: Tensor) -> Tensor:
         """Outputs at every level from what lies between the factors.
@@ -304,7 +303,7 @@ class LowRankLayer(nn.Module, ABC):
         Raises:
             ConfigError: ``ADL-LAY-03`` when x has another shape.
         """
-        return self._like(x, self._gate_features(self.first_block(self._samples(x))))
+        return self._like(x, self._gate_features(self.first_block(self._samples(x)).between))
 
     def level_of(self, rank: int) -> int:
         """Index of the level with this rank.
@@ -372,20 +371,28 @@ class LowRankLayer(nn.Module, ABC):
     def _grouped(self, x: Tensor, top: int, price: float | None) -> tuple[Tensor, Tensor]:
         """Outputs and levels of (n, *sample*), none above level ``top``, each at its own cost."""
         first = self.first_block(x)
-        chosen = self.gate.decide(self._gate_features(first), price).clamp(max=top)
+        features = self._gate_features(first.between)
+        chosen = self.gate.decide(features, price).clamp(max=top)
         return self._at_levels(x, first, chosen), chosen
 
-    def _at_levels(self, x: Tensor, first: Tensor, chosen: Tensor) -> Tensor:
+    def _at_levels(self, x: Tensor, first: FirstBlock, chosen: Tensor) -> Tensor:
         """Outputs of (n, *sample*) at the levels ``chosen``, each at its own cost."""
-        return run_by_level(x, first, chosen, len(self.levels), self._at_level)
+        return run_by_level(x, first.parts, chosen, len(self.levels), self._at_level)
 
-    def _at_level(self, level: int, x: Tensor, first: Tensor) -> Tensor:
-        """Outputs of (n, *sample*) at one level, from their first rank block on."""
-        rank = self.levels[level]
-        if level == 0:
-            return self.decode(first, rank)
-        rest = self._encode(x, self.levels[0], rank)
-        return self.decode(torch.cat([first, rest], dim=1), rank)
+    def _at_level(self, level: int, x: Tensor, first: Sequence[Tensor]) -> Tensor:
+        """Outputs of (n, *sample*) at one level, from the parts of their first block on."""
+        low, rank = self.levels[0], self.levels[level]
+        between, *output = first
+        rest = [self._encode(x, low, rank)] if level else []
+        if not output:
+            return self.decode(torch.cat([between, *rest], dim=1), rank)
+        return self._biased(sum((self._project(z, low) for z in rest), start=output[0]), level)
+
+    def _biased(self, outputs: Tensor, level: int) -> Tensor:
+        """Outputs with the bias of a level."""
+        if self.level_bias is None:
+            return outputs
+        return outputs + self._everywhere(self.level_bias[: level + 1].sum(dim=0)).to(outputs)
 
     def _differentiable(self, x: Tensor, top: int, price: float | None) -> tuple[Tensor, Tensor]:
         """The same outputs and levels, with gradients to the gate."""

@@ -169,8 +169,8 @@ class DynamicLowRankConv2d(LowRankLayer):
             dilation=self.dilation,
         )
 
-    def _project(self, z: Tensor) -> Tensor:
-        mix = self.U[:, : z.shape[-3], None, None]
+    def _project(self, z: Tensor, low: int = 0) -> Tensor:
+        mix = self.U[:, low : low + z.shape[-3], None, None]
         outputs = F.conv2d(z.reshape(-1, *z.shape[-3:]), mix)
         return outputs.reshape(*z.shape[:-3], *outputs.shape[1:])
 

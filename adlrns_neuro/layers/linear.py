@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adlrns_neuro.functional.low_rank_op import low_rank, runs_on_kernels
 from adlrns_neuro.layers.base import LowRankLayer
+from adlrns_neuro.layers.first_block import FirstBlock
 from adlrns_neuro.perf import PerfEstimator
 from mapping.errors import ConfigError
 from mapping.lowrank import whitened_svd
@@ -134,10 +135,10 @@ class DynamicLowRankLayer(LowRankLayer):
             return (factor.T @ x.T).T
         return x @ factor
 
-    def _project(self, z: Tensor) -> Tensor:
-        return z @ self.U[:, : z.shape[-1]].T
+    def _project(self, z: Tensor, low: int = 0) -> Tensor:
+        return z @ self.U[:, low : low + z.shape[-1]].T
 
-    def _at_levels(self, x: Tensor, first: Tensor, chosen: Tensor) -> Tensor:
+    def _at_levels(self, x: Tensor, first: FirstBlock, chosen: Tensor) -> Tensor:
         """Outputs of (n, in) at the levels ``chosen``, each at its own cost, by the kernels if they
         can.
         """
@@ -146,8 +147,11 @@ class DynamicLowRankLayer(LowRankLayer):
             return super()._at_levels(x, first, chosen)
         low = self.levels[0]
         beyond = (self._ranks - low).index_select(0, chosen)
-        rest = low_rank(x, self.U[:, low:], self.V[:, low:], beyond)
-        outputs = torch.addmm(rest, first, self.U[:, :low].T)
+        outputs: Tensor = low_rank(x, self.U[:, low:], self.V[:, low:], beyond)
+        if first.output is None:
+            outputs = torch.addmm(outputs, first.between, self.U[:, :low].T)
+        else:
+            outputs += first.output
         if self.level_bias is not None:
             outputs += self.level_bias.cumsum(dim=0).index_select(0, chosen)
         return outputs

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from adlrns_neuro.functional.cost import FLOPS_SHARE, MEMORY_SHARE
 from adlrns_neuro.gates.network import GateNetwork
 from adlrns_neuro.layers.base import LowRankLayer
+from adlrns_neuro.layers.first_block import FirstBlock
 from adlrns_neuro.schedulers import RankScheduler
 
 
@@ -96,7 +97,7 @@ class Ranked(RankedModule):
         super().__init__()
         self.layer = layer
         self.decide: Callable[[Tensor], Tensor] | None = None
-        self.first_block: Callable[[Tensor], Tensor] | None = None
+        self.first_block: Callable[[Tensor], FirstBlock] | None = None
         self.chosen: Tensor | None = None
         self._ran: int | Tensor | None = len(layer.levels) - 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,16 +18,24 @@ from adlrns_neuro import AdaptiveModel, BudgetManager, DynamicLowRankLayer
 from adlrns_neuro.gates.scorers import SCORERS
 from adlrns_neuro.layers import Ranked
 from adlrns_neuro.models import LowRankMLP, MlpConfig
-from adlrns_neuro.ranks import forward_levels
+from adlrns_neuro.ranks import forward_levels, ranked_layers
 from mapping.errors import ConfigError
 
 CONFIG = MlpConfig(inputs=20, hidden=(16, 12), classes=4, levels=(2, 4, 8), dropout=0.0)
 
 
-def adaptive(scorer: str = "confidence_probe", hidden: int = 0) -> tuple[AdaptiveModel, Tensor]:
+def adaptive(
+    scorer: str = "confidence_probe", hidden: int = 0, gain: bool = False
+) -> tuple[AdaptiveModel, Tensor]:
     """A network whose gate spreads 300 samples over all levels at price 0."""
     torch.manual_seed(0)
-    model, x = LowRankMLP(CONFIG).eval(), torch.randn(300, 20)
+    model = LowRankMLP(replace(CONFIG, level_gain=gain)).eval()
+    x = torch.randn(300, 20)
+    with torch.no_grad():
+        for part in ranked_layers(model).values():
+            part.layer.level_bias.normal_(std=0.3)
+            if gain:
+                part.layer.level_gain.uniform_(0.5, 1.5)
     made = AdaptiveModel(model, x, scorer=scorer, scorer_hidden=hidden)
     with torch.no_grad():
         features, _ = made.scorer.score(model, x)
@@ -37,9 +46,10 @@ def adaptive(scorer: str = "confidence_probe", hidden: int = 0) -> tuple[Adaptiv
     return made, x
 
 
+@pytest.mark.parametrize("gain", [False, True])
 @pytest.mark.parametrize("scorer", SCORERS.names())
-def test_every_sample_gets_the_outputs_of_its_level(scorer: str) -> None:
-    made, x = adaptive(scorer)
+def test_every_sample_gets_the_outputs_of_its_level(scorer: str, gain: bool) -> None:
+    made, x = adaptive(scorer, gain=gain)
     with torch.no_grad():
         outputs, levels = made(x)
         every = forward_levels(made.model, x)
@@ -63,15 +73,16 @@ def test_a_price_without_end_leaves_the_lowest_level(scorer: str) -> None:
     assert made.spent_mj == pytest.approx(made.energies_mj[0])
 
 
-def test_samples_cost_what_their_levels_cost() -> None:
+@pytest.mark.parametrize("gain", [False, True])
+def test_samples_cost_what_their_levels_cost(gain: bool) -> None:
     """With a probe: the lowest level for all, and for those above it a run at their level, from
-    the first block on that the probe left.
+    the first block on that the probe left, with what came out of it if that has no gain.
     """
-    made, x = adaptive()
+    made, x = adaptive(gain=gain)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         _, levels = made(x)
     of_rank = [r * (20 + 16) + r * (16 + 12) + 12 * 4 for r in CONFIG.levels]
-    known = CONFIG.levels[0] * 20
+    known = CONFIG.levels[0] * (20 + (0 if gain else 16))
     runs = len(x) * of_rank[0] + sum(of_rank[int(level)] - known for level in levels if level > 0)
     gate = len(x) * made.gate.weight.numel()
     assert counter.get_total_flops() // 2 == runs + gate

@@ -93,6 +93,11 @@ def test_every_image_runs_at_the_rank_that_is_returned(
     chosen = torch.randint(3, (40,))
     expected = one_by_one(layer, x, torch.tensor(layer.levels)[chosen])
     torch.testing.assert_close(layer.at_levels(x, chosen), expected)
+    first = layer.first_block(x, output=True)
+    assert (first.output is None) == level_gain
+    torch.testing.assert_close(layer.at_levels(x, chosen, first=first), expected)
+    for at, rank in enumerate(layer.levels):
+        torch.testing.assert_close(layer.at_rank(x, rank, first=first), together[at])
 
 
 @pytest.mark.parametrize("training", [False, True])
