@@ -114,21 +114,24 @@ def _operations(x: Tensor, U: Tensor, V: Tensor, ranks: Tensor, *_: object, **__
     return 2 * int(ranks.sum()) * (len(U) + len(V))
 
 
-def runs_on_kernels(x: Tensor, U: Tensor, V: Tensor) -> bool:
-    """Whether a layer had better leave a product to :func:`low_rank` than compute it with torch.
+def runs_on_kernels(*given: Tensor) -> bool:
+    """Whether a layer had better leave products to the kernels than compute them with torch.
 
     That is where no gradient is needed, nothing is autocast, all is float32 and on one device: the
     CPU, or a GPU that the kernels can be compiled for, see :func:`simulators.kernels.cuda`.
+
+    Args:
+        given: inputs and factors.
     """
-    given = (x, U, V)
-    device = x.device.type
-    return (
-        not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given))
-        and all(tensor.dtype == torch.float32 for tensor in given)
-        and all(tensor.device == x.device for tensor in given)
-        and (device == "cpu" or (device == "cuda" and _gpu_is_usable()))
-        and not torch.is_autocast_enabled(device)
-    )
+    device, gradients = given[0].device, torch.is_grad_enabled()
+    for tensor in given:
+        if tensor.dtype != torch.float32 or tensor.device != device:
+            return False
+        if gradients and tensor.requires_grad:
+            return False
+    kind = device.type
+    usable = kind == "cpu" or (kind == "cuda" and _gpu_is_usable())
+    return usable and not torch.is_autocast_enabled(kind)
 
 
 @cache

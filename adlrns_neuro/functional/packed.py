@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from weakref import WeakKeyDictionary, ref
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from adlrns_neuro.functional.kept import Kept
 from simulators.kernels import PackedFactors, Workspace, low_rank_forward
 from simulators.kernels.pool import pool
 
-Stamp = tuple[object, ...]
+Result = TypeVar("Result")
 
 
 class Packed:
@@ -26,14 +28,8 @@ class Packed:
 
     def __init__(self, U: Tensor, V: Tensor) -> None:
         self.factors = PackedFactors(U.detach().numpy(), V.detach().numpy())
-        self._stamp = _stamp(U, V)
-        self._right = ref(V.untyped_storage())
         self._lock = threading.Lock()
         self._workspace: Workspace | None = None
-
-    def holds(self, U: Tensor, V: Tensor) -> bool:
-        """Whether the layout is still that of these factors."""
-        return self._stamp == _stamp(U, V) and self._right() is V.untyped_storage()
 
     def forward(
         self, x: Tensor, ranks: Tensor, scale: Tensor | None, bias: Tensor | None
@@ -64,9 +60,7 @@ class Packed:
         return self._workspace
 
 
-_KEPT: WeakKeyDictionary[torch.UntypedStorage, dict[object, Packed]] = WeakKeyDictionary()
-"""Layouts by the memory that U lies in, gone when it is, and by U's place in it."""
-_KEPT_LOCK = threading.Lock()
+_LAYOUTS: Kept[Packed] = Kept()
 _FEWER_THREADS = threading.Lock()
 """Held by the call that has lowered the number of the kernels' threads."""
 
@@ -83,43 +77,23 @@ def forward(
 
     It uses no more threads than torch may.
     """
-    layout, most = packed(U, V), torch.get_num_threads()
+    layout = packed(U, V)
+    return on_torchs_threads(lambda: layout.forward(x, ranks, scale, bias))
+
+
+def on_torchs_threads(call: Callable[[], Result]) -> Result:
+    """Make a call of the kernels on no more threads than torch may use."""
+    most = torch.get_num_threads()
     if pool.threads <= most:
-        return layout.forward(x, ranks, scale, bias)
+        return call()
     with _FEWER_THREADS:
         before, pool.threads = pool.threads, most
         try:
-            return layout.forward(x, ranks, scale, bias)
+            return call()
         finally:
             pool.threads = before
 
 
 def packed(U: Tensor, V: Tensor) -> Packed:
-    """The layout of a factor pair: what is kept if that is still right, else made now.
-
-    Tensors made in inference mode count no changes, so theirs is made every time.
-    """
-    if U.is_inference() or V.is_inference():
-        return Packed(U, V)
-    with _KEPT_LOCK:
-        by_place = _KEPT.setdefault(U.untyped_storage(), {})
-        found = by_place.get(U.storage_offset())
-    if found is None or not found.holds(U, V):
-        found = Packed(U, V)
-        with _KEPT_LOCK:
-            by_place[U.storage_offset()] = found
-    return found
-
-
-def _stamp(U: Tensor, V: Tensor) -> Stamp:
-    """What differs after a change that torch counts."""
-    return tuple(
-        part
-        for factor in (U, V)
-        for part in (
-            factor.data_ptr(),
-            factor.shape,
-            factor.stride(),
-            None if factor.is_inference() else factor._version,
-        )
-    )
+    """The layout of a factor pair, kept while they stay as they are."""
+    return _LAYOUTS.of((U, V), lambda: Packed(U, V))

@@ -177,12 +177,13 @@ class LowRankLayer(nn.Module, ABC):
         top = sum(rank <= limit.rank for rank in self.levels[1:])
         samples = self._samples(x)
         run = self._differentiable if self.training else self._grouped
-        outputs, chosen = run(samples, top, price if limit.price is None else limit.price)
+        outputs, ranks = run(samples, top, price if limit.price is None else limit.price)
         if scheduler is not None and len(samples):
-            shares = torch.bincount(chosen, minlength=len(self.levels)) / len(samples)
+            levels = torch.searchsorted(self._ranks, ranks)
+            shares = torch.bincount(levels, minlength=len(self.levels)) / len(samples)
             spent = zip(shares.tolist(), self.energies_mj.values(), strict=True)
             scheduler.observe(sum(share * energy for share, energy in spent), budget)
-        return self._like(x, outputs), self._like(x, self._ranks[chosen])
+        return self._like(x, outputs), self._like(x, ranks)
 
     def first_block(self, x: Tensor, *, output: bool = False) -> FirstBlock:
         """What every level begins with: columns 0 to ``levels[0]`` between the factors.
@@ -369,11 +370,11 @@ class LowRankLayer(nn.Module, ABC):
         return EnergyAware(r_min=lowest, r_max=highest).limit(self.energies_mj, budget)
 
     def _grouped(self, x: Tensor, top: int, price: float | None) -> tuple[Tensor, Tensor]:
-        """Outputs and levels of (n, *sample*), none above level ``top``, each at its own cost."""
+        """Outputs and ranks of (n, *sample*), none above level ``top``, each at its own cost."""
         first = self.first_block(x)
         features = self._gate_features(first.between)
         chosen = self.gate.decide(features, price).clamp(max=top)
-        return self._at_levels(x, first, chosen), chosen
+        return self._at_levels(x, first, chosen), self._ranks.index_select(0, chosen)
 
     def _at_levels(self, x: Tensor, first: FirstBlock, chosen: Tensor) -> Tensor:
         """Outputs of (n, *sample*) at the levels ``chosen``, each at its own cost."""
@@ -395,7 +396,7 @@ class LowRankLayer(nn.Module, ABC):
         return outputs + self._everywhere(self.level_bias[: level + 1].sum(dim=0)).to(outputs)
 
     def _differentiable(self, x: Tensor, top: int, price: float | None) -> tuple[Tensor, Tensor]:
-        """The same outputs and levels, with gradients to the gate."""
+        """The same outputs and ranks, with gradients to the gate."""
         levels = self.levels[: top + 1]
         z = self._encode(x, 0, levels[-1])
         features = self._gate_features(z[:, : levels[0]])
@@ -408,7 +409,7 @@ class LowRankLayer(nn.Module, ABC):
         if self.level_bias is not None:
             bias = self.level_bias[0] + reach @ self.level_bias[1 : top + 1]
             outputs = outputs + self._everywhere(bias).to(outputs)
-        return outputs, chosen
+        return outputs, self._ranks.index_select(0, chosen)
 
     def _samples(self, x: Tensor) -> Tensor:
         """``x`` as (n, *sample*)."""
@@ -416,10 +417,14 @@ class LowRankLayer(nn.Module, ABC):
 
     def _flat(self, x: Tensor) -> Tensor:
         """One axis in the place of all before the last that a sample has."""
+        if x.ndim == self.SAMPLE_AXES + 1:
+            return x
         return x.reshape(-1, *x.shape[-self.SAMPLE_AXES :])
 
     def _like(self, x: Tensor, outputs: Tensor) -> Tensor:
         """What was computed for each sample, under the leading axes of ``x``."""
+        if x.ndim == self.SAMPLE_AXES + 1:
+            return outputs
         return outputs.reshape((*x.shape[: -self.SAMPLE_AXES], *outputs.shape[1:]))
 
     def _everywhere(self, values: Tensor) -> Tensor:

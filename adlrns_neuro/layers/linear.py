@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from adlrns_neuro.functional.gated_op import GatedParts, gated_low_rank
 from adlrns_neuro.functional.low_rank_op import low_rank, runs_on_kernels
 from adlrns_neuro.layers.base import LowRankLayer
 from adlrns_neuro.layers.first_block import FirstBlock
@@ -55,6 +56,8 @@ class DynamicLowRankLayer(LowRankLayer):
 
     SAMPLE_AXES: ClassVar[int] = 1
 
+    _no_bias: Tensor
+
     def __init__(
         self,
         in_features: int,
@@ -81,6 +84,7 @@ class DynamicLowRankLayer(LowRankLayer):
         )
         self.in_features = in_features
         self.out_features = out_features
+        self.register_buffer("_no_bias", torch.empty(0), persistent=False)
 
     @classmethod
     def from_dense(
@@ -137,6 +141,47 @@ class DynamicLowRankLayer(LowRankLayer):
 
     def _project(self, z: Tensor, low: int = 0) -> Tensor:
         return z @ self.U[:, low : low + z.shape[-1]].T
+
+    def gated_parts(self, price: float | None) -> GatedParts | None:
+        """What one call of the kernels would run the layer on, gate included, at a price.
+
+        None if there is no such call: in training mode, with a gain by level, or with a gate that
+        is not linear.
+
+        Args:
+            price: of the gate's cost; its own if None.
+        """
+        # Attributes of modules take half a microsecond each, as long as a sample's products.
+        own: Mapping[str, Any] = self._parameters
+        buffers: Mapping[str, Any] = self._buffers
+        U, V, gate = own.get("U"), own.get("V"), self.gate
+        if U is None or V is None or own["level_gain"] is not None:
+            return None
+        if self.training or gate.scorer_hidden:
+            return None
+        weights: Mapping[str, Any] = gate._parameters
+        constants: Mapping[str, Any] = gate._buffers
+        bias, asked = own["level_bias"], constants["price"]
+        return GatedParts(
+            U,
+            V,
+            buffers["_ranks"],
+            weights["weight"],
+            weights["bias"],
+            constants["cost"],
+            buffers["_no_bias"] if bias is None else bias,
+            asked if price is None else asked.new_tensor(price),
+        )
+
+    def _grouped(self, x: Tensor, top: int, price: float | None) -> tuple[Tensor, Tensor]:
+        """Outputs and ranks of (n, in), none above level ``top``, each at its own cost; in one
+        call of the kernels if they can.
+        """
+        parts = self.gated_parts(price)
+        if parts is None or x.device.type != "cpu" or not runs_on_kernels(x, parts.U, parts.V):
+            return super()._grouped(x, top, price)
+        outputs, ranks = gated_low_rank(x, [parts], [top + 1], rectified=False)
+        return outputs, ranks[0]
 
     def _at_levels(self, x: Tensor, first: FirstBlock, chosen: Tensor) -> Tensor:
         """Outputs of (n, in) at the levels ``chosen``, each at its own cost, by the kernels if they

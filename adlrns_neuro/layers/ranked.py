@@ -69,10 +69,12 @@ class RankedModule(nn.Module, ABC):
             alpha, beta: weights of operations and of memory in E.
         """
 
-    def _price(self) -> float | None:
+    def price(self) -> float | None:
         """The price per unit of the gate's cost."""
+        if self.price_per_mj is None:
+            return None
         energies = self.energies_mj
-        if self.price_per_mj is None or len(energies) == 1:
+        if len(energies) == 1:
             return None
         return self.price_per_mj * (energies[-1] - energies[0]) / float(self.gate.cost.sum())
 
@@ -116,7 +118,7 @@ class Ranked(RankedModule):
         if self.decide is not None:
             return layer.as_decided(input, self._decided)
         outputs: Tensor
-        outputs, self.chosen = layer(input, scheduler=self.scheduler, price=self._price())
+        outputs, self.chosen = layer(input, scheduler=self.scheduler, price=self.price())
         self._ran = None
         return outputs
 
@@ -143,6 +145,19 @@ class Ranked(RankedModule):
     def energies_mj(self) -> tuple[float, ...]:
         """Modelled energy of a sample at each level [mJ]."""
         return tuple(self.layer.energies_mj.values())
+
+    @property
+    def gated(self) -> bool:
+        """Whether the gate alone decides."""
+        return self.level is None and self.decide is None and self.scheduler is None
+
+    def note_ranks(self, ranks: Tensor) -> None:
+        """Note what the gate decided in a call that ran the layer in another way.
+
+        Args:
+            ranks: of each sample, int64.
+        """
+        vars(self).update(chosen=ranks, _ran=None)  # Set as of modules they take microseconds.
 
     @property
     def spent_mj(self) -> float:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from adlrns_neuro.layers.chain import rectified_chain
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
 from adlrns_neuro.layers.ranked import Ranked
 from adlrns_neuro.ranks import ranked_layers
@@ -95,9 +96,12 @@ class LowRankMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, shape (n, classes), of samples (n, inputs)."""
-        for layer in self.hidden:
-            x = _rectified(layer(x), self)
-        logits: Tensor = self.head(x)
+        plain = x.ndim == 2 and not self.training
+        logits = rectified_chain(x, self.hidden, self.head) if plain else None
+        if logits is None:
+            for layer in self.hidden:
+                x = _rectified(layer(x), self)
+            logits = self.head(x)
         return logits
 
     def forward_levels(self, x: Tensor, levels: Sequence[int] | None = None) -> Tensor:

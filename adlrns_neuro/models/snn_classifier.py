@@ -195,7 +195,7 @@ class RankedSnnClassifier(RankedModule):
         limit = RankLimit(rank=self.levels[-1])
         if self.scheduler is not None:
             limit = self.scheduler.limit(energies)
-        price = self._price() if limit.price is None else limit.price
+        price = self.price() if limit.price is None else limit.price
         payloads = _payloads(inputs, self.network)
         trains, levels = self.network.forward_gated(
             payloads,

@@ -7,7 +7,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from simulators.kernels.emit import DOUBLE, INT64, function_named, instruction
+from simulators.kernels.emit import DOUBLE, FLOAT, INT64, function_named, instruction
 
 
 def _place(builder: Any, address: Any) -> Any:
@@ -54,6 +54,16 @@ def store_double(context: Any, address: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.float64), generate
+
+
+@instruction
+def load_float(context: Any, address: Any) -> Any:
+    """The float32 at ``address``."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.load(builder.inttoptr(arguments[0], FLOAT.as_pointer()))
+
+    return types.float32(types.int64), generate
 
 
 @instruction

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from simulators.kernels.atomics import load
+from numba import float32
+
+from simulators.kernels.atomics import load, load_double
 from simulators.kernels.gather import add_rows, find_events
 from simulators.kernels.job import (
     ACTIVE,
     BATCH,
     BIAS,
+    BIAS_ROWS,
     EVENT_PLACES,
     EVENT_VALUES,
     EXPAND,
+    EXPAND_EACH,
+    FLOOR,
     INPUTS,
+    KNOWN,
     OUTPUTS,
     PANELS,
     PHASE,
@@ -30,7 +36,7 @@ from simulators.kernels.job import (
     Y_ROWS,
     Z_ROWS,
 )
-from simulators.kernels.tiles import copy_floats, expand, project_narrow, project_wide
+from simulators.kernels.tiles import copy_floats, expand, expand_each, project_narrow, project_wide
 from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, kernel, part
 
 PANEL_BYTES = 4 * PANEL
@@ -90,13 +96,19 @@ def _project_rows(
         one = max(both, min(size, load(active) - row))
         if one == 0:
             break
+        known = load(job + 8 * KNOWN) - 2 * panel
+        if known > 1:
+            continue
+        if known == 1:  # Those who reach into both vectors need the second alone.
+            both, one = 0, both
+        skipped = LANES * max(0, known)
         table = load(job + 8 * V_PANELS) + panel * inputs * PANEL_BYTES
-        column = panel * PANEL
+        column = panel * PANEL + skipped
         gains = scale + 4 * column if high == inputs else 0
         if both:
             project_wide(x, low, high, table, z, column, gains, both)
         if one > both:
-            at = 8 * both
+            at, table = 8 * both, table + 4 * skipped
             project_narrow(x + at, low, high, table, z + at, column, gains, one - both)
 
 
@@ -134,17 +146,24 @@ def _expand(job: int, chunk: int) -> None:
     z, y, ranks = load(job + 8 * Z_ROWS), load(job + 8 * Y_ROWS), load(job + 8 * RANKS)
     tails = load(job + 8 * TAIL_ROWS)
     table, bias = load(job + 8 * U_PANELS), load(job + 8 * BIAS)
+    each, biases = load(job + 8 * PHASE) == EXPAND_EACH, load(job + 8 * BIAS_ROWS)
+    floor = float32(load_double(job + 8 * FLOOR))
     step = load(job + 8 * R_MAX) * PANEL_BYTES
     last_panel = min(panels, first_panel + width)
     for low in range(first_panel, last_panel, PANELS_AT_ONCE):
         for row in range(first_row, last_row, TILE_ROWS):
             at = 8 * row
             for panel in range(low, min(last_panel, low + PANELS_AT_ONCE)):
-                weights, start = table + panel * step, bias + panel * PANEL_BYTES
-                column = panel * PANEL
+                weights, column = table + panel * step, panel * PANEL
                 whole = outputs - column >= PANEL
                 into, offset = (y, column) if whole else (tails, 0)
-                expand(z + at, ranks + at, weights, start, into + at, offset)
+                if each:
+                    begin = biases + at
+                    expand_each(
+                        z + at, ranks + at, weights, begin, column, into + at, offset, floor
+                    )
+                else:
+                    expand(z + at, ranks + at, weights, bias, column, into + at, offset, floor)
     if last_panel == panels and outputs % PANEL:
         column = outputs - outputs % PANEL
         for row in range(first_row, last_row):
@@ -168,7 +187,7 @@ def run_chunk(job: int, chunk: int, worker: int) -> None:
 def chunks_of_phase(job: int) -> int:
     """How many parts the phase that ``job`` is in has."""
     phase, batch = load(job + 8 * PHASE), load(job + 8 * BATCH)
-    if phase == EXPAND:
+    if phase in (EXPAND, EXPAND_EACH):
         tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
         panels = (load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL
         at_once, width = load(job + 8 * TILES), load(job + 8 * PANELS)

@@ -91,6 +91,17 @@ class Emitter:
         """Return a × b + c, rounded once."""
         return self.call(f"llvm.fma.v{LANES}f32", VECTOR, [a, b, c])
 
+    def at_least(self, floor: Any, vector: Any) -> Any:
+        """A vector whose lanes below those of ``floor`` are replaced by them; NaN is not below."""
+        below = self.builder.fcmp_ordered("<", vector, floor)
+        return self.builder.select(below, floor, vector)
+
+    def total(self, vector: Any) -> Any:
+        """All lanes of a vector, added up in pairs."""
+        start = ir.Constant(FLOAT, -0.0)
+        name = f"llvm.vector.reduce.fadd.v{LANES}f32"
+        return self.call(name, FLOAT, [start, vector], fastmath=("reassoc",))
+
     def leading(self, count: Any) -> Any:
         """Mask of the lanes below ``count``, an int64."""
         index = ir.VectorType(INT64, LANES)

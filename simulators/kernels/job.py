@@ -43,10 +43,13 @@ from __future__ import annotations
     WIDTH,  # panels of V of a chunk of the first stage, at most
     TILES,  # tiles of samples of a chunk of the second stage
     PANELS,  # panels of U of a chunk of the second stage
+    KNOWN,  # vectors of ranks that the first stage need not compute again
+    BIAS_ROWS,  # address of the addresses of what each sample's outputs begin with
+    FLOOR,  # least output of a phase with a bias for each sample, float64
     JOB_SIZE,
-) = range(37)
-PROJECT, SCATTER, EXPAND = range(3)
-"""Phases: V on dense inputs, V on events, U."""
+) = range(40)
+PROJECT, SCATTER, EXPAND, EXPAND_EACH = range(4)
+"""Phases: V on dense inputs, V on events, U with one bias for all, U with one for each sample."""
 
 CHOOSE = -1
 """In place of a path: whichever takes least time."""
@@ -56,3 +59,9 @@ PATHS = ("rows", "tiles", "events")
 """Ways to run a call: sample by sample, by register tiles, by tiles on events."""
 FEATURES = 12
 """Counts of a path in the cost model; a path that needs fewer leaves the others at 0."""
+
+LAYER, JOB, RECTIFIED, LEVELS, PRICE, OUT, OUT_STEP, CHAIN_FIELDS = range(8)
+"""Fields of a layer in a chain, 8 bytes each: address of what it holds (see
+:attr:`simulators.kernels.gated_layer.GatedLayer.address`; 0 of a full matrix) and of its job;
+whether outputs below 0 become 0; levels to choose from; price of the gate's cost, float64; address
+of the outputs' first row, and bytes from row to row."""

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 
 from simulators.kernels.atomics import load
-from simulators.kernels.emit import FLOAT, INT64, ZERO, Emitter, instruction
+from simulators.kernels.emit import INT64, ZERO, Emitter, instruction
 from simulators.kernels.job import (
     BIAS,
     INPUTS,
@@ -30,13 +29,6 @@ from simulators.kernels.vector import LANES, kernel
 
 ROWS_AT_ONCE = 8
 """Rows whose sums are independent, so that an addition need not await the one before."""
-
-
-def _sum(emit: Emitter, vector: Any) -> Any:
-    """All lanes of a vector, added up in pairs."""
-    start = ir.Constant(FLOAT, -0.0)
-    name = f"llvm.vector.reduce.fadd.v{LANES}f32"
-    return emit.call(name, FLOAT, [start, vector], fastmath=("reassoc",))
 
 
 def _dot(rows: int) -> Any:
@@ -66,7 +58,7 @@ def _dot(rows: int) -> Any:
             sums = emit.loop(whole, count, LANES, sums, rest)
             for i in range(rows):
                 gain = builder.load(emit.at(emit.floats(scale), i))
-                total = builder.fmul(_sum(emit, sums[i]), gain)
+                total = builder.fmul(emit.total(sums[i]), gain)
                 builder.store(total, emit.at(emit.floats(z), i))
             return context.get_dummy_value()
 

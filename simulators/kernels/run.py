@@ -20,6 +20,7 @@ from simulators.kernels.job import (
     BIAS,
     COUNTS,
     EXPAND,
+    KNOWN,
     OUTPUTS,
     PANELS,
     PHASE,
@@ -93,7 +94,7 @@ def serve(shared: int, worker: int, looks: int) -> None:
 
 
 @part
-def _run_phase(job: int, phase: int, shared: int, threads: int) -> None:
+def run_phase(job: int, phase: int, shared: int, threads: int) -> None:
     """All chunks of a phase; with more than one thread, workers take some of them."""
     store(job + 8 * PHASE, phase)
     chunks, chunk = chunks_of_phase(job), 0
@@ -138,6 +139,14 @@ def _sort(job: int, ranks: Int64Array, x: Float32Array, y: Float32Array) -> None
         store(chosen + 8 * number, ranks[i])
         store(inputs + 8 * number, x.ctypes.data + x.strides[0] * i)
         store(outputs + 8 * number, y.ctypes.data + y.strides[0] * i)
+    note_reach(job)
+
+
+@kernel
+def note_reach(job: int) -> None:
+    """Note of samples in order of their ranks how many reach how far, and fill the last tile."""
+    batch, chosen = load(job + 8 * BATCH), load(job + 8 * RANKS)
+    outputs = load(job + 8 * Y_ROWS)
     # Rows that only fill the last tile: rank 0, outputs that nobody reads.
     for number in range(batch, batch + 2 * TILE_ROWS):
         store(chosen + 8 * number, 0)
@@ -200,8 +209,18 @@ def run_tiles(
     """
     batch = ranks.shape[0]
     store(job + 8 * BATCH, batch)
+    store(job + 8 * KNOWN, 0)
     _prepare(job, scale, bias)
     _sort(job, ranks, x, y)
+    divide(job, threads)
+    for phase in (SCATTER if events else PROJECT, EXPAND):
+        run_phase(job, phase, shared, threads)
+
+
+@kernel
+def divide(job: int, threads: int) -> None:
+    """Choose the chunks of a call: some for each thread, few enough rows to stay in the caches."""
+    batch = load(job + 8 * BATCH)
     panels = (load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL
     parts = 1 if threads == 1 else _PARTS * threads
     tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
@@ -213,8 +232,6 @@ def run_tiles(
     store(job + 8 * TILES, at_once)
     groups = (tiles + at_once - 1) // at_once
     store(job + 8 * PANELS, max(1, panels * groups // max(groups, parts)))
-    for phase in (SCATTER if events else PROJECT, EXPAND):
-        _run_phase(job, phase, shared, threads)
 
 
 @part

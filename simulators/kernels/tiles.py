@@ -126,41 +126,69 @@ project_narrow: Any = _project(1)
 """As :data:`project_wide`, for the first LANES columns of the panel alone."""
 
 
-@instruction
-def expand(context: Any, z: Any, ranks: Any, panel: Any, bias: Any, y: Any, column: Any) -> Any:
-    """``expand(z, ranks, panel, bias, y, column)``: tile of the second stage.
+def _expand(each: bool) -> Any:
+    """Tile of the second stage, see :data:`expand`; with a bias for each sample or one for all."""
 
-    y_i[column:column + PANEL] = bias + Σ_k z_i[k] panel[k] over k < ranks[i], for TILE_ROWS
-    samples whose ranks do not ascend: rows leave the loop one by one as their ranks end, with
-    nothing padded. ``z``, ``ranks`` and ``y`` are addresses of int64 arrays, of row addresses the
-    outer two; ``panel`` of an (r_max, PANEL) array, ``bias`` of PANEL numbers.
-    """
+    @instruction
+    def tile(
+        context: Any,
+        z: Any,
+        ranks: Any,
+        panel: Any,
+        bias: Any,
+        start: Any,
+        y: Any,
+        column: Any,
+        floor: Any,
+    ) -> Any:
+        def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            emit = Emitter(builder)
+            z, ranks, panel, bias, start, y, column, floor = arguments
+            ends, table = emit.integers(ranks), emit.floats(panel)
+            lines = emit.rows(z, TILE_ROWS)
+            next_tile = builder.add(y, INT64(8 * TILE_ROWS))
+            for row in emit.rows(next_tile, TILE_ROWS):
+                for v in range(2):
+                    emit.expect_store(emit.at(emit.at(row, column), LANES * v))
+            begins = emit.rows(bias, TILE_ROWS) if each else [emit.floats(bias)]
+            sums = [
+                emit.vector(emit.at(emit.at(b, start), LANES * v)) for b in begins for v in (0, 1)
+            ]
+            sums = sums * (TILE_ROWS // len(begins))
+            first: Any = INT64(0)
+            for size in range(TILE_ROWS, 0, -1):
+                last = builder.load(emit.at(ends, size - 1))
 
-    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        emit = Emitter(builder)
-        z, ranks, panel, bias, y, column = arguments
-        ends, table = emit.integers(ranks), emit.floats(panel)
-        lines = emit.rows(z, TILE_ROWS)
-        for row in emit.rows(builder.add(y, INT64(8 * TILE_ROWS)), TILE_ROWS):  # The next tile's.
-            for v in range(2):
-                emit.expect_store(emit.at(emit.at(row, column), LANES * v))
-        sums = [emit.vector(emit.at(emit.floats(bias), LANES * v)) for v in range(2)] * TILE_ROWS
-        first: Any = INT64(0)
-        for size in range(TILE_ROWS, 0, -1):
-            last = builder.load(emit.at(ends, size - 1))
+                def turn(k: Any, held: Sequence[Any], size: int = size) -> list[Any]:
+                    return _products(emit, held, lines[:size], table, k, 2)
 
-            def turn(k: Any, held: Sequence[Any], size: int = size) -> list[Any]:
-                return _products(emit, held, lines[:size], table, k, 2)
+                apart = _side_by_side(2 * size)
+                sums[: 2 * size] = emit.loop_apart(first, last, apart, sums[: 2 * size], turn)
+                first = last
+            if each:
+                sums = [emit.at_least(emit.broadcast(floor), value) for value in sums]
+            for i, row in enumerate(emit.rows(y, TILE_ROWS)):
+                for v in range(2):
+                    emit.store(sums[2 * i + v], emit.at(emit.at(row, column), LANES * v))
+            return context.get_dummy_value()
 
-            apart = _side_by_side(2 * size)
-            sums[: 2 * size] = emit.loop_apart(first, last, apart, sums[: 2 * size], turn)
-            first = last
-        for i, row in enumerate(emit.rows(y, TILE_ROWS)):
-            for v in range(2):
-                emit.store(sums[2 * i + v], emit.at(emit.at(row, column), LANES * v))
-        return context.get_dummy_value()
+        return types.void(*[WORD] * 7, types.float32), generate
 
-    return types.void(*[WORD] * 6), generate
+    return tile
+
+
+expand: Any = _expand(each=False)
+"""``expand(z, ranks, panel, bias, start, y, column, floor)``: tile of the second stage.
+
+y_i[column:column + PANEL] = bias[start:start + PANEL] + Σ_k z_i[k] panel[k] over k < ranks[i], for
+TILE_ROWS samples whose ranks do not ascend: rows leave the loop one by one as their ranks end, with
+nothing padded. ``z``, ``ranks`` and ``y`` are addresses of int64 arrays, of row addresses the outer
+two; ``panel`` of an (r_max, PANEL) array, ``bias`` of numbers. ``floor`` does not count.
+"""
+expand_each: Any = _expand(each=True)
+"""As :data:`expand` with a bias for each sample: ``bias`` is the address of row addresses too; sums
+below ``floor`` become ``floor``.
+"""
 
 
 @instruction
@@ -181,6 +209,25 @@ def copy_floats(context: Any, source: Any, target: Any, count: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(WORD, WORD, WORD), generate
+
+
+@instruction
+def dot_floats(context: Any, first: Any, second: Any, count: Any) -> Any:
+    """``dot_floats(first, second, count)``: the inner product of numbers at two addresses."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        emit = Emitter(builder)
+        first, second, count = arguments
+
+        def turn(i: Any, sums: Sequence[Any]) -> list[Any]:
+            mask = emit.leading(builder.sub(count, i))
+            a = emit.masked_vector(emit.at(emit.floats(first), i), mask)
+            b = emit.masked_vector(emit.at(emit.floats(second), i), mask)
+            return [emit.fma(a, b, sums[0])]
+
+        return emit.total(emit.loop(INT64(0), count, LANES, [ZERO], turn)[0])
+
+    return types.float32(WORD, WORD, WORD), generate
 
 
 @instruction

@@ -33,6 +33,7 @@ class Workspace:
         factors: those of the last call.
         run: :func:`simulators.kernels.call.run`.
         job: the fields of :mod:`simulators.kernels.job`.
+        address: of ``job``.
         ranks: (batch,) int64, each sample's rank in the order of the input.
         turns: (paths, FEATURES), and
         seconds: (paths,), what :func:`simulators.kernels.model.decide` counted and made of it.
@@ -66,6 +67,7 @@ class Workspace:
             fields.Z_ROWS: 8 * room,
             fields.Y_ROWS: 8 * room,
             fields.TAIL_ROWS: 8 * room,
+            fields.BIAS_ROWS: 8 * room,
             fields.RANKS: 8 * room,
             fields.ACTIVE: 8 * (z_width // LANES),
             fields.REACH: 8 * (z_width // LANES),
@@ -77,6 +79,7 @@ class Workspace:
         self._memory = aligned((ends[-1],), np.uint8)
         begin = self._memory.ctypes.data
         self.job: Int64Array = aligned((fields.JOB_SIZE,), np.int64)
+        self.address: int = self.job.ctypes.data
         for field, place in zip(sizes, (0, *ends), strict=False):
             self.job[field] = begin + place
         counts = self._memory[: ends[1]].view(np.float64)
@@ -85,7 +88,7 @@ class Workspace:
         self.job[fields.OUTPUTS], self.job[fields.INPUTS], self.job[fields.R_MAX] = self.sizes
         self.job[fields.Z_WIDTH], self.job[fields.ROOM] = z_width, batch
         self.job[fields.EVENT_ROOM], self.job[fields.SHARED] = threads, pool.address
-        link_rows(self.job.ctypes.data, room)
+        link_rows(self.address, room)
         self.attach(factors)
 
     def __reduce__(self) -> tuple[type[Workspace], tuple[PackedFactors, int]]:

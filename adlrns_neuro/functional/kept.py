@@ -1,0 +1,82 @@
+"""Layouts that kernels read, kept between calls while what they are of stays as it is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary, ref
+
+import torch
+from torch import Tensor
+
+Layout = TypeVar("Layout")
+
+
+class Kept(Generic[Layout]):
+    """Makes layouts and keeps them, each as long as the memory of its first tensor lives.
+
+    A layout is made anew when torch sees that a tensor has changed: in place (as optimisers and
+    ``load_state_dict`` do) or by taking other memory. Tensors made in inference mode count no
+    changes, so theirs is made every time.
+    """
+
+    def __init__(self) -> None:
+        self._by_memory: WeakKeyDictionary[torch.UntypedStorage, dict[Hashable, _Found[Layout]]] = (
+            WeakKeyDictionary()
+        )
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Of how many memories there are layouts."""
+        return len(self._by_memory)
+
+    def of(
+        self, tensors: Sequence[Tensor], make: Callable[[], Layout], *, key: Hashable = None
+    ) -> Layout:
+        """The layout of some tensors.
+
+        Args:
+            tensors: one or more.
+            make: makes it.
+            key: tells layouts of different kinds that begin with the same tensor apart.
+        """
+        try:
+            stamp: list[object] = [tensor._version for tensor in tensors]
+        except RuntimeError:  # One was made in inference mode.
+            return make()
+        for tensor in tensors:
+            stamp += (tensor.data_ptr(), tensor.shape, tensor.stride())
+        first = tensors[0]
+        place = key, first.storage_offset()
+        with self._lock:
+            found = self._by_memory.setdefault(first.untyped_storage(), {}).get(place)
+        if found is None or found.stamp != stamp or not found.of(tensors):
+            memories = [ref(tensor.untyped_storage()) for tensor in tensors[1:]]
+            found = _Found(make(), stamp, memories)
+            with self._lock:
+                self._by_memory.setdefault(first.untyped_storage(), {})[place] = found
+        return found.layout
+
+
+@dataclass(frozen=True, slots=True)
+class _Found(Generic[Layout]):
+    """A layout and what it is of.
+
+    Attributes:
+        layout: the same.
+        stamp: of all tensors, what differs after a change that torch counts.
+        memories: of all tensors but the first.
+    """
+
+    layout: Layout
+    stamp: list[object]
+    memories: Sequence[ref[torch.UntypedStorage]]
+
+    def of(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether the tensors lie in the same memory, not in what has taken its place."""
+        return all(
+            memory() is tensor.untyped_storage()
+            for memory, tensor in zip(self.memories, tensors[1:], strict=True)
+        )

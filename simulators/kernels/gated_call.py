@@ -1,0 +1,236 @@
+"""A call in which a gate chooses the ranks, in compiled code."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import float32, int64
+
+from simulators.kernels.atomics import (
+    load,
+    load_double,
+    load_float,
+    load_shared,
+    store,
+    store_double,
+)
+from simulators.kernels.job import (
+    BATCH,
+    BIAS_ROWS,
+    CHAIN_FIELDS,
+    COUNTS,
+    DONE,
+    EXPAND,
+    EXPAND_EACH,
+    FEATURES,
+    FLOOR,
+    INPUTS,
+    JOB,
+    KNOWN,
+    LAYER,
+    LEVELS,
+    OUT,
+    OUT_STEP,
+    OUTPUTS,
+    PRICE,
+    PROJECT,
+    R_MAX,
+    RANKS,
+    RATES,
+    RECTIFIED,
+    SCALE,
+    SHARED,
+    UNREADY,
+    X_ROWS,
+    Y_ROWS,
+    Z_ROWS,
+    Z_WIDTH,
+    Z,
+)
+from simulators.kernels.model import HAND_OVER_S, TILES
+from simulators.kernels.pool import THREADS
+from simulators.kernels.run import divide, note_reach, run_phase
+from simulators.kernels.tiles import dot_floats, fill_floats
+from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, entry, kernel, part
+
+
+@kernel
+def _shares(job: int, batch: int, rank: int) -> bool:
+    """Whether the first block alone is work enough for more than one thread."""
+    threads = load_shared(load(job + 8 * SHARED) + 8 * THREADS)
+    vectors = (rank + LANES - 1) // LANES * LANES
+    tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
+    rates = load(job + 8 * RATES) + 8 * FEATURES * TILES
+    alone = (
+        vectors
+        * load(job + 8 * INPUTS)
+        * (batch * load_double(rates + 16) + tiles * load_double(rates + 24))
+    )
+    pays: bool = threads > 1 and alone / threads + HAND_OVER_S < alone
+    return pays
+
+
+@part
+def _all_at_the_first(job: int, batch: int, rank: int, x: int, x_step: int) -> None:
+    """Lay the samples out in the order of the input, at the rank of the lowest level."""
+    store(job + 8 * BATCH, batch)
+    store(job + 8 * KNOWN, 0)
+    fill_floats(load(job + 8 * SCALE), load(job + 8 * Z_WIDTH), float32(1.0))
+    inputs, ranks, z_rows = load(job + 8 * X_ROWS), load(job + 8 * RANKS), load(job + 8 * Z_ROWS)
+    z, width = load(job + 8 * Z), 4 * load(job + 8 * Z_WIDTH)
+    for i in range(batch):
+        store(inputs + 8 * i, x + x_step * i)
+        store(ranks + 8 * i, rank)
+        store(z_rows + 8 * i, z + width * i)
+    note_reach(job)
+
+
+@part
+def _choose(
+    job: int,
+    batch: int,
+    count: int,
+    rank: int,
+    weight: int,
+    bias: int,
+    cost: int,
+    price: float,
+    levels: int,
+) -> None:
+    """Write the level of each sample: gates on before the first that is off."""
+    z, width = load(job + 8 * Z), 4 * load(job + 8 * Z_WIDTH)
+    for i in range(batch):
+        level = 0
+        while level < count - 1:
+            gain = dot_floats(z + width * i, weight + 4 * rank * level, rank)
+            least = price * load_float(cost + 4 * level)
+            if not gain + load_float(bias + 4 * level) > least:
+                break
+            level += 1
+        store(levels + 8 * i, level)
+
+
+@part
+def _arrange(
+    job: int,
+    batch: int,
+    count: int,
+    levels: int,
+    ranks: int,
+    starts: int,
+    x: int,
+    x_step: int,
+    y: int,
+    y_step: int,
+) -> None:
+    """Number the samples by descending level, and note where each one's rows lie."""
+    counts = load(job + 8 * COUNTS)
+    for k in range(count + 1):
+        store(counts + 8 * k, 0)
+    for i in range(batch):
+        fetch = counts + 8 * (count - load(levels + 8 * i))
+        store(fetch, load(fetch) + 1)
+    for k in range(count):
+        store(counts + 8 * k + 8, load(counts + 8 * k + 8) + load(counts + 8 * k))
+    x_rows, y_rows, z_rows = load(job + 8 * X_ROWS), load(job + 8 * Y_ROWS), load(job + 8 * Z_ROWS)
+    chosen, begins, z = load(job + 8 * RANKS), load(job + 8 * BIAS_ROWS), load(job + 8 * Z)
+    width = 4 * load(job + 8 * Z_WIDTH)
+    start_step = 4 * ((load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL * PANEL)
+    for i in range(batch):
+        level = load(levels + 8 * i)
+        fetch = counts + 8 * (count - 1 - level)
+        number = load(fetch)
+        store(fetch, number + 1)
+        store(chosen + 8 * number, load(ranks + 8 * level))
+        store(x_rows + 8 * number, x + x_step * i)
+        store(y_rows + 8 * number, y + y_step * i)
+        store(z_rows + 8 * number, z + width * i)
+        store(begins + 8 * number, starts + start_step * level)
+    for number in range(batch, batch + TILE_ROWS):
+        store(begins + 8 * number, starts)
+    note_reach(job)
+
+
+@part
+def _run_layer(
+    job: int,
+    layer: int,
+    count: int,
+    price: float,
+    batch: int,
+    x: int,
+    x_step: int,
+    y: int,
+    y_step: int,
+    chosen: int,
+    threads: int,
+) -> None:
+    """A layer of a chain; arguments as of :func:`run_chain` and of its fields."""
+    ranks, weight, bias = load(layer), load(layer + 8), load(layer + 16)
+    cost, starts = load(layer + 24), load(layer + 32)
+    rank, shared = load(ranks), load(job + 8 * SHARED)
+    _all_at_the_first(job, batch, rank, x, x_step)
+    divide(job, threads)
+    run_phase(job, PROJECT, shared, threads)
+    _choose(job, batch, count, rank, weight, bias, cost, price, chosen)
+    _arrange(job, batch, count, chosen, ranks, starts, x, x_step, y, y_step)
+    store(job + 8 * KNOWN, (rank + LANES - 1) // LANES)
+    for phase in (PROJECT, EXPAND_EACH):
+        run_phase(job, phase, shared, threads)
+    for i in range(batch):
+        store(chosen + 8 * i, load(ranks + 8 * load(chosen + 8 * i)))
+
+
+@part
+def _run_full(job: int, batch: int, x: int, x_step: int, y: int, y_step: int, threads: int) -> None:
+    """A full matrix, as the second stage of a call whose samples all have the full rank."""
+    store(job + 8 * BATCH, batch)
+    rank, chosen = load(job + 8 * R_MAX), load(job + 8 * RANKS)
+    z_rows, y_rows = load(job + 8 * Z_ROWS), load(job + 8 * Y_ROWS)
+    for i in range(batch):
+        store(chosen + 8 * i, rank)
+        store(z_rows + 8 * i, x + x_step * i)
+        store(y_rows + 8 * i, y + y_step * i)
+    note_reach(job)
+    divide(job, threads)
+    run_phase(job, EXPAND, load(job + 8 * SHARED), threads)
+
+
+@entry(*[int64] * 7)
+def run_chain(
+    table: int, layers: int, batch: int, x: int, x_step: int, chosen: int, threads: int
+) -> int:
+    """Layers one after the other, at levels that their gates choose.
+
+    Args:
+        table: address of the layers' fields, see :data:`simulators.kernels.job.LAYER`; their jobs
+            have room for ``batch`` samples, and the layout that tiles read.
+        layers: how many, a full matrix included.
+        batch: samples.
+        x: address of the inputs, rows of float32 that lie ``x_step`` bytes apart.
+        chosen: address that receives each sample's rank in the first layer, int64, then those in
+            the next.
+        threads: how many work on it, this one included; 0 for one unless more would pay.
+
+    Returns:
+        DONE; or UNREADY, with nothing done, where more threads would pay.
+    """
+    if threads == 0:
+        for number in range(layers):
+            row = table + 8 * CHAIN_FIELDS * number
+            layer = load(row + 8 * LAYER)
+            if layer and _shares(load(row + 8 * JOB), batch, load(load(layer))):
+                return UNREADY
+        threads = 1
+    for number in range(layers):
+        row = table + 8 * CHAIN_FIELDS * number
+        job, layer, count = load(row + 8 * JOB), load(row + 8 * LAYER), load(row + 8 * LEVELS)
+        price = float32(load_double(row + 8 * PRICE))
+        y, y_step = load(row + 8 * OUT), load(row + 8 * OUT_STEP)
+        if not layer:
+            _run_full(job, batch, x, x_step, y, y_step, threads)
+            break
+        store_double(job + 8 * FLOOR, 0.0 if load(row + 8 * RECTIFIED) else -np.inf)
+        at = chosen + 8 * batch * number
+        _run_layer(job, layer, count, price, batch, x, x_step, y, y_step, at, threads)
+        x, x_step = y, y_step
+    return DONE
