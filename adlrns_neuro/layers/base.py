@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import ClassVar
@@ -18,12 +17,12 @@ from adlrns_neuro.functional.cost import (
 )
 from adlrns_neuro.functional.lowrank import block_weights, run_by_level
 from adlrns_neuro.gates.network import GateNetwork
+from adlrns_neuro.layers.budgets import BudgetCheck
 from adlrns_neuro.layers.first_block import FirstBlock
 from adlrns_neuro.layers.levels import checked_levels
 from adlrns_neuro.perf import PerfEstimator
 from adlrns_neuro.schedulers import RankScheduler
 from adlrns_neuro.schedulers.policies import EnergyAware, RankLimit
-from adlrns_neuro.warnings import BudgetWarning
 from mapping.errors import ConfigError
 
 
@@ -105,7 +104,7 @@ class LowRankLayer(nn.Module, ABC):
         self.energies_mj = (perf_estimator or PerfEstimator()).energies_mj(
             fan_in, out, self.levels, positions=positions, activations=self.activations
         )
-        self._warned = False
+        self._check_budget = BudgetCheck(type(self).__name__, "sample")
 
     @abstractmethod
     def _input_factor_shape(self, rank: int) -> tuple[int, ...]:
@@ -347,22 +346,9 @@ class LowRankLayer(nn.Module, ABC):
         )
 
     def _limit(self, budget: float | None, scheduler: RankScheduler | None) -> RankLimit:
-        if budget is not None and not budget > 0.0:
-            raise ConfigError(
-                f"a budget of {budget} mJ per sample lets nothing run",
-                where=f"{type(self).__name__}.budget",
-                remedy=f"give one of {self.energies_mj[self.levels[0]]:.3g} mJ or more",
-                code="ADL-LAY-04",
-            )
         lowest, highest = self.levels[0], self.levels[-1]
-        if budget is not None and budget < self.energies_mj[lowest] and not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"a budget of {budget:.3g} mJ per sample is below the "
-                f"{self.energies_mj[lowest]:.3g} mJ of rank {lowest}, which runs nevertheless",
-                BudgetWarning,
-                stacklevel=5,
-            )
+        if budget is not None:
+            self._check_budget(budget, self.energies_mj[lowest], lowest)
         if scheduler is not None:
             return scheduler.limit(self.energies_mj, budget)
         if budget is None:

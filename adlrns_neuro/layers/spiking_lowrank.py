@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from adlrns_neuro.layers.budgets import BudgetCheck
 from adlrns_neuro.layers.relayed_pair import PairDynamics, PairRun, RelayedPair
 from adlrns_neuro.layers.spiking import SpikingPopulation
 from adlrns_neuro.perf import PerfEstimator
-from adlrns_neuro.warnings import BudgetWarning
 from mapping.budget import check_price
 from mapping.errors import ConfigError
 
@@ -58,7 +57,7 @@ class _SpikingLayer(nn.Module):
             voltage_decay=voltage_decay,
             threshold=threshold,
         )
-        self._warned = False
+        self._check_budget = BudgetCheck(type(self).__name__, "sample and step")
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != 3 or not len(x) or x.shape[2] != self.in_features:
@@ -73,22 +72,7 @@ class _SpikingLayer(nn.Module):
         """Index of the highest level that a budget affords, given what each takes."""
         if budget is None:
             return len(energies_mj) - 1
-        where = f"{type(self).__name__}.budget"
-        if not budget > 0.0:
-            raise ConfigError(
-                f"a budget of {budget} mJ per sample and step lets nothing run",
-                where=where,
-                remedy=f"give one of {energies_mj[0]:.3g} mJ or more",
-                code="ADL-LAY-04",
-            )
-        if budget < energies_mj[0] and not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"{where}: {budget:.3g} mJ per sample and step is below the "
-                f"{energies_mj[0]:.3g} mJ of the lowest level, which runs nevertheless",
-                BudgetWarning,
-                stacklevel=5,
-            )
+        self._check_budget(budget, energies_mj[0], self.pair.levels[0])
         return sum(energy <= budget for energy in energies_mj[1:])
 
 

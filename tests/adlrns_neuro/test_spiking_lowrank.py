@@ -235,7 +235,7 @@ def test_a_budget_limits_the_ranks_of_every_step(recurrent: bool) -> None:
     top = ranks.amax(dim=(-2, -1)).tolist()
     assert top == ([3, 4] if recurrent else 3)
     assert spikes.any()
-    with pytest.warns(BudgetWarning, match="lowest level"):
+    with pytest.warns(BudgetWarning, match="the lowest"):
         _, ranks = layer(inputs(), budget=float(energies[0]) / 2)
     assert ranks.amax(dim=(-2, -1)).tolist() == ([2, 1] if recurrent else 2)
     with warnings.catch_warnings():
