@@ -7,8 +7,8 @@ Both run as they are and compiled by inductor, the dense one in bfloat16 too; ou
 the peers are all of them. Our outputs are checked against torch's own products first. Products are
 counted by torch's own counter. The limit is what the fastest dense twin of the same type, float32,
 takes, divided by its products over ours: all of the saving kept; how much is kept of the saving
-over the fastest twin of any type is printed too. Durations are the least of many, taken in turns, so that
-nobody has the machine's quiet moments alone.
+over the fastest twin of any type is printed too. Durations are the least of many, taken in turns,
+so that nobody has the machine's quiet moments alone.
 """
 
 from __future__ import annotations
