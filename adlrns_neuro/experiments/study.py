@@ -59,7 +59,8 @@ def rank_study(
         ``steps``, in plain types.
 
     Raises:
-        ConfigError: as :func:`adlrns_neuro.experiments.run.run_experiment`.
+        ConfigError: as :func:`adlrns_neuro.experiments.run.run_experiment`; ``ADL-RNK-01`` when a
+            scorer finds no layer of its own to look at, as in a spiking network.
     """
     family = MODELS.get(config.model.type)
     splits = arranged_splits(config, family)
@@ -70,6 +71,11 @@ def rank_study(
     )
     torch.manual_seed(config.seed)
     dense = family.dense(config, train[0], splits.classes)
+    estimator = PerfEstimator(config.hardware.profile)
+    with torch.random.fork_rng(devices=[]):  # Refused before anything is trained.
+        untrained = family.ranked(dense, config, train[0], estimator)
+        for scorer in SCORERS.names():
+            AdaptiveModel(untrained, train[0][:1], scorer=scorer)
     train_dense(
         dense,
         config,
@@ -79,7 +85,6 @@ def rank_study(
         resume=resume,
         progress=progress,
     )
-    estimator = PerfEstimator(config.hardware.profile)
 
     def trained(levels: tuple[int, ...]) -> nn.Module:
         own = with_settings(config, {"model.levels": levels, "train.fit_gates": False})

@@ -53,9 +53,10 @@ class InputStatistics:
 
     def score(self, model: nn.Module, inputs: Tensor) -> tuple[Tensor, None]:
         """Four features of every sample; the network is not run."""
-        rows = inputs.flatten(1)
+        values = inputs if inputs.is_floating_point() else inputs.to(torch.get_default_dtype())
+        rows = values.flatten(1)
         mean = rows.mean(dim=1, keepdim=True)
-        step = inputs.diff(dim=-1).abs().flatten(1).mean(dim=1)
+        step = values.diff(dim=-1).abs().flatten(1).mean(dim=1)
         above = (rows > mean).to(rows).mean(dim=1)
         return torch.stack([mean[:, 0], rows.std(dim=1), above, step], dim=1), None
 

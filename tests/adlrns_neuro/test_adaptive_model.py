@@ -150,6 +150,13 @@ def test_a_model_can_be_saved_loaded_and_copied() -> None:
         assert torch.equal(twin(x)[1], made(x)[1])
 
 
+def test_statistics_of_whole_numbers_are_those_of_equal_floats() -> None:
+    scorer, x = SCORERS.get("input_statistics")(), torch.randint(9, (5, 20))
+    features, outputs = scorer.score(nn.Identity(), x)
+    assert outputs is None
+    assert torch.equal(features, scorer.score(nn.Identity(), x.float())[0])
+
+
 def test_an_unknown_scorer_names_those_that_exist() -> None:
     with refused(ConfigError, "ADL-CFG-01", where="scorer", remedy="confidence_probe"):
         AdaptiveModel(LowRankMLP(CONFIG), torch.randn(1, 20), scorer="confidence")

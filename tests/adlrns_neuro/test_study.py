@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.errors import refused
 
 from adlrns_neuro.config import parse_config
 from adlrns_neuro.experiments import study
 from adlrns_neuro.gates.scorers import SCORERS
+from mapping.errors import ConfigError
 
 CONFIG = {
     "data": {"set": "digits", "held_out_share": 0.2},
@@ -62,3 +64,10 @@ def test_a_finished_study_is_taken_up_again(tmp_path: Path) -> None:
             for resume in (False, True)
         )
     assert first == again
+
+
+def test_a_spiking_network_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    spiking = {"type": "adlrns_snn", "hidden": [16], "levels": [2, 8], "snn": {"steps": 4}}
+    with refused(ConfigError, "ADL-RNK-01", where="RankedSnnClassifier", remedy="Ranked"):
+        study.rank_study(parse_config(CONFIG | {"model": spiking}), tmp_path, (1500,))
+    assert not list(tmp_path.iterdir())
