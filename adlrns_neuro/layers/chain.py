@@ -19,7 +19,7 @@ def rectified_chain(x: Tensor, parts: Iterable[nn.Module], head: nn.Linear) -> T
     A full matrix comes last.
 
     They can where :meth:`~adlrns_neuro.layers.linear.DynamicLowRankLayer.gated_parts` of every
-    layer says so and its gate alone decides.
+    layer says so, its gate alone decides, and no hook waits for its outputs.
 
     Args:
         x: inputs of the first layer, shape (n, in).
@@ -35,7 +35,9 @@ def rectified_chain(x: Tensor, parts: Iterable[nn.Module], head: nn.Linear) -> T
         if not isinstance(part, Ranked) or not part.gated:
             return None
         layer = part.layer
-        given = layer.gated_parts(part.price()) if isinstance(layer, DynamicLowRankLayer) else None
+        if not isinstance(layer, DynamicLowRankLayer) or _hooked(part) or _hooked(layer):
+            return None
+        given = layer.gated_parts(part.price())
         if given is None:
             return None
         layers.append(given)
@@ -44,9 +46,19 @@ def rectified_chain(x: Tensor, parts: Iterable[nn.Module], head: nn.Linear) -> T
     last: Mapping[str, Any] = head._parameters
     matrix = [part for part in (last.get("weight"), last.get("bias")) if part is not None]
     factors = [factor for given in layers for factor in given[:2]]
-    if len(matrix) < 2 or x.device.type != "cpu" or not runs_on_kernels(x, *factors, *matrix):
+    if (
+        len(matrix) < 2
+        or _hooked(head)
+        or x.device.type != "cpu"
+        or not runs_on_kernels(x, *factors, *matrix)
+    ):
         return None
     outputs, chosen = gated_low_rank(x, layers, levels, head=matrix, rectified=True)
     for part, ranks in zip(ranked, chosen.unbind(), strict=True):
         part.note_ranks(ranks)
     return outputs
+
+
+def _hooked(module: nn.Module) -> bool:
+    """Whether somebody wants to know when a module runs."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
