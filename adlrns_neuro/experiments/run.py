@@ -142,10 +142,10 @@ def arranged_splits(config: ExperimentConfig, family: ModelFamily) -> Splits:
     """The experiment's data for a kind of network.
 
     Raises:
-        ConfigError: ``ADL-CFG-01`` on an unknown data set, and those of its loader and of the
-            family.
+        ConfigError: ``ADL-CFG-01`` on an unknown data set, ``ADL-DAT-03`` on an option that its
+            loader lacks, and those of the loader and of the family.
     """
-    data = load_dataset(config.data.set, config.data.dir)
+    data = load_dataset(config.data.set, config.data.dir, **config.data.options)
     rest, held = hold_out(data.train, config.data.held_out_share, config.seed)
     arranged = family.arranger(config, rest.inputs)
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from adlrns_neuro.config import ExperimentConfig, SchedulerConfig, load_config, parse_config
 from adlrns_neuro.experiments.measure import at_price, by_level, by_price, measured, under_budget
-from adlrns_neuro.experiments.run import result_path, run_experiment
+from adlrns_neuro.experiments.run import arranged_splits, result_path, run_experiment
 from adlrns_neuro.experiments.sweep import Run, combinations, parse_settings, sweep
 from adlrns_neuro.models.registry import MODELS
 from adlrns_neuro.perf import PerfEstimator
@@ -86,6 +86,12 @@ def test_the_founding_keys_train(tmp_path: Path) -> None:
     assert [level["rank"] for level in result["levels"]] == [4, 8, 16, 32, 64]
     assert result["levels"][-1]["accuracy"] > 0.8
     assert 0 < result["budget"]["energy_mj"] <= result["budget"]["budget_mj"] == 5e-3
+
+
+def test_options_reach_the_loader() -> None:
+    family = MODELS.get("adlrns_mlp")
+    with refused(ConfigError, "ADL-DAT-03", where="digits", message="frames"):
+        arranged_splits(parse_config({"data": {"set": "digits", "options": {"frames": 3}}}), family)
 
 
 def test_factors_of_full_rank_compute_what_the_dense_network_does() -> None:
