@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numba import int64
 
+from simulators.kernels.atomics import load_shared
 from simulators.kernels.job import (
     CHOOSE,
     DONE,
@@ -20,6 +22,7 @@ from simulators.kernels.job import (
 )
 from simulators.kernels.layout import Float32Array, Int64Array
 from simulators.kernels.model import EVENTS, ROWS, decide
+from simulators.kernels.pool import WORKERS
 from simulators.kernels.run import run_rows, run_tiles
 from simulators.kernels.vector import INTEGERS, MATRIX, OUTPUT, RANKS, VECTOR, entry, kernel
 
@@ -82,22 +85,23 @@ def run(
     Returns:
         DONE; or, with nothing done, the first sample whose rank is out of range, UNFIT if arrays
         do not fit the job or x and y may overlap, or UNREADY if the path that was chosen needs
-        other threads or a layout that has not been made.
+        workers or a layout that have not been made.
     """
     if not _fits(job, ranks, x, y):
         return UNFIT
     wrong = first_wrong(job[R_MAX], ranks)
     if wrong != DONE:
         return wrong
-    at, shared = job.ctypes.data, job[SHARED]
+    at, shared, gain = job.ctypes.data, job[SHARED], np.inf
     if path == CHOOSE:
         if not job[RATES]:
             return UNREADY
-        path, threads, _ = decide(at, ranks, x)
-        if threads > 1 or not job[V_ROWS if path == ROWS else V_PANELS]:
+        path, threads, gain, _ = decide(at, ranks, x)
+        ready = job[V_ROWS if path == ROWS else V_PANELS]
+        if not ready or threads - 1 > load_shared(shared + 8 * WORKERS):
             return UNREADY
     if path == ROWS:
         run_rows(at, ranks, x, scale, bias, y)
     else:
-        run_tiles(at, ranks, x, scale, bias, y, path == EVENTS, shared, threads)
+        run_tiles(at, ranks, x, scale, bias, y, path == EVENTS, shared, threads, gain)
     return DONE

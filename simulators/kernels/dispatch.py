@@ -56,7 +56,7 @@ def decide(x: Float32Array, ranks: Int64Array, workspace: Workspace) -> tuple[st
     """
     if not workspace.rated:
         workspace.rate(seconds_per_turn())
-    number, count, activity = model().decide(workspace.job.ctypes.data, ranks, x)
+    number, count, _, activity = model().decide(workspace.job.ctypes.data, ranks, x)
     return PATHS[number], count, activity
 
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapping.errors import ConfigError
 from simulators.kernels.dispatch import Choice, choose, decide
-from simulators.kernels.job import CHOOSE, DONE, PATHS, UNREADY
+from simulators.kernels.job import CHOOSE, DONE, EVENT_ROOM, PATHS, UNREADY
 from simulators.kernels.layout import Float32Array, Int64Array, PackedFactors
 from simulators.kernels.pool import pool
 from simulators.kernels.workspace import Workspace
@@ -300,7 +300,8 @@ def run_path(
         workspace.attach(factors)
     workspace.lay_out(path)
     number, job = PATHS.index(path), workspace.job
-    with pool.borrowed(1 if path == "rows" else threads) as count:
-        status = workspace.run(job, ranks, x, scale, bias, y, number, count)
+    count = min(threads, pool.threads, int(job[EVENT_ROOM]))
+    pool.start(count - 1)
+    status = workspace.run(job, ranks, x, scale, bias, y, number, count)
     if status != DONE:
         _refuse_rank(status, ranks, factors)

@@ -179,9 +179,8 @@ class GatedChain:
         table[-1, OUT], table[-1, OUT_STEP] = out
         run = _compiled().run_chain
         arguments = (self._address, len(table), batch, *x, chosen)
-        if run(*arguments, 0) != DONE:
-            with pool.borrowed(pool.threads) as threads:
-                run(*arguments, threads)
+        while run(*arguments) != DONE:
+            pool.start(pool.threads - 1)
 
 
 @cache

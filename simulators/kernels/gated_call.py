@@ -47,16 +47,15 @@ from simulators.kernels.job import (
     Z,
 )
 from simulators.kernels.model import HAND_OVER_S, TILES
-from simulators.kernels.pool import THREADS
-from simulators.kernels.run import divide, note_reach, run_phase
+from simulators.kernels.pool import THREADS, WORKERS
+from simulators.kernels.run import dismiss, divide, hire, note_reach, run_phase
 from simulators.kernels.tiles import dot_floats, fill_floats
 from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, entry, kernel, part
 
 
 @kernel
-def _shares(job: int, batch: int, rank: int) -> bool:
-    """Whether the first block alone is work enough for more than one thread."""
-    threads = load_shared(load(job + 8 * SHARED) + 8 * THREADS)
+def _gain(job: int, batch: int, rank: int, threads: int) -> float:
+    """How many seconds the first block alone takes less on so many threads; 0 if it takes more."""
     vectors = (rank + LANES - 1) // LANES * LANES
     tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
     rates = load(job + 8 * RATES) + 8 * FEATURES * TILES
@@ -65,8 +64,8 @@ def _shares(job: int, batch: int, rank: int) -> bool:
         * load(job + 8 * INPUTS)
         * (batch * load_double(rates + 16) + tiles * load_double(rates + 24))
     )
-    pays: bool = threads > 1 and alone / threads + HAND_OVER_S < alone
-    return pays
+    gain: float = max(0.0, alone - alone / threads - HAND_OVER_S)
+    return gain
 
 
 @part
@@ -195,10 +194,20 @@ def _run_full(job: int, batch: int, x: int, x_step: int, y: int, y_step: int, th
     run_phase(job, EXPAND, load(job + 8 * SHARED), threads)
 
 
-@entry(*[int64] * 7)
-def run_chain(
-    table: int, layers: int, batch: int, x: int, x_step: int, chosen: int, threads: int
-) -> int:
+@kernel
+def _gain_of_all(table: int, layers: int, batch: int, threads: int) -> float:
+    """How many seconds a chain takes less on so many threads, at least; 0 if it takes more."""
+    gain = 0.0
+    for number in range(layers):
+        row = table + 8 * CHAIN_FIELDS * number
+        layer = load(row + 8 * LAYER)
+        if layer:
+            gain += _gain(load(row + 8 * JOB), batch, load(load(layer)), threads)
+    return gain
+
+
+@entry(*[int64] * 6)
+def run_chain(table: int, layers: int, batch: int, x: int, x_step: int, chosen: int) -> int:
     """Layers one after the other, at levels that their gates choose.
 
     Args:
@@ -209,18 +218,18 @@ def run_chain(
         x: address of the inputs, rows of float32 that lie ``x_step`` bytes apart.
         chosen: address that receives each sample's rank in the first layer, int64, then those in
             the next.
-        threads: how many work on it, this one included; 0 for one unless more would pay.
 
     Returns:
-        DONE; or UNREADY, with nothing done, where more threads would pay.
+        DONE; or UNREADY, with nothing done, where more threads would pay than have been started.
     """
-    if threads == 0:
-        for number in range(layers):
-            row = table + 8 * CHAIN_FIELDS * number
-            layer = load(row + 8 * LAYER)
-            if layer and _shares(load(row + 8 * JOB), batch, load(load(layer))):
-                return UNREADY
+    shared = load(load(table + 8 * JOB) + 8 * SHARED)
+    threads = load_shared(shared + 8 * THREADS)
+    gain = _gain_of_all(table, layers, batch, threads)
+    if gain == 0.0:
         threads = 1
+    if threads - 1 > load_shared(shared + 8 * WORKERS):
+        return UNREADY
+    threads = hire(shared, threads, gain)
     for number in range(layers):
         row = table + 8 * CHAIN_FIELDS * number
         job, layer, count = load(row + 8 * JOB), load(row + 8 * LAYER), load(row + 8 * LEVELS)
@@ -233,4 +242,5 @@ def run_chain(
         at = chosen + 8 * batch * number
         _run_layer(job, layer, count, price, batch, x, x_step, y, y_step, at, threads)
         x, x_step = y, y_step
+    dismiss(shared, threads)
     return DONE

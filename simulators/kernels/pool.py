@@ -1,28 +1,31 @@
 """Threads of our own that wait a moment for the next call, and sleep if none comes.
 
 Waking a thread costs as much as a small call. So a worker that has finished looks for more work for
-``WAIT_S`` before it sleeps, and lets others have its core while it looks. A call never waits for a
-worker to wake: chunks are taken one by one, and a call does itself what nobody takes.
+about a millisecond before it sleeps, and lets others have its core now and then while it looks. A
+call never waits for a worker to wake: chunks are taken one by one, and a call does itself what
+nobody takes.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 
 from mapping.errors import ConfigError
 from simulators.kernels.layout import CACHE_LINE, aligned
 
-TICKET, DONE, JOB, THREADS = range(0, 4 * CACHE_LINE // 8, CACHE_LINE // 8)
+_LINE = CACHE_LINE // 8
+TICKET, DONE, JOB, THREADS, BUSY, WORKERS, ASLEEP, WOKEN, MISSED = range(0, 9 * _LINE, _LINE)
 """Places in the shared memory, a cache line each: which chunk is next, of how many, for whom (see
-:mod:`simulators.kernels.run`); chunks that are done; the job's address; most threads of a call."""
-SHARED_SIZE = 4 * CACHE_LINE // 8
-LOOKS = 1000
-"""How often a worker looks for more work, letting others run each time, before it sleeps."""
+:mod:`simulators.kernels.run`); chunks that are done; the job's address; most threads of a call;
+whether a call has the workers; how many there are; how many of them sleep; how many of those have
+been told to wake and have not yet; what calls have missed since (see
+:mod:`simulators.kernels.sleep`)."""
+MUTEX, CONDITION = 9 * _LINE, 11 * _LINE
+"""Places of what workers sleep on, with more room than any C library needs."""
+SHARED_SIZE = 13 * _LINE
 
 
 def available_threads() -> int:
@@ -55,51 +58,27 @@ class Pool:
 
     def forget(self) -> None:
         """Begin without workers: a forked child has none of its parent's."""
-        self.shared[TICKET] = 0
+        self.shared[TICKET] = self.shared[BUSY] = self.shared[WORKERS] = 0
         self._lock = threading.Lock()
-        self._awake: list[threading.Event] = []
-        self._asleep: list[bool] = []
 
-    @contextmanager
-    def borrowed(self, wanted: int) -> Iterator[int]:
-        """How many threads a call gets, itself included, while it runs: one if others have them.
+    def start(self, count: int) -> None:
+        """Have at least ``count`` workers."""
+        from simulators.kernels.sleep import nobody_sleeps
 
-        Args:
-            wanted: how many it has work for.
-        """
-        count = min(wanted, self.threads)
-        if count == 1 or not self._lock.acquire(blocking=False):
-            yield 1
-            return
-        try:
-            self._wake(count - 1)
-            yield count
-        finally:
-            self._lock.release()
-
-    def _wake(self, count: int) -> None:
-        """Have ``count`` workers look for work; new ones start the first time."""
-        while len(self._awake) < count:
-            worker = len(self._awake)
-            self._awake.append(threading.Event())
-            self._asleep.append(False)
-            threading.Thread(
-                target=self._work, args=(worker,), name=f"low-rank-{worker + 1}", daemon=True
-            ).start()
-        for worker in range(count):
-            if self._asleep[worker]:
-                self._asleep[worker] = False  # Others need not wake it again.
-                self._awake[worker].set()
+        with self._lock:
+            if not self.shared[WORKERS]:
+                nobody_sleeps(self.address)
+            while self.shared[WORKERS] < count:
+                worker = int(self.shared[WORKERS]) + 1
+                self.shared[WORKERS] = worker
+                threading.Thread(
+                    target=self._work, args=(worker,), name=f"low-rank-{worker}", daemon=True
+                ).start()
 
     def _work(self, worker: int) -> None:
         from simulators.kernels.run import serve
 
-        awake = self._awake[worker]
-        while True:
-            serve(self.address, worker + 1, LOOKS)
-            self._asleep[worker] = True
-            awake.wait()
-            awake.clear()
+        serve(self.address, worker)
 
 
 pool = Pool()

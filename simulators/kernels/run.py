@@ -42,8 +42,9 @@ from simulators.kernels.job import (
     Z,
 )
 from simulators.kernels.layout import Float32Array, Int64Array
-from simulators.kernels.pool import DONE, JOB, TICKET
+from simulators.kernels.pool import BUSY, DONE, JOB, TICKET
 from simulators.kernels.rows import run_row
+from simulators.kernels.sleep import sleep, wake
 from simulators.kernels.tiles import copy_floats, fill_floats
 from simulators.kernels.vector import (
     LANES,
@@ -57,6 +58,10 @@ from simulators.kernels.vector import (
 _BITS = 24
 """Of a ticket: so many number the next chunk, so many count the chunks, the rest the threads."""
 _FIELD = (1 << _BITS) - 1
+_LOOKS_AT_ONCE = 200
+"""How often a worker looks for work before it lets others have the core."""
+_LOOKS = 1000 * _LOOKS_AT_ONCE
+"""How often a worker looks in vain before it sleeps: for about a millisecond."""
 _LOOKS_BEFORE_GIVING_WAY = 2000
 """How often a call looks for its last chunks before it lets others have the core."""
 _PARTS = 4
@@ -77,20 +82,46 @@ def _take(shared: int, worker: int) -> int:
             return chunk
 
 
-@entry(int64, int64, int64)
-def serve(shared: int, worker: int, looks: int) -> None:
-    """Work on whatever calls leave at ``shared``; return after that many ``looks`` in vain."""
+@entry(int64, int64)
+def serve(shared: int, worker: int) -> None:
+    """Work on whatever calls leave at ``shared``; sleep where there has been nothing for long."""
     vain = 0
-    while vain < looks:
+    while True:
         chunk = _take(shared, worker)
-        if chunk < 0:
+        if chunk >= 0:
+            # A call goes on only when all chunks are done, so the job is the one this chunk is of.
+            run_chunk(load(shared + 8 * JOB), chunk, worker)
+            add_shared(shared + 8 * DONE, 1)
+            vain = 0
+        elif vain < _LOOKS:
+            if vain % _LOOKS_AT_ONCE == 0:
+                give_way()
             vain += 1
-            give_way()
-            continue
-        # A call goes on only when all chunks are done, so the job is the one this chunk is of.
-        run_chunk(load(shared + 8 * JOB), chunk, worker)
-        add_shared(shared + 8 * DONE, 1)
-        vain = 0
+        else:
+            sleep(shared)
+            vain = 0
+
+
+@kernel
+def hire(shared: int, threads: int, gain: float) -> int:
+    """How many threads a call gets, itself included: one while another call has the workers.
+
+    Args:
+        shared: address of the pool's memory.
+        threads: how many it has work for.
+        gain: how many seconds it takes less with them.
+    """
+    if threads == 1 or not exchange(shared + 8 * BUSY, 0, 1):
+        return 1
+    wake(shared, threads - 1, gain)
+    return threads
+
+
+@kernel
+def dismiss(shared: int, threads: int) -> None:
+    """Leave the workers, if a call got some, to other calls."""
+    if threads > 1:
+        store_shared(shared + 8 * BUSY, 0)
 
 
 @part
@@ -195,6 +226,7 @@ def run_tiles(
     events: bool,
     shared: int,
     threads: int,
+    gain: float,
 ) -> None:
     """A call on packed factors: V on dense inputs or on ``events``, then U.
 
@@ -205,8 +237,10 @@ def run_tiles(
         scale, bias: (r_max,) and (out,) float32, or empty.
         events: whether to look for inputs that are not 0.
         shared: address of the pool's memory.
-        threads: how many work on it, this one included.
+        threads: how many work on it, this one included; one does if another call has the workers.
+        gain: how many seconds the call takes less with them.
     """
+    threads = hire(shared, threads, gain)
     batch = ranks.shape[0]
     store(job + 8 * BATCH, batch)
     store(job + 8 * KNOWN, 0)
@@ -215,6 +249,7 @@ def run_tiles(
     divide(job, threads)
     for phase in (SCATTER if events else PROJECT, EXPAND):
         run_phase(job, phase, shared, threads)
+    dismiss(shared, threads)
 
 
 @kernel
