@@ -64,8 +64,9 @@ _LOOKS = 1000 * _LOOKS_AT_ONCE
 """How often a worker looks in vain before it sleeps: for about a millisecond."""
 _LOOKS_BEFORE_GIVING_WAY = 2000
 """How often a call looks for its last chunks before it lets others have the core."""
-_PARTS = 4
-"""Chunks per thread, so that one who is held up does not hold up the others."""
+_PROJECT_PARTS, _EXPAND_PARTS = 8, 4
+"""Chunks per thread, so that one who is held up does not hold up the others: more of the first
+stage, where those of higher ranks take longer."""
 _TILES_AT_ONCE = 32
 """Tiles of a chunk at most: so many rows between the factors stay in the second cache."""
 
@@ -257,12 +258,13 @@ def divide(job: int, threads: int) -> None:
     """Choose the chunks of a call: some for each thread, few enough rows to stay in the caches."""
     batch = load(job + 8 * BATCH)
     panels = (load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL
-    parts = 1 if threads == 1 else _PARTS * threads
+    parts = 1 if threads == 1 else _PROJECT_PARTS * threads
     tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
     block = min(_TILES_AT_ONCE, (tiles + parts - 1) // parts)
     store(job + 8 * ROW_BLOCK, block * TILE_ROWS)
     blocks = (tiles + block - 1) // block
     store(job + 8 * WIDTH, load(job + 8 * Z_WIDTH) // PANEL if blocks >= parts else 1)
+    parts = 1 if threads == 1 else _EXPAND_PARTS * threads
     at_once = min(tiles, _TILES_AT_ONCE)
     store(job + 8 * TILES, at_once)
     groups = (tiles + at_once - 1) // at_once
