@@ -10,7 +10,8 @@ checked first. The limit is what the machine, measured in the same run (:mod:`ke
 for the products of each sample's own rank, or to move every byte of factors in use, inputs and
 outputs once, if that takes longer; nothing padded. Peers (:mod:`kernel_peers`) of the row "time" do
 the same job; those of "time beside uniform" run all samples at the mean rank, of "time beside full
-rank" at r_max, and of "time beside dense" with the full matrix.
+rank" at r_max, and of "time beside dense" with the full matrix. Rows of their own say what a shared
+call costs right after other libraries' threads were at work (:mod:`kernel_neighbours`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import numpy as np
 import torch
 from kernel_cases import Problem, problem_of, random_problem
 from kernel_limits import Limits, measured
+from kernel_neighbours import bench_neighbours
 from kernel_peers import MISSING, Run, dense, events, full_rank, same_job, uniform
 from results import Row, row, write
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -41,6 +43,8 @@ from simulators.kernels.job import CHOOSE, PATHS
 SHAPES = ((256, 512, 64), (1024, 1024, 128), (4096, 4096, 256))
 """(out, in, r_max)."""
 BATCHES = (1, 8, 32, 256, 1024)
+SHARED_SHAPE, SHARED_BATCHES = (1024, 1024, 128), (32, 256, 1024)
+"""Of calls beside other libraries' threads."""
 ACTIVITIES = (0.02, 0.1, 0.2)
 ROUNDS = 12
 ROUND_S, SPAN_S = 0.01, 2e-4
@@ -256,6 +260,14 @@ def bench_choice(configurations: int) -> list[Row]:
     ]
 
 
+def bench_shared(shape: tuple[int, int, int], batch: int, threads: int) -> list[Row]:
+    """What sharing a call costs right after other libraries' products on as many threads."""
+    problem = problem_of(shape, batch)
+    run = ours(problem)
+    case = f"{shape} batch {batch} threads {threads}"
+    return bench_neighbours(case, run, on_one_thread(run, threads))
+
+
 def bench_start(repeats: int) -> Row:
     """The first call of a process, once kernels are cached, in time of the processor."""
     found = []
@@ -294,6 +306,8 @@ def bench(counts: Sequence[int], *, quick: bool) -> tuple[list[Row], dict[str, o
                     for batch in (32, 256)[: 1 if quick else None]:
                         one, middle = bench_events(shape, batch, activity, threads, limits)
                         add([one], middle)
+            for batch in SHARED_BATCHES[: 1 if quick else None] if threads > 1 else ():
+                add(bench_shared(SHARED_SHAPE, batch, threads))
         print(f"load: {os.getloadavg()}", flush=True)
     set_threads(1)
     add(bench_choice(10 if quick else CONFIGURATIONS))
