@@ -13,7 +13,7 @@ from typing import Any
 
 from numba import types
 
-from simulators.kernels.emit import INT64, VECTOR, ZERO, Emitter, instruction
+from simulators.kernels.emit import INT64, VECTOR, ZERO, Emitter, instruction, side_by_side
 from simulators.kernels.vector import LANES, PANEL, TILE_ROWS
 
 WORD = types.int64
@@ -32,14 +32,6 @@ def _products(
         for v in range(vectors):
             new.append(emit.fma(factor, columns[v], sums[number * vectors + v]))
     return new
-
-
-def _side_by_side(sums: int) -> int:
-    """How many turns have sums of their own, so that additions need not await those before.
-
-    Two additions begin in a cycle and each takes four, so there is work for eight at least.
-    """
-    return 1 << max(0, 3 - (sums.bit_length() - 1))
 
 
 def _resumed(emit: Emitter, places: Sequence[Any], fresh: Any) -> list[Any]:
@@ -75,7 +67,7 @@ def _project(vectors: int) -> Any:
         def turn(k: Any, held: Sequence[Any]) -> list[Any]:
             return _products(emit, held, lines, table, k, vectors)
 
-        sums = emit.loop_apart(first, last, _side_by_side(len(places)), sums, turn)
+        sums = emit.loop_apart(first, last, side_by_side(len(places)), sums, turn)
         with b.if_else(b.icmp_signed("!=", scale, INT64(0))) as (finish, keep):
             with finish:
                 for v in range(vectors):
@@ -152,7 +144,7 @@ def expand(context: Any, z: Any, ranks: Any, panel: Any, bias: Any, y: Any, colu
             def turn(k: Any, held: Sequence[Any], size: int = size) -> list[Any]:
                 return _products(emit, held, lines[:size], table, k, 2)
 
-            apart = _side_by_side(2 * size)
+            apart = side_by_side(2 * size)
             sums[: 2 * size] = emit.loop_apart(first, last, apart, sums[: 2 * size], turn)
             first = last
         for i, row in enumerate(emit.rows(y, TILE_ROWS)):
