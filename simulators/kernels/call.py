@@ -15,8 +15,8 @@ from simulators.kernels.job import (
     SHARED,
     UNFIT,
     UNREADY,
+    V_GROUPS,
     V_PANELS,
-    V_ROWS,
 )
 from simulators.kernels.layout import Float32Array, Int64Array
 from simulators.kernels.model import EVENTS, ROWS, decide
@@ -94,7 +94,7 @@ def run(
         if not job[RATES]:
             return UNREADY
         path, threads, _ = decide(at, ranks, x)
-        if threads > 1 or not job[V_ROWS if path == ROWS else V_PANELS]:
+        if threads > 1 or not job[V_GROUPS if path == ROWS else V_PANELS]:
             return UNREADY
     if path == ROWS:
         run_rows(at, ranks, x, scale, bias, y)

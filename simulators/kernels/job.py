@@ -15,8 +15,8 @@ from __future__ import annotations
     Z_WIDTH,  # r_max, rounded up to whole panels
     V_PANELS,  # address of (panels, in, PANEL) float32
     U_PANELS,  # address of (panels, r_max, PANEL) float32
-    V_ROWS,  # address of (r_max, in) float32
-    U_ROWS,  # address of (r_max, out) float32
+    V_GROUPS,  # address of (groups, vectors of in, GROUP, LANES) float32
+    U_STRIPS,  # address of strips, (r_max, their width) float32 each
     SCALE,  # address of Z_WIDTH gains
     BIAS,  # address of the biases, rounded up to whole panels
     Z,  # address of (samples, Z_WIDTH) float32: what lies between the factors

@@ -23,8 +23,16 @@ from simulators.kernels.job import (
 )
 from simulators.kernels.layout import Float32Array, Int64Array
 from simulators.kernels.pool import THREADS
-from simulators.kernels.rows import ROWS_AT_ONCE
-from simulators.kernels.vector import LANES, MATRIX, PANEL, RANKS, TILE_ROWS, entry, kernel
+from simulators.kernels.vector import (
+    GROUP,
+    LANES,
+    MATRIX,
+    PANEL,
+    RANKS,
+    TILE_ROWS,
+    entry,
+    kernel,
+)
 
 ROWS, TILES, EVENTS = range(len(PATHS))
 SECOND_CACHE_BYTES = 1 << 19
@@ -80,10 +88,10 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
     reach, vectors = load(job + 8 * REACH), load(job + 8 * Z_WIDTH) // LANES
     for v in range(vectors):
         store(reach + 8 * v, 0)
-    total, single, beyond, largest = 0, 0, 0, 0
+    total, grouped, beyond, largest = 0, 0, 0, 0
     for rank in ranks:
         total += rank
-        single += rank % ROWS_AT_ONCE
+        grouped += (rank + GROUP - 1) // GROUP
         largest = max(largest, rank)
         beyond += (rank + PANEL - 1) // PANEL
         if rank > 0:
@@ -109,7 +117,7 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
     products = float(total) * (inputs + outputs)
     _set(job, ROWS, 2, products)
     _set(job, ROWS, 3, products if far else 0.0)
-    _set(job, ROWS, 4, float(single) * (inputs + outputs))
+    _set(job, ROWS, 4, float(grouped) * inputs)
     _set(job, ROWS, 5, float(batch) * outputs)
     _set(job, ROWS, 6, total)
     _set(job, TILES, 2, float(padded) * inputs)
