@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from simulators.kernels.atomics import load
-from simulators.kernels.gather import add_rows, find_events
+from simulators.kernels.gather import add_narrow, add_wide, find_events
 from simulators.kernels.job import (
     ACTIVE,
     BATCH,
     BIAS,
     EVENT_PLACES,
-    EVENT_VALUES,
     EXPAND,
     INPUTS,
     OUTPUTS,
@@ -105,20 +104,21 @@ def _scatter(job: int, chunk: int, worker: int) -> None:
     """V on the events of a block of samples, up to each sample's own rank."""
     block = load(job + 8 * ROW_BLOCK)
     inputs = load(job + 8 * INPUTS)
-    room = 4 * worker * (inputs + LANES)
-    places, values = load(job + 8 * EVENT_PLACES) + room, load(job + 8 * EVENT_VALUES) + room
+    places = load(job + 8 * EVENT_PLACES) + 4 * worker * (inputs + LANES)
     x, z, ranks = load(job + 8 * X_ROWS), load(job + 8 * Z_ROWS), load(job + 8 * RANKS)
     table, scale = load(job + 8 * V_PANELS), load(job + 8 * SCALE)
     for row in range(chunk * block, min((chunk + 1) * block, load(job + 8 * BATCH))):
         rank = load(ranks + 8 * row)
         if rank == 0:
             break
-        count = find_events(load(x + 8 * row), inputs, places, values)
-        into = load(z + 8 * row)
-        for panel in range((rank + PANEL - 1) // PANEL):
-            column = panel * PANEL_BYTES
-            weights = table + column * inputs
-            add_rows(places, values, count, weights, into + column, scale + column)
+        source, into = load(x + 8 * row), load(z + 8 * row)
+        count = find_events(source, inputs, places)
+        for first in range(0, rank, PANEL):
+            weights, at = table + 4 * first * inputs, 4 * first
+            if rank - first > LANES:
+                add_wide(source, places, count, weights, into + at, scale + at)
+            else:
+                add_narrow(source, places, count, weights, into + at, scale + at)
 
 
 @part

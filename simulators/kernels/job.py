@@ -30,7 +30,6 @@ from __future__ import annotations
     ACTIVE,  # address of the number of samples that reach beyond rank v·LANES, by v, int64
     COUNTS,  # address of r_max + 2 int64 to sort with
     EVENT_PLACES,  # address of (threads, in + LANES) int32
-    EVENT_VALUES,  # address of (threads, in + LANES) float32
     SHARED,  # address of the pool's memory
     ROOM,  # most samples of a call
     EVENT_ROOM,  # most threads of a call
@@ -44,7 +43,7 @@ from __future__ import annotations
     TILES,  # tiles of samples of a chunk of the second stage
     PANELS,  # panels of U of a chunk of the second stage
     JOB_SIZE,
-) = range(37)
+) = range(36)
 PROJECT, SCATTER, EXPAND = range(3)
 """Phases: V on dense inputs, V on events, U."""
 

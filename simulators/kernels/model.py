@@ -88,12 +88,13 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
     reach, vectors = load(job + 8 * REACH), load(job + 8 * Z_WIDTH) // LANES
     for v in range(vectors):
         store(reach + 8 * v, 0)
-    total, grouped, beyond, largest = 0, 0, 0, 0
+    total, grouped, beyond, reached, largest = 0, 0, 0, 0, 0
     for rank in ranks:
         total += rank
         grouped += (rank + GROUP - 1) // GROUP
         largest = max(largest, rank)
         beyond += (rank + PANEL - 1) // PANEL
+        reached += (rank + LANES - 1) // LANES
         if rank > 0:
             last = reach + 8 * min((rank - 1) // LANES, vectors - 1)
             store(last, load(last) + 1)
@@ -122,7 +123,7 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
     _set(job, ROWS, 6, total)
     _set(job, TILES, 2, float(padded) * inputs)
     _set(job, TILES, 3, float(tiled) * inputs)
-    sent = active * inputs * beyond
+    sent = active * inputs * reached
     _set(job, EVENTS, 2, sent)
     _set(job, EVENTS, 3, beyond)
     _set(job, EVENTS, 9, sent if far else 0.0)

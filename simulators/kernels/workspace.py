@@ -71,7 +71,6 @@ class Workspace:
             fields.REACH: 8 * (z_width // LANES),
             fields.COUNTS: 8 * (factors.r_max + 2),
             fields.EVENT_PLACES: 4 * event_room,
-            fields.EVENT_VALUES: 4 * event_room,
         }
         ends = list(accumulate(-(-size // CACHE_LINE) * CACHE_LINE for size in sizes.values()))
         self._memory = aligned((ends[-1],), np.uint8)
