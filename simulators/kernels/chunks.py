@@ -29,7 +29,13 @@ from simulators.kernels.job import (
     Y_ROWS,
     Z_ROWS,
 )
-from simulators.kernels.tiles import copy_floats, expand, project_narrow, project_wide
+from simulators.kernels.tiles import (
+    copy_floats,
+    expand_pair,
+    expand_panel,
+    project_narrow,
+    project_wide,
+)
 from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, kernel, part
 
 PANEL_BYTES = 4 * PANEL
@@ -66,7 +72,9 @@ def _project(job: int, chunk: int) -> None:
         parts = (_panels_of_block(job, first) + width - 1) // width
     panels = min(_panels_of_block(job, first), (part + 1) * width)
     inputs, end = load(job + 8 * INPUTS), min(first + block, load(job + 8 * BATCH))
-    stripe = max(LEAST_STRIPE, PANELS_IN_CACHE // max(1, panels - part * width))
+    stripe = PANELS_IN_CACHE
+    if end - first > TILE_ROWS:  # Others come after the first tile.
+        stripe = max(LEAST_STRIPE, stripe // max(1, panels - part * width))
     for low in range(0, inputs, stripe):
         high = min(inputs, low + stripe)
         row = first
@@ -89,6 +97,8 @@ def _project_rows(
         one = max(both, min(size, load(active) - row))
         if one == 0:
             break
+        if both and one == both + 1:  # A whole row takes less time than one more pass over V.
+            both = one
         table = load(job + 8 * V_PANELS) + panel * inputs * PANEL_BYTES
         column = panel * PANEL
         gains = scale + 4 * column if high == inputs else 0
@@ -131,25 +141,38 @@ def _expand(job: int, chunk: int) -> None:
     first_row = chunk // across * tiles * TILE_ROWS
     last_row = min(batch, first_row + tiles * TILE_ROWS)
     first_panel = chunk % across * width
-    z, y, ranks = load(job + 8 * Z_ROWS), load(job + 8 * Y_ROWS), load(job + 8 * RANKS)
-    tails = load(job + 8 * TAIL_ROWS)
-    table, bias = load(job + 8 * U_PANELS), load(job + 8 * BIAS)
-    step = load(job + 8 * R_MAX) * PANEL_BYTES
     last_panel = min(panels, first_panel + width)
     for low in range(first_panel, last_panel, PANELS_AT_ONCE):
         for row in range(first_row, last_row, TILE_ROWS):
-            at = 8 * row
-            for panel in range(low, min(last_panel, low + PANELS_AT_ONCE)):
-                weights, start = table + panel * step, bias + panel * PANEL_BYTES
-                column = panel * PANEL
-                whole = outputs - column >= PANEL
-                into, offset = (y, column) if whole else (tails, 0)
-                expand(z + at, ranks + at, weights, start, into + at, offset)
+            _expand_tile(job, row, low, min(last_panel, low + PANELS_AT_ONCE))
     if last_panel == panels and outputs % PANEL:
-        column = outputs - outputs % PANEL
+        column, tails = outputs - outputs % PANEL, load(job + 8 * TAIL_ROWS)
         for row in range(first_row, last_row):
-            found, place = load(tails + 8 * row), load(y + 8 * row) + 4 * column
-            copy_floats(found, place, outputs - column)
+            place = load(load(job + 8 * Y_ROWS) + 8 * row) + 4 * column
+            copy_floats(load(tails + 8 * row), place, outputs - column)
+
+
+@part
+def _expand_tile(job: int, row: int, first: int, last: int) -> None:
+    """A tile of samples, for panels from ``first`` to below ``last``."""
+    at, whole = 8 * row, load(job + 8 * OUTPUTS) // PANEL
+    z, y, ranks = (
+        load(job + 8 * Z_ROWS) + at,
+        load(job + 8 * Y_ROWS) + at,
+        load(job + 8 * RANKS) + at,
+    )
+    table, bias = load(job + 8 * U_PANELS), load(job + 8 * BIAS)
+    step = load(job + 8 * R_MAX) * PANEL_BYTES
+    panel = first
+    while panel < last:
+        weights, start, column = table + panel * step, bias + panel * PANEL_BYTES, panel * PANEL
+        if panel + 1 < min(last, whole):
+            expand_pair(z, ranks, weights, step, start, y, column)
+            panel += 2
+        else:
+            into, offset = (y, column) if panel < whole else (load(job + 8 * TAIL_ROWS) + at, 0)
+            expand_panel(z, ranks, weights, step, start, into, offset)
+            panel += 1
 
 
 @kernel

@@ -19,18 +19,23 @@ from simulators.kernels.vector import LANES, PANEL, TILE_ROWS
 WORD = types.int64
 
 
+def _columns(emit: Emitter, panel: Any, vectors: int) -> list[Any]:
+    """Where the first vectors of a panel's first row lie."""
+    return [emit.at(emit.floats(panel), LANES * v) for v in range(vectors)]
+
+
 def _products(
-    emit: Emitter, sums: Sequence[Any], rows: Sequence[Any], panel: Any, k: Any, vectors: int
+    emit: Emitter, sums: Sequence[Any], rows: Sequence[Any], columns: Sequence[Any], k: Any
 ) -> list[Any]:
-    """Add to each row's sums its k-th number × the panel's k-th row."""
+    """Add to each row's sums its k-th number × the panels' k-th row, below ``columns``."""
     b = emit.builder
-    line = emit.at(panel, b.mul(k, INT64(PANEL)))
-    columns = [emit.vector(emit.at(line, LANES * v)) for v in range(vectors)]
+    line = b.mul(k, INT64(PANEL))
+    vectors = [emit.vector(emit.at(column, line)) for column in columns]
     new = []
     for number, row in enumerate(rows):
         factor = emit.broadcast(b.load(emit.at(row, k)))
-        for v in range(vectors):
-            new.append(emit.fma(factor, columns[v], sums[number * vectors + v]))
+        for v, vector in enumerate(vectors):
+            new.append(emit.fma(factor, vector, sums[number * len(vectors) + v]))
     return new
 
 
@@ -61,11 +66,11 @@ def _project(vectors: int) -> Any:
         x, first, last, panel, z, column, scale, _ = arguments
         into = [emit.at(row, column) for row in emit.rows(z, rows)]
         places = [emit.at(row, LANES * v) for row in into for v in range(vectors)]
-        lines, table = emit.rows(x, rows), emit.floats(panel)
+        lines, columns = emit.rows(x, rows), _columns(emit, panel, vectors)
         sums = _resumed(emit, places, b.icmp_signed("==", first, INT64(0)))
 
         def turn(k: Any, held: Sequence[Any]) -> list[Any]:
-            return _products(emit, held, lines, table, k, vectors)
+            return _products(emit, held, lines, columns, k)
 
         sums = emit.loop_apart(first, last, side_by_side(len(places)), sums, turn)
         with b.if_else(b.icmp_signed("!=", scale, INT64(0))) as (finish, keep):
@@ -118,41 +123,108 @@ project_narrow: Any = _project(1)
 """As :data:`project_wide`, for the first LANES columns of the panel alone."""
 
 
-@instruction
-def expand(context: Any, z: Any, ranks: Any, panel: Any, bias: Any, y: Any, column: Any) -> Any:
-    """``expand(z, ranks, panel, bias, y, column)``: tile of the second stage.
+def _until_few_are_left(
+    emit: Emitter,
+    sums: Sequence[Any],
+    rows: Sequence[Any],
+    columns: Sequence[Any],
+    ranks: Any,
+    first: Any,
+    few: int,
+) -> tuple[list[Any], Any]:
+    """Products from number ``first`` on; rows leave one by one as their ranks end, down to a few.
 
-    y_i[column:column + PANEL] = bias + Σ_k z_i[k] panel[k] over k < ranks[i], for TILE_ROWS
-    samples whose ranks do not ascend: rows leave the loop one by one as their ranks end, with
-    nothing padded. ``z``, ``ranks`` and ``y`` are addresses of int64 arrays, of row addresses the
-    outer two; ``panel`` of an (r_max, PANEL) array, ``bias`` of PANEL numbers.
+    Returns:
+        All sums, and the number that comes next for the rows that are left.
     """
+    found = list(sums)
+    for size in range(len(rows), few, -1):
+        last = emit.builder.load(emit.at(ranks, size - 1))
 
-    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        emit = Emitter(builder)
-        z, ranks, panel, bias, y, column = arguments
-        ends, table = emit.integers(ranks), emit.floats(panel)
-        lines = emit.rows(z, TILE_ROWS)
-        for row in emit.rows(builder.add(y, INT64(8 * TILE_ROWS)), TILE_ROWS):  # The next tile's.
-            for v in range(2):
-                emit.expect_store(emit.at(emit.at(row, column), LANES * v))
-        sums = [emit.vector(emit.at(emit.floats(bias), LANES * v)) for v in range(2)] * TILE_ROWS
-        first: Any = INT64(0)
-        for size in range(TILE_ROWS, 0, -1):
-            last = builder.load(emit.at(ends, size - 1))
+        def turn(k: Any, held: Sequence[Any], size: int = size) -> list[Any]:
+            return _products(emit, held, rows[:size], columns, k)
 
-            def turn(k: Any, held: Sequence[Any], size: int = size) -> list[Any]:
-                return _products(emit, held, lines[:size], table, k, 2)
+        count = size * len(columns)
+        found[:count] = emit.loop_apart(first, last, side_by_side(count), found[:count], turn)
+        first = last
+    return found, first
 
-            apart = side_by_side(2 * size)
-            sums[: 2 * size] = emit.loop_apart(first, last, apart, sums[: 2 * size], turn)
-            first = last
-        for i, row in enumerate(emit.rows(y, TILE_ROWS)):
-            for v in range(2):
-                emit.store(sums[2 * i + v], emit.at(emit.at(row, column), LANES * v))
-        return context.get_dummy_value()
 
-    return types.void(*[WORD] * 6), generate
+def _expand(panels: int) -> Any:
+    """Tile of the second stage, see :data:`expand_panel`."""
+    few, width = TILE_ROWS // panels, 2 * panels
+
+    @instruction
+    def expand(
+        context: Any, z: Any, ranks: Any, panel: Any, step: Any, bias: Any, y: Any, column: Any
+    ) -> Any:
+        def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            emit = Emitter(builder)
+            z, ranks, panel, step, bias, y, column = arguments
+            ends, rows, into = (
+                emit.integers(ranks),
+                emit.rows(z, TILE_ROWS),
+                emit.rows(y, TILE_ROWS),
+            )
+            for row in emit.rows(
+                builder.add(y, INT64(8 * TILE_ROWS)), TILE_ROWS
+            ):  # The next tile's.
+                for v in range(width):
+                    emit.expect_store(emit.at(emit.at(row, column), LANES * v))
+
+            def store(row: int, v: int, values: Sequence[Any]) -> None:
+                for at, value in enumerate(values, v):
+                    emit.store(value, emit.at(emit.at(into[row], column), LANES * at))
+
+            left: list[list[Any]] = [[] for _ in range(few)]
+            columns: list[Any] = []
+            for p in range(panels):
+                own = _columns(emit, builder.add(panel, builder.mul(step, INT64(p))), 2)
+                start = [
+                    emit.vector(emit.at(emit.floats(bias), LANES * (2 * p + v))) for v in range(2)
+                ]
+                sums, first = _until_few_are_left(
+                    emit, start * TILE_ROWS, rows, own, ends, INT64(0), few
+                )
+                columns += own
+                for row in range(TILE_ROWS):
+                    found = sums[2 * row : 2 * row + 2]
+                    if row < few:
+                        left[row] += found
+                    else:
+                        store(row, 2 * p, found)
+            sums, _ = _until_few_are_left(
+                emit,
+                [value for found in left for value in found],
+                rows[:few],
+                columns,
+                ends,
+                first,
+                0,
+            )
+            for row in range(few):
+                store(row, 0, sums[width * row : width * (row + 1)])
+            return context.get_dummy_value()
+
+        return types.void(*[WORD] * 7), generate
+
+    return expand
+
+
+expand_panel: Any = _expand(1)
+"""``expand_panel(z, ranks, panel, step, bias, y, column)``: tile of the second stage.
+
+y_i[column:column + PANEL] = bias + Σ_k z_i[k] panel[k] over k < ranks[i], for TILE_ROWS samples
+whose ranks do not ascend: rows leave the loop one by one as their ranks end, with nothing padded.
+``z``, ``ranks`` and ``y`` are addresses of int64 arrays, of row addresses the outer two; ``panel``
+of an (r_max, PANEL) array, the next one lying ``step`` bytes on, ``bias`` of PANEL numbers.
+"""
+expand_pair: Any = _expand(2)
+"""As :data:`expand_panel`, for this panel and the next.
+
+Once half of the rows have left, what is left of both is done together: there are sums enough to
+keep multipliers busy, and half as many loops whose end no CPU foresees.
+"""
 
 
 @instruction
