@@ -70,6 +70,15 @@ def _set(job: int, path: int, feature: int, count: float) -> None:
 
 
 @kernel
+def _power_of_two(count: int) -> int:
+    """The least that is not below a count; 0 if that is 0."""
+    power = min(count, 1)
+    while power < count:
+        power *= 2
+    return power
+
+
+@kernel
 def _beyond(size: float) -> float:
     """So many bytes, or 0 if they fit into the second-level cache."""
     return size if size > SECOND_CACHE_BYTES else 0.0
@@ -88,10 +97,11 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
     reach, vectors = load(job + 8 * REACH), load(job + 8 * Z_WIDTH) // LANES
     for v in range(vectors):
         store(reach + 8 * v, 0)
-    total, grouped, beyond, reached, largest = 0, 0, 0, 0, 0
+    total, groups, lines, beyond, reached, largest = 0, 0, 0, 0, 0, 0
     for rank in ranks:
         total += rank
-        grouped += (rank + GROUP - 1) // GROUP
+        groups += (rank + GROUP - 1) // GROUP
+        lines += rank // GROUP * GROUP + _power_of_two(rank % GROUP)
         largest = max(largest, rank)
         beyond += (rank + PANEL - 1) // PANEL
         reached += (rank + LANES - 1) // LANES
@@ -116,11 +126,11 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
         _set(job, path, 10, read)
         _set(job, path, 11, written)
     products = float(total) * (inputs + outputs)
-    _set(job, ROWS, 2, products)
+    _set(job, ROWS, 2, float(lines) * inputs)
     _set(job, ROWS, 3, products if far else 0.0)
-    _set(job, ROWS, 4, float(grouped) * inputs)
+    _set(job, ROWS, 4, float(total) * outputs)
     _set(job, ROWS, 5, float(batch) * outputs)
-    _set(job, ROWS, 6, total)
+    _set(job, ROWS, 6, groups)
     _set(job, TILES, 2, float(padded) * inputs)
     _set(job, TILES, 3, float(tiled) * inputs)
     sent = active * inputs * reached

@@ -52,10 +52,12 @@ def test_turns_of_each_path() -> None:
     ranks = [LANES + 1, 1, 0]
     turns = counted(ranks, 100, 3 * PANEL, 0.25)
     total = sum(ranks)
-    assert turns["rows"][2] == total * (100 + 3 * PANEL)
+    lines = LANES // GROUP * GROUP + LANES % GROUP + 2
+    assert turns["rows"][2] == lines * 100 + (LANES % GROUP != 0) * 300
+    assert turns["rows"][6] == -(-(LANES + 1) // GROUP) + 1, "groups of ranks"
+    assert turns["rows"][4] == total * 3 * PANEL
     assert turns["tiles"][2] == 3 * LANES * 100, "ranks rounded up to whole vectors"
     assert turns["tiles"][3] == 2 * LANES * 100, "one tile for each of two vectors of ranks"
-    assert turns["rows"][4] == (-(-(LANES + 1) // GROUP) + 1) * 100, "ranks in whole groups"
     assert turns["events"][2] == 0.25 * 100 * 3, "each sample's ranks in whole vectors"
     assert turns["events"][3] == 2, "a panel for each sample with a rank"
     for path in ("tiles", "events"):
