@@ -17,8 +17,8 @@ from simulators.kernels.job import (
     SHARED,
     UNFIT,
     UNREADY,
+    V_GROUPS,
     V_PANELS,
-    V_ROWS,
 )
 from simulators.kernels.layout import Float32Array, Int64Array
 from simulators.kernels.model import EVENTS, ROWS, decide
@@ -97,7 +97,7 @@ def run(
         if not job[RATES]:
             return UNREADY
         path, threads, gain, _ = decide(at, ranks, x)
-        ready = job[V_ROWS if path == ROWS else V_PANELS]
+        ready = job[V_GROUPS if path == ROWS else V_PANELS]
         if not ready or threads - 1 > load_shared(shared + 8 * WORKERS):
             return UNREADY
     if path == ROWS:

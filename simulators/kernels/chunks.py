@@ -5,14 +5,13 @@ from __future__ import annotations
 from numba import float32
 
 from simulators.kernels.atomics import load, load_double
-from simulators.kernels.gather import add_rows, find_events
+from simulators.kernels.gather import add_narrow, add_wide, find_events
 from simulators.kernels.job import (
     ACTIVE,
     BATCH,
     BIAS,
     BIAS_ROWS,
     EVENT_PLACES,
-    EVENT_VALUES,
     EXPAND,
     EXPAND_EACH,
     FLOOR,
@@ -36,7 +35,14 @@ from simulators.kernels.job import (
     Y_ROWS,
     Z_ROWS,
 )
-from simulators.kernels.tiles import copy_floats, expand, expand_each, project_narrow, project_wide
+from simulators.kernels.tiles import (
+    copy_floats,
+    expand_each,
+    expand_pair,
+    expand_panel,
+    project_narrow,
+    project_wide,
+)
 from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, kernel, part
 
 PANEL_BYTES = 4 * PANEL
@@ -73,7 +79,9 @@ def _project(job: int, chunk: int) -> None:
         parts = (_panels_of_block(job, first) + width - 1) // width
     panels = min(_panels_of_block(job, first), (part + 1) * width)
     inputs, end = load(job + 8 * INPUTS), min(first + block, load(job + 8 * BATCH))
-    stripe = max(LEAST_STRIPE, PANELS_IN_CACHE // max(1, panels - part * width))
+    stripe = PANELS_IN_CACHE
+    if end - first > TILE_ROWS:  # Others come after the first tile.
+        stripe = max(LEAST_STRIPE, stripe // max(1, panels - part * width))
     for low in range(0, inputs, stripe):
         high = min(inputs, low + stripe)
         row = first
@@ -101,6 +109,8 @@ def _project_rows(
             continue
         if known == 1:  # Those who reach into both vectors need the second alone.
             both, one = 0, both
+        elif both and one == both + 1:  # A whole row takes less time than one more pass over V.
+            both = one
         skipped = LANES * max(0, known)
         table = load(job + 8 * V_PANELS) + panel * inputs * PANEL_BYTES
         column = panel * PANEL + skipped
@@ -117,20 +127,21 @@ def _scatter(job: int, chunk: int, worker: int) -> None:
     """V on the events of a block of samples, up to each sample's own rank."""
     block = load(job + 8 * ROW_BLOCK)
     inputs = load(job + 8 * INPUTS)
-    room = 4 * worker * (inputs + LANES)
-    places, values = load(job + 8 * EVENT_PLACES) + room, load(job + 8 * EVENT_VALUES) + room
+    places = load(job + 8 * EVENT_PLACES) + 4 * worker * (inputs + LANES)
     x, z, ranks = load(job + 8 * X_ROWS), load(job + 8 * Z_ROWS), load(job + 8 * RANKS)
     table, scale = load(job + 8 * V_PANELS), load(job + 8 * SCALE)
     for row in range(chunk * block, min((chunk + 1) * block, load(job + 8 * BATCH))):
         rank = load(ranks + 8 * row)
         if rank == 0:
             break
-        count = find_events(load(x + 8 * row), inputs, places, values)
-        into = load(z + 8 * row)
-        for panel in range((rank + PANEL - 1) // PANEL):
-            column = panel * PANEL_BYTES
-            weights = table + column * inputs
-            add_rows(places, values, count, weights, into + column, scale + column)
+        source, into = load(x + 8 * row), load(z + 8 * row)
+        count = find_events(source, inputs, places)
+        for first in range(0, rank, PANEL):
+            weights, at = table + 4 * first * inputs, 4 * first
+            if rank - first > LANES:
+                add_wide(source, places, count, weights, into + at, scale + at)
+            else:
+                add_narrow(source, places, count, weights, into + at, scale + at)
 
 
 @part
@@ -143,32 +154,42 @@ def _expand(job: int, chunk: int) -> None:
     first_row = chunk // across * tiles * TILE_ROWS
     last_row = min(batch, first_row + tiles * TILE_ROWS)
     first_panel = chunk % across * width
-    z, y, ranks = load(job + 8 * Z_ROWS), load(job + 8 * Y_ROWS), load(job + 8 * RANKS)
-    tails = load(job + 8 * TAIL_ROWS)
-    table, bias = load(job + 8 * U_PANELS), load(job + 8 * BIAS)
-    each, biases = load(job + 8 * PHASE) == EXPAND_EACH, load(job + 8 * BIAS_ROWS)
-    floor = float32(load_double(job + 8 * FLOOR))
-    step = load(job + 8 * R_MAX) * PANEL_BYTES
     last_panel = min(panels, first_panel + width)
     for low in range(first_panel, last_panel, PANELS_AT_ONCE):
         for row in range(first_row, last_row, TILE_ROWS):
-            at = 8 * row
-            for panel in range(low, min(last_panel, low + PANELS_AT_ONCE)):
-                weights, column = table + panel * step, panel * PANEL
-                whole = outputs - column >= PANEL
-                into, offset = (y, column) if whole else (tails, 0)
-                if each:
-                    begin = biases + at
-                    expand_each(
-                        z + at, ranks + at, weights, begin, column, into + at, offset, floor
-                    )
-                else:
-                    expand(z + at, ranks + at, weights, bias, column, into + at, offset, floor)
+            _expand_tile(job, row, low, min(last_panel, low + PANELS_AT_ONCE))
     if last_panel == panels and outputs % PANEL:
-        column = outputs - outputs % PANEL
+        column, tails = outputs - outputs % PANEL, load(job + 8 * TAIL_ROWS)
         for row in range(first_row, last_row):
-            found, place = load(tails + 8 * row), load(y + 8 * row) + 4 * column
-            copy_floats(found, place, outputs - column)
+            place = load(load(job + 8 * Y_ROWS) + 8 * row) + 4 * column
+            copy_floats(load(tails + 8 * row), place, outputs - column)
+
+
+@part
+def _expand_tile(job: int, row: int, first: int, last: int) -> None:
+    """A tile of samples, for panels from ``first`` to below ``last``."""
+    at, whole = 8 * row, load(job + 8 * OUTPUTS) // PANEL
+    z, y, ranks = (
+        load(job + 8 * Z_ROWS) + at,
+        load(job + 8 * Y_ROWS) + at,
+        load(job + 8 * RANKS) + at,
+    )
+    table, bias = load(job + 8 * U_PANELS), load(job + 8 * BIAS)
+    each, biases = load(job + 8 * PHASE) == EXPAND_EACH, load(job + 8 * BIAS_ROWS) + at
+    floor = float32(load_double(job + 8 * FLOOR))
+    step = load(job + 8 * R_MAX) * PANEL_BYTES
+    panel = first
+    while panel < last:
+        weights, column = table + panel * step, panel * PANEL
+        into, offset = (y, column) if panel < whole else (load(job + 8 * TAIL_ROWS) + at, 0)
+        if each:
+            expand_each(z, ranks, weights, step, biases, column, into, offset, floor)
+        elif panel + 1 < min(last, whole):
+            expand_pair(z, ranks, weights, step, bias, column, y, column, floor)
+            panel += 1
+        else:
+            expand_panel(z, ranks, weights, step, bias, column, into, offset, floor)
+        panel += 1
 
 
 @kernel

@@ -15,8 +15,8 @@ from __future__ import annotations
     Z_WIDTH,  # r_max, rounded up to whole panels
     V_PANELS,  # address of (panels, in, PANEL) float32
     U_PANELS,  # address of (panels, r_max, PANEL) float32
-    V_ROWS,  # address of (r_max, in) float32
-    U_ROWS,  # address of (r_max, out) float32
+    V_GROUPS,  # address of (groups, vectors of in, GROUP, LANES) float32
+    U_STRIPS,  # address of strips, (r_max, their width) float32 each
     SCALE,  # address of Z_WIDTH gains
     BIAS,  # address of the biases, rounded up to whole panels
     Z,  # address of (samples, Z_WIDTH) float32: what lies between the factors
@@ -30,7 +30,6 @@ from __future__ import annotations
     ACTIVE,  # address of the number of samples that reach beyond rank v·LANES, by v, int64
     COUNTS,  # address of r_max + 2 int64 to sort with
     EVENT_PLACES,  # address of (threads, in + LANES) int32
-    EVENT_VALUES,  # address of (threads, in + LANES) float32
     SHARED,  # address of the pool's memory
     ROOM,  # most samples of a call
     EVENT_ROOM,  # most threads of a call
@@ -47,7 +46,7 @@ from __future__ import annotations
     BIAS_ROWS,  # address of the addresses of what each sample's outputs begin with
     FLOOR,  # least output of a phase with a bias for each sample, float64
     JOB_SIZE,
-) = range(40)
+) = range(39)
 PROJECT, SCATTER, EXPAND, EXPAND_EACH = range(4)
 """Phases: V on dense inputs, V on events, U with one bias for all, U with one for each sample."""
 

@@ -55,6 +55,39 @@ def _panels(matrix: Float32Array, width: int) -> Float32Array:
     return packed
 
 
+def _groups(matrix: Float32Array, group: int, lanes: int) -> Float32Array:
+    """Rows of an (a, b) matrix in groups, a vector of each row before the next of any.
+
+    Shape (⌈a / group⌉, ⌈b / lanes⌉, group, lanes), filled up with zeros.
+    """
+    rows, columns = matrix.shape
+    groups, vectors = -(-rows // group), -(-columns // lanes)
+    packed = aligned((groups, vectors, group, lanes))
+    whole = np.zeros((groups * group, vectors * lanes), np.float32)
+    whole[:rows, :columns] = matrix
+    packed[:] = whole.reshape(groups, group, vectors, lanes).swapaxes(1, 2)
+    return packed
+
+
+def _strips(matrix: Float32Array, strip: int, lanes: int) -> Float32Array:
+    """Columns of an (a, b) matrix in strips of ``strip`` vectors, then of half as many and so on.
+
+    The last strip is one vector, filled up with zeros, if b is no multiple of ``lanes``. Strips
+    are (a, width) and follow each other, so one that starts at column c starts at number a · c.
+    """
+    rows, columns = matrix.shape
+    packed = aligned((-(-columns // lanes) * lanes * rows,))
+    first = 0
+    while first < columns:
+        left = max(1, (columns - first) // lanes)
+        width = lanes * min(strip, 1 << (left.bit_length() - 1))
+        part = matrix[:, first : first + width]
+        into = packed[rows * first : rows * (first + width)].reshape(rows, width)
+        into[:, : part.shape[1]] = part
+        first += width
+    return packed
+
+
 class PackedFactors:
     """A factor pair in the layouts that the kernels read, each made when it is first needed.
 
@@ -109,11 +142,15 @@ class PackedFactors:
         return _panels(self._U.T, PANEL)
 
     @cached_property
-    def v_rows(self) -> Float32Array:
-        """V with a row per rank, shape (r_max, in)."""
-        return np.ascontiguousarray(self._V.T)
+    def v_groups(self) -> Float32Array:
+        """V in groups of ``GROUP`` ranks, shape (groups, vectors of in, GROUP, LANES)."""
+        from simulators.kernels.vector import GROUP, LANES
+
+        return _groups(self._V.T, GROUP, LANES)
 
     @cached_property
-    def u_rows(self) -> Float32Array:
-        """U with a row per rank, shape (r_max, out)."""
-        return np.ascontiguousarray(self._U.T)
+    def u_strips(self) -> Float32Array:
+        """U in strips of outputs, all ranks of a strip before the next: (r_max · out,), padded."""
+        from simulators.kernels.vector import LANES, STRIP
+
+        return _strips(self._U.T, STRIP, LANES)

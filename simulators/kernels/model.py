@@ -23,8 +23,16 @@ from simulators.kernels.job import (
 )
 from simulators.kernels.layout import Float32Array, Int64Array
 from simulators.kernels.pool import THREADS
-from simulators.kernels.rows import ROWS_AT_ONCE
-from simulators.kernels.vector import LANES, MATRIX, PANEL, RANKS, TILE_ROWS, entry, kernel
+from simulators.kernels.vector import (
+    GROUP,
+    LANES,
+    MATRIX,
+    PANEL,
+    RANKS,
+    TILE_ROWS,
+    entry,
+    kernel,
+)
 
 ROWS, TILES, EVENTS = range(len(PATHS))
 SECOND_CACHE_BYTES = 1 << 19
@@ -62,6 +70,15 @@ def _set(job: int, path: int, feature: int, count: float) -> None:
 
 
 @kernel
+def _power_of_two(count: int) -> int:
+    """The least that is not below a count; 0 if that is 0."""
+    power = min(count, 1)
+    while power < count:
+        power *= 2
+    return power
+
+
+@kernel
 def _beyond(size: float) -> float:
     """So many bytes, or 0 if they fit into the second-level cache."""
     return size if size > SECOND_CACHE_BYTES else 0.0
@@ -80,12 +97,14 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
     reach, vectors = load(job + 8 * REACH), load(job + 8 * Z_WIDTH) // LANES
     for v in range(vectors):
         store(reach + 8 * v, 0)
-    total, single, beyond, largest = 0, 0, 0, 0
+    total, groups, lines, beyond, reached, largest = 0, 0, 0, 0, 0, 0
     for rank in ranks:
         total += rank
-        single += rank % ROWS_AT_ONCE
+        groups += (rank + GROUP - 1) // GROUP
+        lines += rank // GROUP * GROUP + _power_of_two(rank % GROUP)
         largest = max(largest, rank)
         beyond += (rank + PANEL - 1) // PANEL
+        reached += (rank + LANES - 1) // LANES
         if rank > 0:
             last = reach + 8 * min((rank - 1) // LANES, vectors - 1)
             store(last, load(last) + 1)
@@ -107,14 +126,14 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
         _set(job, path, 10, read)
         _set(job, path, 11, written)
     products = float(total) * (inputs + outputs)
-    _set(job, ROWS, 2, products)
+    _set(job, ROWS, 2, float(lines) * inputs)
     _set(job, ROWS, 3, products if far else 0.0)
-    _set(job, ROWS, 4, float(single) * (inputs + outputs))
+    _set(job, ROWS, 4, float(total) * outputs)
     _set(job, ROWS, 5, float(batch) * outputs)
-    _set(job, ROWS, 6, total)
+    _set(job, ROWS, 6, groups)
     _set(job, TILES, 2, float(padded) * inputs)
     _set(job, TILES, 3, float(tiled) * inputs)
-    sent = active * inputs * beyond
+    sent = active * inputs * reached
     _set(job, EVENTS, 2, sent)
     _set(job, EVENTS, 3, beyond)
     _set(job, EVENTS, 9, sent if far else 0.0)

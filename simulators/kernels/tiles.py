@@ -13,33 +13,30 @@ from typing import Any
 
 from numba import types
 
-from simulators.kernels.emit import INT64, VECTOR, ZERO, Emitter, instruction
+from simulators.kernels.emit import INT64, VECTOR, ZERO, Emitter, instruction, side_by_side
 from simulators.kernels.vector import LANES, PANEL, TILE_ROWS
 
 WORD = types.int64
 
 
+def _columns(emit: Emitter, panel: Any, vectors: int) -> list[Any]:
+    """Where the first vectors of a panel's first row lie."""
+    return [emit.at(emit.floats(panel), LANES * v) for v in range(vectors)]
+
+
 def _products(
-    emit: Emitter, sums: Sequence[Any], rows: Sequence[Any], panel: Any, k: Any, vectors: int
+    emit: Emitter, sums: Sequence[Any], rows: Sequence[Any], columns: Sequence[Any], k: Any
 ) -> list[Any]:
-    """Add to each row's sums its k-th number × the panel's k-th row."""
+    """Add to each row's sums its k-th number × the panels' k-th row, below ``columns``."""
     b = emit.builder
-    line = emit.at(panel, b.mul(k, INT64(PANEL)))
-    columns = [emit.vector(emit.at(line, LANES * v)) for v in range(vectors)]
+    line = b.mul(k, INT64(PANEL))
+    vectors = [emit.vector(emit.at(column, line)) for column in columns]
     new = []
     for number, row in enumerate(rows):
         factor = emit.broadcast(b.load(emit.at(row, k)))
-        for v in range(vectors):
-            new.append(emit.fma(factor, columns[v], sums[number * vectors + v]))
+        for v, vector in enumerate(vectors):
+            new.append(emit.fma(factor, vector, sums[number * len(vectors) + v]))
     return new
-
-
-def _side_by_side(sums: int) -> int:
-    """How many turns have sums of their own, so that additions need not await those before.
-
-    Two additions begin in a cycle and each takes four, so there is work for eight at least.
-    """
-    return 1 << max(0, 3 - (sums.bit_length() - 1))
 
 
 def _resumed(emit: Emitter, places: Sequence[Any], fresh: Any) -> list[Any]:
@@ -69,13 +66,13 @@ def _project(vectors: int) -> Any:
         x, first, last, panel, z, column, scale, _ = arguments
         into = [emit.at(row, column) for row in emit.rows(z, rows)]
         places = [emit.at(row, LANES * v) for row in into for v in range(vectors)]
-        lines, table = emit.rows(x, rows), emit.floats(panel)
+        lines, columns = emit.rows(x, rows), _columns(emit, panel, vectors)
         sums = _resumed(emit, places, b.icmp_signed("==", first, INT64(0)))
 
         def turn(k: Any, held: Sequence[Any]) -> list[Any]:
-            return _products(emit, held, lines, table, k, vectors)
+            return _products(emit, held, lines, columns, k)
 
-        sums = emit.loop_apart(first, last, _side_by_side(len(places)), sums, turn)
+        sums = emit.loop_apart(first, last, side_by_side(len(places)), sums, turn)
         with b.if_else(b.icmp_signed("!=", scale, INT64(0))) as (finish, keep):
             with finish:
                 for v in range(vectors):
@@ -126,15 +123,80 @@ project_narrow: Any = _project(1)
 """As :data:`project_wide`, for the first LANES columns of the panel alone."""
 
 
-def _expand(each: bool) -> Any:
-    """Tile of the second stage, see :data:`expand`; with a bias for each sample or one for all."""
+def _until_few_are_left(
+    emit: Emitter,
+    sums: Sequence[Any],
+    rows: Sequence[Any],
+    columns: Sequence[Any],
+    ranks: Any,
+    first: Any,
+    few: int,
+) -> tuple[list[Any], Any]:
+    """Products from number ``first`` on; rows leave one by one as their ranks end, down to a few.
+
+    Returns:
+        All sums, and the number that comes next for the rows that are left.
+    """
+    found = list(sums)
+    for size in range(len(rows), few, -1):
+        last = emit.builder.load(emit.at(ranks, size - 1))
+
+        def turn(k: Any, held: Sequence[Any], size: int = size) -> list[Any]:
+            return _products(emit, held, rows[:size], columns, k)
+
+        count = size * len(columns)
+        found[:count] = emit.loop_apart(first, last, side_by_side(count), found[:count], turn)
+        first = last
+    return found, first
+
+
+def _expand(panels: int, *, each: bool = False) -> Any:
+    """Tile of the second stage, see :data:`expand_panel`; with a bias for ``each`` sample."""
+    few, width = TILE_ROWS // panels, 2 * panels
+
+    def tile(emit: Emitter, arguments: Sequence[Any]) -> None:
+        b = emit.builder
+        z, ranks, panel, step, bias, start, y, column, floor = arguments
+        ends, rows, into = emit.integers(ranks), emit.rows(z, TILE_ROWS), emit.rows(y, TILE_ROWS)
+        for row in emit.rows(b.add(y, INT64(8 * TILE_ROWS)), TILE_ROWS):  # The next tile's.
+            for v in range(width):
+                emit.expect_store(emit.at(emit.at(row, column), LANES * v))
+        begins = emit.rows(bias, TILE_ROWS) if each else [emit.floats(bias)]
+
+        def store(row: int, v: int, values: Sequence[Any]) -> None:
+            for at, value in enumerate(values, v):
+                held = emit.at_least(emit.broadcast(floor), value) if each else value
+                emit.store(held, emit.at(emit.at(into[row], column), LANES * at))
+
+        left: list[list[Any]] = [[] for _ in range(few)]
+        columns: list[Any] = []
+        for p in range(panels):
+            own = _columns(emit, b.add(panel, b.mul(step, INT64(p))), 2)
+            places = [emit.at(row, start) for row in begins]
+            fresh = [
+                emit.vector(emit.at(place, LANES * (2 * p + v))) for place in places for v in (0, 1)
+            ]
+            sums = fresh * (TILE_ROWS // len(begins))
+            sums, first = _until_few_are_left(emit, sums, rows, own, ends, INT64(0), few)
+            columns += own
+            for row in range(TILE_ROWS):
+                found = sums[2 * row : 2 * row + 2]
+                if row < few:
+                    left[row] += found
+                else:
+                    store(row, 2 * p, found)
+        sums = [value for found in left for value in found]
+        sums, _ = _until_few_are_left(emit, sums, rows[:few], columns, ends, first, 0)
+        for row in range(few):
+            store(row, 0, sums[width * row : width * (row + 1)])
 
     @instruction
-    def tile(
+    def expand(
         context: Any,
         z: Any,
         ranks: Any,
         panel: Any,
+        step: Any,
         bias: Any,
         start: Any,
         y: Any,
@@ -142,52 +204,32 @@ def _expand(each: bool) -> Any:
         floor: Any,
     ) -> Any:
         def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-            emit = Emitter(builder)
-            z, ranks, panel, bias, start, y, column, floor = arguments
-            ends, table = emit.integers(ranks), emit.floats(panel)
-            lines = emit.rows(z, TILE_ROWS)
-            next_tile = builder.add(y, INT64(8 * TILE_ROWS))
-            for row in emit.rows(next_tile, TILE_ROWS):
-                for v in range(2):
-                    emit.expect_store(emit.at(emit.at(row, column), LANES * v))
-            begins = emit.rows(bias, TILE_ROWS) if each else [emit.floats(bias)]
-            sums = [
-                emit.vector(emit.at(emit.at(b, start), LANES * v)) for b in begins for v in (0, 1)
-            ]
-            sums = sums * (TILE_ROWS // len(begins))
-            first: Any = INT64(0)
-            for size in range(TILE_ROWS, 0, -1):
-                last = builder.load(emit.at(ends, size - 1))
-
-                def turn(k: Any, held: Sequence[Any], size: int = size) -> list[Any]:
-                    return _products(emit, held, lines[:size], table, k, 2)
-
-                apart = _side_by_side(2 * size)
-                sums[: 2 * size] = emit.loop_apart(first, last, apart, sums[: 2 * size], turn)
-                first = last
-            if each:
-                sums = [emit.at_least(emit.broadcast(floor), value) for value in sums]
-            for i, row in enumerate(emit.rows(y, TILE_ROWS)):
-                for v in range(2):
-                    emit.store(sums[2 * i + v], emit.at(emit.at(row, column), LANES * v))
+            tile(Emitter(builder), arguments)
             return context.get_dummy_value()
 
-        return types.void(*[WORD] * 7, types.float32), generate
+        return types.void(*[WORD] * 8, types.float32), generate
 
-    return tile
+    return expand
 
 
-expand: Any = _expand(each=False)
-"""``expand(z, ranks, panel, bias, start, y, column, floor)``: tile of the second stage.
+expand_panel: Any = _expand(1)
+"""``expand_panel(z, ranks, panel, step, bias, start, y, column, floor)``: tile of the second stage.
 
 y_i[column:column + PANEL] = bias[start:start + PANEL] + Σ_k z_i[k] panel[k] over k < ranks[i], for
 TILE_ROWS samples whose ranks do not ascend: rows leave the loop one by one as their ranks end, with
 nothing padded. ``z``, ``ranks`` and ``y`` are addresses of int64 arrays, of row addresses the outer
-two; ``panel`` of an (r_max, PANEL) array, ``bias`` of numbers. ``floor`` does not count.
+two; ``panel`` of an (r_max, PANEL) array, the next one lying ``step`` bytes on, ``bias`` of
+numbers. ``floor`` does not count.
 """
-expand_each: Any = _expand(each=True)
-"""As :data:`expand` with a bias for each sample: ``bias`` is the address of row addresses too; sums
-below ``floor`` become ``floor``.
+expand_pair: Any = _expand(2)
+"""As :data:`expand_panel`, for this panel and the next.
+
+Once half of the rows have left, what is left of both is done together: there are sums enough to
+keep multipliers busy, and half as many loops whose end no CPU foresees.
+"""
+expand_each: Any = _expand(1, each=True)
+"""As :data:`expand_panel` with a bias for each sample: ``bias`` is the address of row addresses
+too; sums below ``floor`` become ``floor``.
 """
 
 

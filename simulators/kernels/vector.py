@@ -43,6 +43,10 @@ PANEL = 2 * LANES
 """Columns of a panel: two vectors, see :mod:`simulators.kernels.tiles`."""
 TILE_ROWS = 4 if LANES == 8 else 8
 """Samples of a register tile: 16 sums fit 32 registers (AVX-512, NEON), 8 fit the 16 of AVX."""
+GROUP = 8
+"""Ranks whose products with one sample are summed up together, see :mod:`.rows`."""
+STRIP = 2 * TILE_ROWS
+"""Vectors of one sample's outputs that stay in registers over all ranks, a power of two."""
 
 
 def kernel(function: Function) -> Function:

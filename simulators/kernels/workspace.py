@@ -73,7 +73,6 @@ class Workspace:
             fields.REACH: 8 * (z_width // LANES),
             fields.COUNTS: 8 * (factors.r_max + 2),
             fields.EVENT_PLACES: 4 * event_room,
-            fields.EVENT_VALUES: 4 * event_room,
         }
         ends = list(accumulate(-(-size // CACHE_LINE) * CACHE_LINE for size in sizes.values()))
         self._memory = aligned((ends[-1],), np.uint8)
@@ -110,16 +109,16 @@ class Workspace:
                 code="ADL-KRN-04",
             )
         self.factors = factors
-        self.job[fields.V_ROWS] = self.job[fields.V_PANELS] = 0
+        self.job[fields.V_GROUPS] = self.job[fields.V_PANELS] = 0
         self.job[fields.FINITE] = factors.input_is_finite
 
     def lay_out(self, path: str) -> None:
         """Have the factors in the layout that a path reads."""
-        if self.job[fields.V_ROWS if path == "rows" else fields.V_PANELS]:
+        if self.job[fields.V_GROUPS if path == "rows" else fields.V_PANELS]:
             return
         if path == "rows":
-            self.job[fields.V_ROWS] = self.factors.v_rows.ctypes.data
-            self.job[fields.U_ROWS] = self.factors.u_rows.ctypes.data
+            self.job[fields.V_GROUPS] = self.factors.v_groups.ctypes.data
+            self.job[fields.U_STRIPS] = self.factors.u_strips.ctypes.data
         else:
             self.job[fields.V_PANELS] = self.factors.v_panels.ctypes.data
             self.job[fields.U_PANELS] = self.factors.u_panels.ctypes.data

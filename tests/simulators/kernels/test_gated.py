@@ -67,7 +67,7 @@ def check(
     out, chosen = chain.forward(x, prices, levels=levels)
     value = x.astype(np.float64)
     for number, layer in enumerate(chain.layers):
-        U, V = layer.factors.u_rows.T.astype(np.float64), layer.factors.v_rows.T.astype(np.float64)
+        U, V = (factor.astype(np.float64) for factor in (layer.factors._U, layer.factors._V))
         between = value @ V
         margin = between[:, : layer.ranks[0]] @ layer.weight.T + layer.bias
         margin = margin - prices[number] * layer.cost
@@ -83,7 +83,7 @@ def check(
         if layer.rectified:
             value = np.maximum(value, 0)
     if chain.head is not None:
-        weight = chain.head.factors.u_rows.T.astype(np.float64)
+        weight = chain.head.factors._U.astype(np.float64)
         value = value @ weight.T + chain.head.start[: len(weight)]
     scale = np.abs(value).max(initial=1e-3)
     np.testing.assert_allclose(out, value, rtol=1e-4, atol=1e-5 * scale)

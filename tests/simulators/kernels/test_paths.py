@@ -11,6 +11,7 @@ from support.low_rank import Call, calls, random_call
 from simulators.kernels import PackedFactors, Workspace
 from simulators.kernels.forward import run_path
 from simulators.kernels.job import PATHS
+from simulators.kernels.vector import GROUP, LANES, STRIP
 
 NOTHING = np.empty(0, np.float32)
 
@@ -47,6 +48,17 @@ def test_large_and_tiny_factors(shape: tuple[int, int, int], batch: int, path: s
     rng = np.random.default_rng(batch)
     call = random_call(rng, shape, batch, activity=0.5, scaled=True, biased=True)
     call.check(run(call, path, threads=2))
+
+
+@pytest.mark.parametrize("outputs", [LANES * (2 * STRIP - 1) + 3, LANES * (STRIP + 5), LANES - 1])
+@pytest.mark.parametrize("inputs", [3 * LANES - 1, LANES, 1])
+def test_a_sample_of_any_strips_and_any_part_of_a_group(outputs: int, inputs: int) -> None:
+    """Strips of every width, a last vector that is not whole, every number of ranks of a group."""
+    rng = np.random.default_rng(outputs)
+    ranks = 2 * GROUP + 3
+    call = random_call(rng, (outputs, inputs, ranks), ranks + 1, scaled=True, biased=True)
+    call.ranks[:] = np.arange(ranks + 1)
+    call.check(run(call, "rows"))
 
 
 @pytest.mark.parametrize("path", PATHS)
