@@ -35,8 +35,8 @@ from simulators.kernels.vector import (
 )
 
 ROWS, TILES, EVENTS = range(len(PATHS))
-SECOND_CACHE_BYTES = 1 << 19
-"""What is larger comes from farther away than the second-level cache."""
+FIRST_CACHE_BYTES, SECOND_CACHE_BYTES = 1 << 15, 1 << 19
+"""What is larger comes from farther away than the first-level or the second-level cache."""
 HAND_OVER_S = 2e-6
 """What sharing a call with threads that are awake costs: two phases begin and end for all. 1.3 to
 2.5 µs on two cores of an EPYC with nothing else to do, for calls of up to 30 µs."""
@@ -82,6 +82,12 @@ def _power_of_two(count: int) -> int:
 def _beyond(size: float) -> float:
     """So many bytes, or 0 if they fit into the second-level cache."""
     return size if size > SECOND_CACHE_BYTES else 0.0
+
+
+@kernel
+def _not_near(turns: float, size: float) -> float:
+    """So many turns, or 0 if the bytes that they read fit into the first-level cache."""
+    return turns if size > FIRST_CACHE_BYTES else 0.0
 
 
 @entry(int64, RANKS, float64)
@@ -131,6 +137,9 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
     _set(job, ROWS, 4, float(total) * outputs)
     _set(job, ROWS, 5, float(batch) * outputs)
     _set(job, ROWS, 6, groups)
+    _set(job, ROWS, 7, _not_near(float(lines) * inputs, 4.0 * largest * inputs))
+    _set(job, ROWS, 8, _not_near(float(total) * outputs, 4.0 * largest * outputs))
+    _set(job, ROWS, 9, float(batch) * inputs)
     _set(job, TILES, 2, float(padded) * inputs)
     _set(job, TILES, 3, float(tiled) * inputs)
     sent = active * inputs * reached
