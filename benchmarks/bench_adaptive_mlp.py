@@ -1,8 +1,9 @@
-"""An adaptive perceptron in evaluation mode beside its dense twin, on one thread.
+"""An adaptive perceptron and convolution in evaluation mode beside dense twins, on one thread.
 
 python benchmarks/bench_adaptive_mlp.py [--quick] [--json FILE]
 
-784-512-512-10, whose gates spread random samples over the ranks 8, 16, 32 and 64 by ``SHARES``.
+784-512-512-10, whose gates spread random samples over the ranks 8, 16, 32 and 64 by ``SHARES``, and
+a 3 × 3 convolution of 64 channels on 16 × 16 pixels at the ranks 4, 8, 16 and 32.
 Both run as they are and compiled by inductor, the dense one in bfloat16 too; ours is the faster,
 the peers are all of them. Our outputs are checked against torch's own products first. Products are
 counted by torch's own counter. The limit is what the fastest dense twin of the same type, float32,
@@ -24,6 +25,8 @@ from results import Row, row, write
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from adlrns_neuro.layers import DynamicLowRankConv2d, Ranked
+from adlrns_neuro.layers.base import LowRankLayer
 from adlrns_neuro.models.mlp import DenseMLP, LowRankMLP, MlpConfig
 from adlrns_neuro.ranks import ranked_layers
 
@@ -46,16 +49,20 @@ def adaptive(config: MlpConfig) -> LowRankMLP:
     rise, which are quantiles over random samples.
     """
     model = LowRankMLP(config).eval()
-    beyond = 1 - torch.tensor(SHARES).cumsum(dim=0)[:-1]
     x = samples(CALIBRATION)
     for part in ranked_layers(model).values():
-        layer = part.layer
-        layer.gate.weight.copy_(torch.randn_like(layer.gate.weight[:1]))
-        layer.gate.bias.zero_()
-        gains = layer.gate.gains(layer.features(x))
-        layer.gate.bias.copy_(-torch.quantile(gains[:, 0], 1 - beyond))
-        x = torch.relu(layer(x)[0])
+        spread(part.layer, x)
+        x = torch.relu(part.layer(x)[0])
     return model
+
+
+def spread(layer: LowRankLayer, x: Tensor) -> None:
+    """Let a layer's gate spread the samples x over its levels."""
+    beyond = 1 - torch.tensor(SHARES).cumsum(dim=0)[:-1]
+    layer.gate.weight.copy_(torch.randn_like(layer.gate.weight[:1]))
+    layer.gate.bias.zero_()
+    gains = layer.gate.gains(layer.features(x))
+    layer.gate.bias.copy_(-torch.quantile(gains[:, 0], 1 - beyond))
 
 
 def samples(count: int) -> Tensor:
@@ -76,7 +83,7 @@ def configurations(model: nn.Module, x: Tensor, *, half: bool) -> dict[str, Call
     for name, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
         if dtype == torch.float32 or half:
             cast, given = copy.deepcopy(model).to(dtype), x.to(dtype)
-            compiled = torch.compile(cast, fullgraph=True, dynamic=False)
+            compiled = torch.compile(cast, dynamic=False)
             found[f"{name} eager"] = lambda run=cast, given=given: run(given)
             found[f"{name} compiled"] = lambda run=compiled, given=given: run(given)
     return found
@@ -97,30 +104,43 @@ def least_s(calls: dict[str, Call], rounds: int) -> dict[str, float]:
     return least
 
 
-def bench_batch(batch: int, rounds: int) -> Row:
-    """Ours beside all configurations of the dense twin."""
-    torch._dynamo.reset()
+def bench_perceptron(batch: int, rounds: int) -> Row:
+    """A row of the perceptron."""
     torch.manual_seed(batch)
     config = MlpConfig(dropout=0.0)
     ours, dense = adaptive(config), DenseMLP(config).eval()
-    x = samples(batch)
+    return bench_pair("784-512-512-10", ours, dense, samples(batch), rounds)
+
+
+def bench_convolution(batch: int, rounds: int) -> Row:
+    """A row of the convolution."""
+    torch.manual_seed(batch)
+    layer = DynamicLowRankConv2d(64, 64, 3, image_size=(16, 16), padding=1, levels=(4, 8, 16, 32))
+    ours, dense = Ranked(layer).eval(), nn.Conv2d(64, 64, 3, padding=1, bias=False)
+    spread(layer, torch.rand(CALIBRATION // 10, 64, 16, 16))
+    return bench_pair("3 x 3 convolution", ours, dense, torch.rand(batch, 64, 16, 16), rounds)
+
+
+def bench_pair(name: str, ours: nn.Module, dense: nn.Module, x: Tensor, rounds: int) -> Row:
+    """Ours beside all configurations of the dense twin."""
+    torch._dynamo.reset()
     ratio = products(dense, x) / products(ours, x)
     calls = {
-        **{f"adaptive {name}": call for name, call in configurations(ours, x, half=False).items()},
-        **{f"dense {name}": call for name, call in configurations(dense, x, half=True).items()},
+        **{f"adaptive {way}": call for way, call in configurations(ours, x, half=False).items()},
+        **{f"dense {way}": call for way, call in configurations(dense, x, half=True).items()},
     }
     with torch.enable_grad():
         right = ours(x).detach()  # By torch alone: the kernels leave gradients to it.
-    for name, call in calls.items():
-        if name.startswith("adaptive"):
+    for way, call in calls.items():
+        if way.startswith("adaptive"):
             torch.testing.assert_close(call(), right)
-    microseconds = {name: 1e6 * seconds for name, seconds in least_s(calls, rounds).items()}
-    peers = {name: value for name, value in microseconds.items() if name.startswith("dense")}
-    mine = min(value for name, value in microseconds.items() if name not in peers)
-    same = min(value for name, value in peers.items() if name.startswith("dense f32"))
-    case = f"784-512-512-10, batch {batch}, {ratio:.1f} times fewer products"
+    microseconds = {way: 1e6 * seconds for way, seconds in least_s(calls, rounds).items()}
+    peers = {way: value for way, value in microseconds.items() if way.startswith("dense")}
+    mine = min(value for way, value in microseconds.items() if way not in peers)
+    same = min(value for way, value in peers.items() if way.startswith("dense f32"))
+    case = f"{name}, batch {len(x)}, {ratio:.1f} times fewer products"
     found = row(case, "duration", "µs", mine, peers, same / ratio)
-    each = ", ".join(f"{name} {value:.0f}" for name, value in microseconds.items())
+    each = ", ".join(f"{way} {value:.0f}" for way, value in microseconds.items())
     kept, of_any = (100 * twin / ratio / mine for twin in (same, min(peers.values())))
     print(
         f"{case}: {each} µs; {kept:.0f} % of the ratio kept over float32, "
@@ -138,7 +158,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     with torch.no_grad():
-        rows = [bench_batch(batch, ROUNDS // 5 if options.quick else ROUNDS) for batch in BATCHES]
+        rounds = ROUNDS // 5 if options.quick else ROUNDS
+        rows = [bench_perceptron(batch, rounds) for batch in BATCHES]
+        rows += [bench_convolution(batch, rounds) for batch in BATCHES[:2]]
     if options.json:
         write(options.json, rows, ("torch", "numba", "numpy"))
 

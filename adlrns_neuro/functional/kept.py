@@ -51,7 +51,8 @@ class Kept(Generic[Layout]):
         first = tensors[0]
         place = key, first.storage_offset()
         with self._lock:
-            found = self._by_memory.setdefault(first.untyped_storage(), {}).get(place)
+            there = self._by_memory.get(first.untyped_storage())
+            found = None if there is None else there.get(place)
         if found is None or found.stamp != stamp or not found.of(tensors):
             memories = [ref(tensor.untyped_storage()) for tensor in tensors[1:]]
             found = _Found(make(), stamp, memories)

@@ -35,7 +35,7 @@ def rectified_chain(x: Tensor, parts: Iterable[nn.Module], head: nn.Linear) -> T
         if not isinstance(part, Ranked) or not part.gated:
             return None
         layer = part.layer
-        if not isinstance(layer, DynamicLowRankLayer) or _hooked(part) or _hooked(layer):
+        if not isinstance(layer, DynamicLowRankLayer) or _hooked(part, layer):
             return None
         given = layer.gated_parts(part.price())
         if given is None:
@@ -59,6 +59,6 @@ def rectified_chain(x: Tensor, parts: Iterable[nn.Module], head: nn.Linear) -> T
     return outputs
 
 
-def _hooked(module: nn.Module) -> bool:
-    """Whether somebody wants to know when a module runs."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+def _hooked(*modules: nn.Module) -> bool:
+    """Whether somebody wants to know when one of some modules runs."""
+    return any(module._forward_hooks or module._forward_pre_hooks for module in modules)

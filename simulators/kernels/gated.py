@@ -73,6 +73,8 @@ class GatedChain:
         self._table: Int64Array = aligned((len(widths), CHAIN_FIELDS), np.int64)
         self._prices: Float64Array = self._table.view(np.float64)[:, PRICE]
         self._address: int = self._table.ctypes.data
+        self._levels: Sequence[int] = ()
+        self._asked: Sequence[float] = ()
         gated = zip(self._table, self.layers, self._workspaces, strict=False)
         for row, layer, workspace in gated:
             workspace.lay_out("tiles")
@@ -163,6 +165,21 @@ class GatedChain:
                 remedy=f"make the chain for {batch} samples",
                 code="ADL-KRN-04",
             )
+        if levels != self._levels:
+            self._set_levels(levels)
+        if prices != self._asked:
+            self._prices[: len(self.layers)] = self._asked = list(prices)
+        if not batch:
+            return
+        table = self._table
+        table[-1, OUT], table[-1, OUT_STEP] = out
+        run = _compiled().run_chain
+        arguments = (self._address, len(table), batch, *x, chosen)
+        while run(*arguments) != DONE:
+            pool.start(pool.threads - 1)
+
+    def _set_levels(self, levels: Sequence[int]) -> None:
+        """Let gates choose from so many levels."""
         for layer, count in zip(self.layers, levels, strict=True):
             if not 1 <= count <= len(layer.ranks):
                 raise ConfigError(
@@ -171,16 +188,7 @@ class GatedChain:
                     remedy=f"choose from 1 to {len(layer.ranks)}",
                     code="ADL-KRN-03",
                 )
-        if not batch:
-            return
-        table = self._table
-        table[: len(self.layers), LEVELS] = levels
-        self._prices[: len(self.layers)] = prices
-        table[-1, OUT], table[-1, OUT_STEP] = out
-        run = _compiled().run_chain
-        arguments = (self._address, len(table), batch, *x, chosen)
-        while run(*arguments) != DONE:
-            pool.start(pool.threads - 1)
+        self._table[: len(self.layers), LEVELS] = self._levels = list(levels)
 
 
 @cache
