@@ -131,15 +131,20 @@ def over_budgets(runs: Runs, scorer: str) -> list[float]:
 
 
 def reached(points: list[list[dict[str, Any]]], dense: float, dense_macs: float) -> str:
-    """At how few operations the dense network's accuracy is reached."""
-    for at in zip(*points, strict=True):
-        if np.mean([p["accuracy"] for p in at]) >= dense - DENSE_MARGIN:
-            macs = float(np.mean([p["macs"] for p in at]))
+    """At how few operations the dense network's accuracy is reached, and how nearly at a tenth."""
+    macs, accuracies = (
+        [float(np.mean([p[key] for p in at])) for at in zip(*points, strict=True)]
+        for key in ("macs", "accuracy")
+    )
+    tenth = 100 * (float(np.interp(dense_macs / 10, macs, accuracies)) - dense)
+    near = f"At a tenth of its operations, {dense_macs / 10:,.0f}, {tenth:+.2f} points from it."
+    for spent, accuracy in zip(macs, accuracies, strict=True):
+        if accuracy >= dense - DENSE_MARGIN:
             return (
-                f"Within 0.1 points of the dense network from {macs:,.0f} MAC on: "
-                f"{dense_macs / macs:.1f} times fewer."
+                f"Within 0.1 points of the dense network from {spent:,.0f} MAC on: "
+                f"{dense_macs / spent:.1f} times fewer. {near}"
             )
-    return "At none of these budgets within 0.1 points of the dense network."
+    return f"At none of these budgets within 0.1 points of the dense network. {near}"
 
 
 def spiking_section(runs: Runs) -> str:
