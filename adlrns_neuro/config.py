@@ -170,9 +170,6 @@ class TrainConfig(_Section):
         clip_norm: gradients are scaled down to this norm where theirs is larger.
         distillation_share: weight of the teacher's loss term; the labels get the rest.
         temperature: softens both distributions in the teacher's term.
-        mixup: α of Beta(α, α), from which shares are drawn to mix pairs of samples with, and their
-            labels, when levels are trained; 0 for none. The dense network never sees mixtures in
-            its own training.
         energy_penalty_weight: λ of the term λ E. 0 trains the factors alone, and gates are fitted
             to them afterwards; above 0 the gates train with the factors.
         activity_penalty, relay_penalty: of spiking networks, loss per spike of a hidden neuron in a
@@ -192,7 +189,6 @@ class TrainConfig(_Section):
     clip_norm: float = Field(default=1.0, gt=0)
     distillation_share: float = Field(default=0.3, ge=0, le=1)
     temperature: float = Field(default=2.0, gt=0)
-    mixup: float = Field(default=0.0, ge=0)
     energy_penalty_weight: float = Field(default=0.0, ge=0)
     activity_penalty: float = Field(default=0.0, ge=0)
     relay_penalty: float = Field(default=0.0, ge=0)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -62,10 +60,6 @@ class NestedObjective(nn.Module):
     firing rate of hidden neurons, and the mean magnitude that relays send in a step, both over all
     levels, by their weights.
 
-    With mixup (Zhang et al., 2018) samples are mixed in pairs before any of it, CE is against
-    labels mixed alike, and the teacher answers the mixtures too, which keeps many passes from
-    learning samples by heart (Beyer et al., 2022).
-
     Args:
         model: with parts whose rank can be set, inputs → logits (n, classes). One that spikes has
             a method ``forward_active(inputs, levels)`` that returns logits (levels, n, classes) and
@@ -76,7 +70,7 @@ class NestedObjective(nn.Module):
 
     Raises:
         ConfigError: ``ADL-RNK-01`` without ranked parts, ``ADL-TRN-12`` when what is penalised is
-            not there; called, ``ADL-TRN-13`` when inputs cannot be mixed.
+            not there.
     """
 
     def __init__(
@@ -109,10 +103,6 @@ class NestedObjective(nn.Module):
             levels: indices of the levels to train.
         """
         config = self._train_config
-        mixture = None
-        if config.mixup > 0:
-            mixture = _Mixture.drawn(len(labels), config.mixup, inputs.device)
-            inputs = mixture.of(_mixable(inputs))
         run, active = _spiking_run(self.model), Activity()
         if run is None:
             logits = forward_levels(self.model, inputs, levels)
@@ -120,10 +110,7 @@ class NestedObjective(nn.Module):
             logits, active = run(inputs, levels)
         check_labels(labels, logits.shape[-1])
         flat = logits.flatten(0, 1)
-        wanted = labels
-        if mixture is not None:
-            wanted = mixture.of(F.one_hot(labels, logits.shape[-1]).to(logits))
-        losses = {"labels": F.cross_entropy(flat, torch.cat([wanted] * len(levels)))}
+        losses = {"labels": F.cross_entropy(flat, labels.repeat(len(levels)))}
         total = losses["labels"]
         (teacher,) = self._teacher
         if teacher is not None:
@@ -138,7 +125,7 @@ class NestedObjective(nn.Module):
             total = torch.lerp(total, losses["teacher"], config.distillation_share)
         if config.energy_penalty_weight > 0:
             gated, losses["energy"] = self._gated(inputs)
-            losses["gated"] = F.cross_entropy(gated, wanted)
+            losses["gated"] = F.cross_entropy(gated, labels)
             total = total + losses["gated"] + config.energy_penalty_weight * losses["energy"]
         if active:
             losses |= active
@@ -162,47 +149,6 @@ class NestedObjective(nn.Module):
             for hook in hooks:
                 hook.remove()
         return outputs, torch.stack(costs).mean()
-
-
-@dataclass(frozen=True, slots=True)
-class _Mixture:
-    """Which samples are mixed.
-
-    Attributes:
-        share: of each sample itself, shape (n,); its partner has the rest.
-        partner: index of each sample's partner, shape (n,).
-    """
-
-    share: Tensor
-    partner: Tensor
-
-    @classmethod
-    def drawn(cls, samples: int, alpha: float, device: torch.device) -> Self:
-        """Partners, and shares of Beta(alpha, alpha), from torch's random stream."""
-        concentration = torch.full((samples,), alpha)
-        share = torch.distributions.Beta(concentration, concentration).sample()
-        return cls(share=share.to(device), partner=torch.randperm(samples).to(device))
-
-    def of(self, values: Tensor) -> Tensor:
-        """Samples, or what goes with them, mixed; shape (n, ...)."""
-        share = self.share.to(values).reshape(-1, *[1] * (values.ndim - 1))
-        return torch.lerp(values[self.partner], values, share)
-
-
-def _mixable(inputs: Tensor) -> Tensor:
-    """Inputs, unless they cannot be mixed.
-
-    Raises:
-        ConfigError: ``ADL-TRN-13``.
-    """
-    if inputs.is_floating_point():
-        return inputs
-    raise ConfigError(
-        f"inputs are {inputs.dtype}: spikes and payloads cannot be mixed",
-        where="train.mixup",
-        remedy="set it to 0, or train on inputs of real numbers",
-        code="ADL-TRN-13",
-    )
 
 
 def _spiking_run(model: nn.Module) -> Callable[..., tuple[Tensor, Activity]] | None:

@@ -50,7 +50,7 @@ def rank_section(runs: Runs) -> str:
         f"A perceptron with hidden layers of {first['config']['model']['hidden']}: one network for "
         f"the ranks {ranks}, and a network of its own for each rank, from the same dense network "
         "by whitened SVD and learning from it for as many epochs "
-        f"({first['config']['train']['epochs']}{mixed(first)}). Together those took "
+        f"({first['config']['train']['epochs']}). Together those took "
         f"{ratio(runs, 'rivals', 'one'):.2f} times the one's training operations. *one rank each* "
         "is interpolated between them at the budget, or at what the one network spent if that is "
         "more, its gate and the probe at the lowest rank included.",
@@ -204,21 +204,15 @@ def spiking_section(runs: Runs) -> str:
     return "\n".join([*lines, ""])
 
 
-def mixed(run: dict[str, Any]) -> str:
-    """Words on mixtures of samples, where a run trained on some."""
-    share = run["config"]["train"].get("mixup", 0.0)
-    return f", on samples mixed in pairs, mixup {share:g}" if share else ""
-
-
 def ablation_section(runs: Runs) -> str:
     """What each part of the recipe brings."""
     config, samples = runs[0]["config"], "samples held out of training, not on the test split"
     lines = [
         title(runs),
-        f"The recipe of `fashion_mnist_study` in little ({config['train']['epochs']} epochs, on "
-        f"plain samples), one thing changed at a time, measured on {samples}. *budgets* is the "
-        "mean over the budgets of that study with a gate for the whole network; differences are "
-        "to the default, paired by seed.",
+        f"The recipe of `fashion_mnist_study` in little ({config['train']['epochs']} epochs), one "
+        f"thing changed at a time, measured on {samples}. *budgets* is the mean over the budgets "
+        "of that study with a gate for the whole network; differences are to the default, paired "
+        "by seed.",
         "",
         "| setting | lowest rank [%] | highest rank [%] | budgets [%] | difference [points] |",
         "|---|---|---|---|---|",
