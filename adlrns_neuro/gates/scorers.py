@@ -19,8 +19,10 @@ from torch.nn import functional as F  # noqa: N812
 from adlrns_neuro.ranks import at_level, ranked_layers
 from mapping.registry import Registry
 
-PROBABILITIES = 5
+LARGEST = 5
 """Largest log-probabilities that the confidence probe reads, all of fewer classes."""
+CLASSES = 32
+"""Up to so many classes it reads the probability of each, too: some are harder to tell apart."""
 
 
 class Scorer(Protocol):
@@ -86,14 +88,20 @@ class FirstBlock:
 
 @SCORERS.register("confidence_probe")
 class ConfidenceProbe:
-    """Largest log-probabilities and minus the entropy of the answer at the lowest level."""
+    """What the answer at the lowest level says: its largest log-probabilities, minus its entropy,
+    and the probabilities of the classes, unless they are many.
+    """
 
     probes, inside = True, False
 
     def score(self, model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Six features of every sample, and its outputs at the lowest level."""
+        """Features of every sample, and its outputs at the lowest level."""
         with at_level(model, 0):
             outputs: Tensor = model(inputs)
         logs = F.log_softmax(outputs, dim=-1)
-        order = logs.sort(dim=-1, descending=True).values[:, :PROBABILITIES]
-        return torch.cat([order, (logs.exp() * logs).sum(dim=-1, keepdim=True)], dim=-1), outputs
+        order = logs.sort(dim=-1, descending=True).values[:, :LARGEST]
+        shares = logs.exp()
+        parts = [order, (shares * logs).sum(dim=-1, keepdim=True)]
+        if shares.shape[-1] <= CLASSES:
+            parts.append(shares)
+        return torch.cat(parts, dim=-1), outputs
