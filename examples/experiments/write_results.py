@@ -236,6 +236,8 @@ def ablation_section(runs: Runs) -> str:
             f"| gate sees {scorer.replace('_', ' ')} | | | {percent(b[scorer] for b in both)} "
             f"| {percent((b[scorer] - b[PROBE] for b in both), sign=True)} |"
         )
+    if note := runs[0].get("note"):
+        lines += ["", note]
     return "\n".join([*lines, ""])
 
 
