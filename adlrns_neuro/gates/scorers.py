@@ -19,10 +19,8 @@ from torch.nn import functional as F  # noqa: N812
 from adlrns_neuro.ranks import at_level, ranked_layers
 from mapping.registry import Registry
 
-LARGEST = 5
+PROBABILITIES = 5
 """Largest log-probabilities that the confidence probe reads, all of fewer classes."""
-CLASSES = 32
-"""Up to so many classes it reads the probability of each, too: some are harder to tell apart."""
 
 
 class Scorer(Protocol):
@@ -88,20 +86,14 @@ class FirstBlock:
 
 @SCORERS.register("confidence_probe")
 class ConfidenceProbe:
-    """What the answer at the lowest level says: its largest log-probabilities, minus its entropy,
-    and the probabilities of the classes, unless they are many.
-    """
+    """Largest log-probabilities and minus the entropy of the answer at the lowest level."""
 
     probes, inside = True, False
 
     def score(self, model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of every sample, and its outputs at the lowest level."""
+        """Six features of every sample, and its outputs at the lowest level."""
         with at_level(model, 0):
             outputs: Tensor = model(inputs)
         logs = F.log_softmax(outputs, dim=-1)
-        order = logs.sort(dim=-1, descending=True).values[:, :LARGEST]
-        shares = logs.exp()
-        parts = [order, (shares * logs).sum(dim=-1, keepdim=True)]
-        if shares.shape[-1] <= CLASSES:
-            parts.append(shares)
-        return torch.cat(parts, dim=-1), outputs
+        order = logs.sort(dim=-1, descending=True).values[:, :PROBABILITIES]
+        return torch.cat([order, (logs.exp() * logs).sum(dim=-1, keepdim=True)], dim=-1), outputs

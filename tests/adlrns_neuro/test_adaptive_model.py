@@ -157,22 +157,6 @@ def test_statistics_of_whole_numbers_are_those_of_equal_floats() -> None:
     assert torch.equal(features, scorer.score(nn.Identity(), x.float())[0])
 
 
-@pytest.mark.parametrize(("classes", "features"), [(3, 3 + 1 + 3), (32, 5 + 1 + 32), (33, 5 + 1)])
-def test_the_probe_reads_every_class_unless_they_are_many(classes: int, features: int) -> None:
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        Ranked(DynamicLowRankLayer(20, 33, levels=(2, 4))), nn.Linear(33, classes)
-    )
-    found, outputs = SCORERS.get("confidence_probe")().score(model.eval(), torch.randn(7, 20))
-    assert outputs is not None
-    assert found.shape == (7, features)
-    shares = outputs.softmax(dim=-1)
-    entropy = -(shares * shares.log()).sum(dim=-1)
-    torch.testing.assert_close(found[:, min(classes, 5)], -entropy)
-    if classes <= 32:
-        torch.testing.assert_close(found[:, -classes:], shares)
-
-
 def test_an_unknown_scorer_names_those_that_exist() -> None:
     with refused(ConfigError, "ADL-CFG-01", where="scorer", remedy="confidence_probe"):
         AdaptiveModel(LowRankMLP(CONFIG), torch.randn(1, 20), scorer="confidence")
