@@ -49,7 +49,11 @@ for batch in (1, 3, 8, 21):
         run_path(path, factors, call.x, call.ranks, out, Workspace(factors, batch), threads=2)
         call.check(out)
 """
-
+GATED = """
+import sys
+import pytest
+sys.exit(pytest.main(["-q", "tests/simulators/kernels/test_gated.py"]))
+"""
 FOR_ARM = """
 import re
 import llvmlite.binding as llvm
@@ -100,6 +104,7 @@ def test_the_first_call_of_a_process_is_quick_once_kernels_are_cached() -> None:
 )
 def test_narrower_vectors_compute_the_same(features: str, lanes: int) -> None:
     python(ALL_PATHS.format(lanes=lanes), NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=features)
+    python(GATED, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=features)
 
 
 @pytest.mark.slow
