@@ -368,12 +368,16 @@ class LowRankLayer(nn.Module, ABC):
 
     def _at_level(self, level: int, x: Tensor, first: Sequence[Tensor]) -> Tensor:
         """Outputs of (n, *sample*) at one level, from the parts of their first block on."""
-        low, rank = self.levels[0], self.levels[level]
-        between, *output = first
-        rest = [self._encode(x, low, rank)] if level else []
-        if not output:
-            return self.decode(torch.cat([between, *rest], dim=1), rank)
-        return self._biased(sum((self._project(z, low) for z in rest), start=output[0]), level)
+        low, rank, block = self.levels[0], self.levels[level], FirstBlock(*first)
+        if block.output is None:
+            between = block.between
+            if level:
+                between = torch.cat([between, self._encode(x, low, rank)], dim=1)
+            return self.decode(between, rank)
+        outputs = block.output
+        if level:
+            outputs = outputs + self._project(self._encode(x, low, rank), low)
+        return self._biased(outputs, level)
 
     def _biased(self, outputs: Tensor, level: int) -> Tensor:
         """Outputs with the bias of a level."""
