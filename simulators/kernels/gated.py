@@ -117,7 +117,8 @@ class GatedChain:
             Outputs (n, out) and ranks (layers, n).
 
         Raises:
-            ConfigError: ``ADL-KRN-02`` when an array has the wrong shape, type or place,
+            ConfigError: ``ADL-KRN-02`` when an array has the wrong shape, type or place, or a layer
+                has no price or number of levels,
                 ``ADL-KRN-03`` when there are no such levels, ``ADL-KRN-04`` on more samples than
                 there is room for.
         """
@@ -156,7 +157,8 @@ class GatedChain:
             prices, levels: as there.
 
         Raises:
-            ConfigError: ``ADL-KRN-03`` and ``ADL-KRN-04``.
+            ConfigError: ``ADL-KRN-02`` unless there is a price and a number of levels for each
+                layer, ``ADL-KRN-03`` and ``ADL-KRN-04``.
         """
         if batch > self.batch:
             raise ConfigError(
@@ -168,6 +170,7 @@ class GatedChain:
         if levels != self._levels:
             self._set_levels(levels)
         if prices != self._asked:
+            _one_each("prices", prices, self.layers)
             self._prices[: len(self.layers)] = self._asked = list(prices)
         if not batch:
             return
@@ -180,6 +183,7 @@ class GatedChain:
 
     def _set_levels(self, levels: Sequence[int]) -> None:
         """Let gates choose from so many levels."""
+        _one_each("levels", levels, self.layers)
         for layer, count in zip(self.layers, levels, strict=True):
             if not 1 <= count <= len(layer.ranks):
                 raise ConfigError(
@@ -197,6 +201,12 @@ def _compiled() -> ModuleType:
     from simulators.kernels import gated_call
 
     return gated_call
+
+
+def _one_each(name: str, given: Sequence[float], layers: Sequence[GatedLayer]) -> None:
+    """Refuse more or fewer values than there are layers."""
+    if len(given) != len(layers):
+        _refuse(name, f"there are {len(given)} for {len(layers)} layers", "pass one for each layer")
 
 
 def _check(name: str, array: NDArray[np.generic], dtype: type, shape: tuple[int, ...]) -> None:

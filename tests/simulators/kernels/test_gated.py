@@ -260,6 +260,13 @@ def test_calls_that_do_not_fit_are_refused() -> None:
     for levels in ([0], [3]):
         with refused(ConfigError, "ADL-KRN-03", where="GatedChain.levels", remedy="1 to 2"):
             chain.forward(x, [0.0], levels=levels)
+    for name, call in (
+        ("prices", {"prices": []}),
+        ("prices", {"prices": [0.0, 0.0]}),
+        ("levels", {"prices": [0.0], "levels": [1, 1]}),
+    ):
+        with refused(ConfigError, "ADL-KRN-02", where=f"GatedChain.{name}", remedy="one for each"):
+            chain.forward(x, **call)
     with refused(ConfigError, "ADL-KRN-04", where="GatedChain.x", remedy="5 samples"):
         chain.forward(np.zeros((5, 20), np.float32), [0.0])
     two = GatedChain([layer_of(rng, 20, 20, (2, 5))] * 2, 4)
