@@ -14,56 +14,44 @@ def _place(builder: Any, address: Any) -> Any:
     return builder.inttoptr(address, INT64.as_pointer())
 
 
-@instruction
-def load(context: Any, address: Any) -> Any:
-    """The int64 at ``address``."""
+def _load(number: Any, kind: Any) -> Any:
+    """Read a number of a type, LLVM's and Numba's, at an address."""
 
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.load(_place(builder, arguments[0]))
+    @instruction
+    def read(context: Any, address: Any) -> Any:
+        def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            return builder.load(builder.inttoptr(arguments[0], number.as_pointer()))
 
-    return types.int64(types.int64), generate
+        return kind(types.int64), generate
 
-
-@instruction
-def store(context: Any, address: Any, value: Any) -> Any:
-    """Write an int64 to ``address``."""
-
-    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        builder.store(arguments[1], _place(builder, arguments[0]))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), generate
+    return read
 
 
-@instruction
-def load_double(context: Any, address: Any) -> Any:
-    """The float64 at ``address``."""
+def _store(number: Any, kind: Any) -> Any:
+    """Write a number of a type, LLVM's and Numba's, to an address."""
 
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.load(builder.inttoptr(arguments[0], DOUBLE.as_pointer()))
+    @instruction
+    def write(context: Any, address: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            address, value = arguments
+            builder.store(value, builder.inttoptr(address, number.as_pointer()))
+            return context.get_dummy_value()
 
-    return types.float64(types.int64), generate
+        return types.void(types.int64, kind), generate
 
-
-@instruction
-def store_double(context: Any, address: Any, value: Any) -> Any:
-    """Write a float64 to ``address``."""
-
-    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        builder.store(arguments[1], builder.inttoptr(arguments[0], DOUBLE.as_pointer()))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.float64), generate
+    return write
 
 
-@instruction
-def load_float(context: Any, address: Any) -> Any:
-    """The float32 at ``address``."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.load(builder.inttoptr(arguments[0], FLOAT.as_pointer()))
-
-    return types.float32(types.int64), generate
+load: Any = _load(INT64, types.int64)
+"""``load(address)``: the int64 there."""
+load_double: Any = _load(DOUBLE, types.float64)
+"""``load_double(address)``: the float64 there."""
+load_float: Any = _load(FLOAT, types.float32)
+"""``load_float(address)``: the float32 there."""
+store: Any = _store(INT64, types.int64)
+"""``store(address, value)`` writes an int64."""
+store_double: Any = _store(DOUBLE, types.float64)
+"""``store_double(address, value)`` writes a float64."""
 
 
 @instruction
