@@ -10,7 +10,9 @@ checked first. The limit is what the machine, measured in the same run (:mod:`ke
 for the products of each sample's own rank, or to move every byte of factors in use, inputs and
 outputs once, if that takes longer; nothing padded. Peers (:mod:`kernel_peers`) of the row "time" do
 the same job; those of "time beside uniform" run all samples at the mean rank, of "time beside full
-rank" at r_max, and of "time beside dense" with the full matrix. Rows of their own say what a shared
+rank" at r_max, and of "time beside dense" with the full matrix. Two more rows each are of our calls
+that may round numbers to bfloat16, of float32 inputs and outputs and of such that are bfloat16 as
+the peers' called so are. Rows of their own say what a shared
 call costs right after other libraries' threads were at work (:mod:`kernel_neighbours`).
 """
 
@@ -38,7 +40,8 @@ from simulators.kernels import PackedFactors, Workspace, explain, low_rank_forwa
 from simulators.kernels import low_rank_reference as reference
 from simulators.kernels.call import run as run_compiled
 from simulators.kernels.forward import run_path
-from simulators.kernels.job import CHOOSE, PATHS
+from simulators.kernels.halves import rounded_forward
+from simulators.kernels.job import BY_BFLOAT16, CHOOSE, PATHS
 
 SHAPES = ((256, 512, 64), (1024, 1024, 128), (4096, 4096, 256))
 """(out, in, r_max)."""
@@ -127,9 +130,9 @@ def check(runs: Mapping[str, Run], expected: np.ndarray) -> None:
         assert error < tolerance, f"{name} is wrong by {error:.1e}"
 
 
-def ours(problem: Problem) -> Callable[[], np.ndarray]:
+def ours(problem: Problem, *, bfloat16: bool = False) -> Callable[[], np.ndarray]:
     """Our call, with factors packed and memory made beforehand."""
-    factors = PackedFactors(problem.U, problem.V)
+    factors = PackedFactors(problem.U, problem.V, bfloat16=bfloat16)
     workspace = Workspace(factors, len(problem.x))
     out = np.empty((len(problem.x), len(problem.U)), np.float32)
 
@@ -138,6 +141,29 @@ def ours(problem: Problem) -> Callable[[], np.ndarray]:
         return low_rank_forward(x, factors, None, ranks, out=out, workspace=workspace)
 
     return run
+
+
+def ours_in_bfloat16(problem: Problem) -> Run:
+    """Our call on inputs and outputs that are bfloat16, as those of torch's in that type."""
+    factors = PackedFactors(problem.U, problem.V, bfloat16=True)
+    workspace = Workspace(factors, len(problem.x))
+    x = torch.from_numpy(problem.x).bfloat16()
+    out = torch.empty(len(x), len(problem.U), dtype=torch.bfloat16)
+    bits, into = (t.view(torch.uint16).numpy() for t in (x, out))
+
+    def run() -> torch.Tensor:
+        rounded_forward(bits, factors, problem.ranks, into, workspace)
+        return out
+
+    return run
+
+
+def rounding(problem: Problem) -> dict[str, Run]:
+    """Our calls that may round numbers: of float32 that becomes float32, and of bfloat16."""
+    return {
+        "ours rounding to bf16": ours(problem, bfloat16=True),
+        "ours in bf16": ours_in_bfloat16(problem),
+    }
 
 
 def on_one_thread(run: Callable[[], np.ndarray], threads: int) -> Callable[[], np.ndarray]:
@@ -165,15 +191,15 @@ def bench_case(
         "full": full_rank(problem),
         "dense": dense(problem),
     }
-    run = ours(problem)
-    check({"ours": run, **groups["same"]}, reference(problem.x, U, V, problem.ranks))
+    run, mine = ours(problem), rounding(problem)
+    check({"ours": run, **mine, **groups["same"]}, reference(problem.x, U, V, problem.ranks))
     check(groups["even"], reference(problem.x, U, V, rank))
     check(groups["full"] | groups["dense"], reference(problem.x, U, V, shape[2]))
     beside: dict[str, float] = {}
     if threads > 1:  # Apart: other libraries' threads keep a core for a while after a call.
         pair: dict[str, Run] = {"ours": run, "one thread": on_one_thread(run, threads)}
         beside, _ = timed(pair, clock_of(threads))
-    contenders: dict[str, Run] = {"ours": run}
+    contenders: dict[str, Run] = {"ours": run, **mine}
     for kind, group in groups.items():
         contenders |= {f"{kind}: {name}": other for name, other in group.items()}
     fastest, medians = timed(contenders, clock_of(threads))
@@ -191,6 +217,10 @@ def bench_case(
     for metric, kind in (("time beside uniform", "even"), ("time beside dense", "dense")):
         rows.append(row(case, metric, "µs", own, of(kind, half=False), limit))
         rows.append(row(case, f"{metric} bf16", "µs", own, of(kind, half=True), limit))
+    everybody = {kind: of(kind, half=False) | of(kind, half=True) for kind in groups}
+    for name in mine:
+        for metric, kind in (("", "same"), (" beside uniform", "even"), (" beside dense", "dense")):
+            rows.append(row(case, f"time of {name}{metric}", "µs", fastest[name], everybody[kind]))
     if beside:
         shared = beside.pop("ours")
         rows.append(row(case, "time beside one thread", "µs", shared, beside))
@@ -222,17 +252,20 @@ def bench_compiled_loop(shape: tuple[int, int, int], limits: Limits) -> Row:
 
 def bench_events(
     shape: tuple[int, int, int], batch: int, activity: float, threads: int, limits: Limits
-) -> tuple[Row, Medians]:
+) -> tuple[list[Row], Medians]:
     """Binary inputs of which a share is 1."""
     problem = problem_of(shape, batch, activity)
-    contenders: dict[str, Run] = {"ours": ours(problem), **events(problem)}
+    mine = rounding(problem)
+    contenders: dict[str, Run] = {"ours": ours(problem), **mine, **events(problem)}
     check(contenders, reference(problem.x, problem.U, problem.V, problem.ranks))
     fastest, medians = timed(contenders, clock_of(threads))
     case = f"{shape} batch {batch} events {activity:.0%} threads {threads}"
     print(f"  {explain(problem.x, PackedFactors(problem.U, problem.V), problem.ranks)}")
-    own = fastest.pop("ours")
+    own, rounded = fastest.pop("ours"), {name: fastest.pop(name) for name in mine}
     limit = 1e6 * least_seconds(problem, limits)
-    return row(case, "time", "µs", own, fastest, limit), {case: medians}
+    rows = [row(case, "time", "µs", own, fastest, limit)]
+    rows += [row(case, f"time of {name}", "µs", value, fastest) for name, value in rounded.items()]
+    return rows, {case: medians}
 
 
 def bench_choice(configurations: int) -> list[Row]:
@@ -241,7 +274,8 @@ def bench_choice(configurations: int) -> list[Row]:
     beyond = []
     for _ in range(configurations):
         problem = random_problem(rng)
-        factors = PackedFactors(problem.U, problem.V)
+        may_round = bool(rng.integers(2))
+        factors = PackedFactors(problem.U, problem.V, bfloat16=may_round)
         workspace = Workspace(factors, len(problem.x))
         y = np.empty((len(problem.x), len(problem.U)), np.float32)
 
@@ -249,7 +283,8 @@ def bench_choice(configurations: int) -> list[Row]:
             arguments = path, factors, problem.x, problem.ranks, y, workspace  # noqa: B023
             return lambda: run_path(*arguments)
 
-        fastest, _ = timed({path: of(path) for path in PATHS}, time.thread_time, rounds=2)
+        paths = PATHS if may_round else PATHS[:BY_BFLOAT16]
+        fastest, _ = timed({path: of(path) for path in paths}, time.thread_time, rounds=2)
         chosen = explain(problem.x, factors, problem.ranks).path
         beyond.append(fastest[chosen] / min(fastest.values()))
     case = f"path chosen in {configurations} random calls beside the fastest"
@@ -304,8 +339,7 @@ def bench(counts: Sequence[int], *, quick: bool) -> tuple[list[Row], dict[str, o
                     add(*bench_case(shape, batch, threads, limits))
                 for activity in ACTIVITIES[: 1 if quick else None]:
                     for batch in (32, 256)[: 1 if quick else None]:
-                        one, middle = bench_events(shape, batch, activity, threads, limits)
-                        add([one], middle)
+                        add(*bench_events(shape, batch, activity, threads, limits))
             for batch in SHARED_BATCHES[: 1 if quick else None] if threads > 1 else ():
                 add(bench_shared(SHARED_SHAPE, batch, threads))
         print(f"load: {os.getloadavg()}", flush=True)

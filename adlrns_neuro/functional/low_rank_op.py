@@ -29,12 +29,16 @@ def low_rank(
 ) -> Tensor:
     """y_i = U[:, :r_i] (scale[:r_i] · (V[:, :r_i]ᵀ x_i)) + bias, at the cost of each sample's rank.
 
-    The kernels run on float32 factors with inputs that are float32 or events. Factors of other
-    types go through torch's own products, one rank after the other, and inputs are converted to
-    their type. On the CPU the kernels read a layout of their own, which is kept as long as U lives
-    and made anew when U or V has changed: in place by torch (as optimisers and ``load_state_dict``
-    do) or by taking other memory. What is written through ``.data``, NumPy or another alias that
-    torch does not count is not seen.
+    The kernels run on float32 factors with inputs that are float32 or events, and on the CPU, if U
+    is finite, where all are bfloat16. Factors of other types go through torch's own products, one
+    rank after the other, and inputs are converted to their type. On the CPU numbers are rounded to
+    bfloat16, where that saves time, if torch may do so with its own float32 products
+    (``torch.set_float32_matmul_precision("medium")``).
+
+    There the kernels read a layout of their own, which is kept as long as U lives and made anew
+    when U or V has changed: in place by torch (as optimisers and ``load_state_dict`` do) or by
+    taking other memory. What is written through ``.data``, NumPy or another alias that torch does
+    not count is not seen.
 
     Args:
         x: inputs, shape (..., in), float32 or events (bool, int8, uint8, int16, uint16).
@@ -51,15 +55,17 @@ def low_rank(
         ConfigError: as :func:`simulators.kernels.low_rank_forward`, on a GPU as
             :func:`simulators.kernels.cuda.low_rank_forward`.
     """
-    if not _for_kernels(x, U):
-        return _by_torch(x, U, V, ranks, scale, bias)
-    if x.is_cuda:
+    if x.is_cuda and _for_kernels(x, U):
         from adlrns_neuro.functional import on_gpu
 
         return on_gpu.forward(x, U, V, ranks, scale, bias)
-    from adlrns_neuro.functional import packed
+    if not x.is_cuda:
+        from adlrns_neuro.functional import packed
 
-    return packed.forward(x, U, V, ranks, scale, bias)
+        halves = x.dtype == U.dtype == V.dtype == torch.bfloat16 and packed.can_round(U, V)
+        if halves or _for_kernels(x, U):
+            return packed.forward(x, U, V, ranks, scale, bias)
+    return _by_torch(x, U, V, ranks, scale, bias)
 
 
 @low_rank.register_fake

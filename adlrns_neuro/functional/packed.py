@@ -11,6 +11,8 @@ from torch import Tensor
 
 from adlrns_neuro.functional.kept import Kept
 from simulators.kernels import PackedFactors, Workspace, low_rank_forward
+from simulators.kernels.halves import rounded_forward
+from simulators.kernels.permission import may_multiply
 from simulators.kernels.pool import pool
 
 Result = TypeVar("Result")
@@ -21,13 +23,15 @@ class Packed:
 
     Args:
         U, V: factors, which are copied.
+        bfloat16: whether calls may round numbers to that.
 
     Attributes:
         factors: the layout.
     """
 
-    def __init__(self, U: Tensor, V: Tensor) -> None:
-        self.factors = PackedFactors(U.detach().numpy(), V.detach().numpy())
+    def __init__(self, U: Tensor, V: Tensor, *, bfloat16: bool = False) -> None:
+        arrays = [factor.detach().float().numpy() for factor in (U, V)]
+        self.factors = PackedFactors(*arrays, bfloat16=bfloat16)
         self._lock = threading.Lock()
         self._workspace: Workspace | None = None
 
@@ -47,6 +51,30 @@ class Packed:
                 bias=None if bias is None else bias.detach().numpy(),
                 out=outputs.numpy(),
                 workspace=self._room(x.shape[:-1].numel()) if mine else None,
+            )
+        finally:
+            if mine:
+                self._lock.release()
+        return outputs
+
+    def forward_halves(
+        self, x: Tensor, ranks: Tensor, scale: Tensor | None, bias: Tensor | None
+    ) -> Tensor:
+        """The same of inputs and outputs in bfloat16."""
+        rows = x.detach().reshape(-1, self.factors.inputs).contiguous()
+        outputs = x.new_empty((*x.shape[:-1], self.factors.outputs))
+        into = outputs.view(len(rows), self.factors.outputs)
+        chosen = ranks.expand(x.shape[:-1]).reshape(-1).long().contiguous()
+        mine = self._lock.acquire(blocking=False)
+        try:
+            rounded_forward(
+                rows.view(torch.uint16).numpy(),
+                self.factors,
+                chosen.numpy(),
+                into.view(torch.uint16).numpy(),
+                self._room(len(rows)) if mine else Workspace(self.factors, len(rows)),
+                scale=None if scale is None else scale.detach().float().numpy(),
+                bias=None if bias is None else bias.detach().float().numpy(),
             )
         finally:
             if mine:
@@ -78,7 +106,13 @@ def forward(
     It uses no more threads than torch may.
     """
     layout = packed(U, V)
-    return on_torchs_threads(lambda: layout.forward(x, ranks, scale, bias))
+    call = layout.forward_halves if U.dtype == torch.bfloat16 else layout.forward
+    return on_torchs_threads(lambda: call(x, ranks, scale, bias))
+
+
+def can_round(U: Tensor, V: Tensor) -> bool:
+    """Whether the kernels can run on factors that are bfloat16; not if U holds NaN or infinity."""
+    return may_multiply() and packed(U, V).factors.may_round
 
 
 def on_torchs_threads(call: Callable[[], Result]) -> Result:
@@ -94,6 +128,22 @@ def on_torchs_threads(call: Callable[[], Result]) -> Result:
             pool.threads = before
 
 
+_PRECISION = getattr(torch.backends.mkldnn, "matmul", None)
+"""What torch 2.9 and newer know of the CPU's products; the older question they may refuse."""
+
+
+def may_round() -> bool:
+    """Whether torch lets products of float32 matrices on the CPU round them to bfloat16.
+
+    That is so after ``torch.set_float32_matmul_precision("medium")``, or once
+    ``torch.backends.mkldnn.matmul.fp32_precision`` is ``"bf16"``.
+    """
+    if _PRECISION is None:
+        return torch.get_float32_matmul_precision() == "medium"
+    return bool(_PRECISION.fp32_precision == "bf16")
+
+
 def packed(U: Tensor, V: Tensor) -> Packed:
     """The layout of a factor pair, kept while they stay as they are."""
-    return _LAYOUTS.of((U, V), lambda: Packed(U, V))
+    bfloat16 = U.dtype == torch.bfloat16 or may_round()
+    return _LAYOUTS.of((U, V), lambda: Packed(U, V, bfloat16=bfloat16), key=bfloat16)

@@ -110,7 +110,7 @@ def _timed(rng: np.random.Generator) -> list[tuple[str, Float64Array, float]]:
     batch = _log_uniform(rng, 1, MOST_SAMPLES)
     share = rng.choice(ACTIVITIES)
     factors = PackedFactors(
-        rng.standard_normal((outputs, r_max)), rng.standard_normal((inputs, r_max))
+        rng.standard_normal((outputs, r_max)), rng.standard_normal((inputs, r_max)), bfloat16=True
     )
     ranks = rng.integers(0, rng.integers(1, r_max, endpoint=True), batch, endpoint=True)
     x = rng.standard_normal((batch, inputs), np.float32)

@@ -5,23 +5,26 @@ from __future__ import annotations
 import numpy as np
 from numba import int64
 
-from simulators.kernels.atomics import load_shared
+from simulators.kernels.atomics import load_shared, store
 from simulators.kernels.job import (
+    BY_BFLOAT16,
+    BY_ROWS,
     CHOOSE,
     DONE,
+    HALVES,
     INPUTS,
+    LAYOUTS,
     OUTPUTS,
     R_MAX,
     RATES,
     ROOM,
+    ROUNDS,
     SHARED,
     UNFIT,
     UNREADY,
-    V_GROUPS,
-    V_PANELS,
 )
-from simulators.kernels.layout import Float32Array, Int64Array
-from simulators.kernels.model import EVENTS, ROWS, decide
+from simulators.kernels.layout import Float32Array, Int64Array, Samples
+from simulators.kernels.model import decide
 from simulators.kernels.pool import WORKERS
 from simulators.kernels.run import run_rows, run_tiles
 from simulators.kernels.vector import INTEGERS, MATRIX, OUTPUT, RANKS, VECTOR, entry, kernel
@@ -37,7 +40,7 @@ def first_wrong(r_max: int, ranks: Int64Array) -> int:
 
 
 @kernel
-def _overlap(x: Float32Array, y: Float32Array) -> bool:
+def _overlap(x: Samples, y: Samples) -> bool:
     """Whether the memory from the first to the last number of x meets that of y."""
     first, low = x.ctypes.data, y.ctypes.data
     last, high = first, low
@@ -50,14 +53,16 @@ def _overlap(x: Float32Array, y: Float32Array) -> bool:
 
 
 @kernel
-def _fits(job: Int64Array, ranks: Int64Array, x: Float32Array, y: Float32Array) -> bool:
+def fits(job: Int64Array, ranks: Int64Array, x: Samples, y: Samples) -> bool:
     """Whether arrays have the shapes of the job, with neighbours side by side, and lie apart."""
     batch = ranks.shape[0]
     if not 0 < batch <= job[ROOM]:
         return False
     if x.shape != (batch, job[INPUTS]) or y.shape != (batch, job[OUTPUTS]):
         return False
-    if (x.shape[1] > 1 and x.strides[1] != 4) or (y.shape[1] > 1 and y.strides[1] != 4):
+    if x.shape[1] > 1 and x.strides[1] != x.itemsize:
+        return False
+    if y.shape[1] > 1 and y.strides[1] != y.itemsize:
         return False
     return not _overlap(x, y)
 
@@ -87,7 +92,7 @@ def run(
         do not fit the job or x and y may overlap, or UNREADY if the path that was chosen needs
         workers or a layout that have not been made.
     """
-    if not _fits(job, ranks, x, y):
+    if not fits(job, ranks, x, y):
         return UNFIT
     wrong = first_wrong(job[R_MAX], ranks)
     if wrong != DONE:
@@ -97,11 +102,14 @@ def run(
         if not job[RATES]:
             return UNREADY
         path, threads, gain, _ = decide(at, ranks, x)
-        ready = job[V_GROUPS if path == ROWS else V_PANELS]
+        ready = job[LAYOUTS[path]]
         if not ready or threads - 1 > load_shared(shared + 8 * WORKERS):
             return UNREADY
-    if path == ROWS:
+    elif path == BY_BFLOAT16 and not job[ROUNDS]:
+        return UNFIT
+    store(at + 8 * HALVES, 0)
+    if path == BY_ROWS:
         run_rows(at, ranks, x, scale, bias, y)
     else:
-        run_tiles(at, ranks, x, scale, bias, y, path == EVENTS, shared, threads, gain)
+        run_tiles(at, ranks, x, scale, bias, y, path, shared, threads, gain)
     return DONE

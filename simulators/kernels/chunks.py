@@ -14,6 +14,7 @@ from simulators.kernels.job import (
     EVENT_PLACES,
     EXPAND,
     EXPAND_EACH,
+    EXPAND_ROUNDED,
     FLOOR,
     INPUTS,
     KNOWN,
@@ -21,6 +22,7 @@ from simulators.kernels.job import (
     PANELS,
     PHASE,
     PROJECT,
+    PROJECT_ROUNDED,
     R_MAX,
     RANKS,
     ROW_BLOCK,
@@ -35,6 +37,7 @@ from simulators.kernels.job import (
     Y_ROWS,
     Z_ROWS,
 )
+from simulators.kernels.rounded import expand_rounded, project_rounded
 from simulators.kernels.tiles import (
     copy_floats,
     expand_each,
@@ -200,6 +203,10 @@ def run_chunk(job: int, chunk: int, worker: int) -> None:
         _project(job, chunk)
     elif phase == SCATTER:
         _scatter(job, chunk, worker)
+    elif phase == PROJECT_ROUNDED:
+        project_rounded(job, chunk, worker)
+    elif phase == EXPAND_ROUNDED:
+        expand_rounded(job, chunk, worker)
     else:
         _expand(job, chunk)
 
@@ -215,8 +222,12 @@ def chunks_of_phase(job: int) -> int:
         groups = (tiles + at_once - 1) // at_once
         parts: int = groups * ((panels + width - 1) // width)
         return parts
+    if phase == EXPAND_ROUNDED:
+        width = load(job + 8 * PANELS)
+        shares: int = ((load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL + width - 1) // width
+        return shares
     block = load(job + 8 * ROW_BLOCK)
-    if phase == SCATTER:
+    if phase in (SCATTER, PROJECT_ROUNDED):
         blocks: int = (batch + block - 1) // block
         return blocks
     count, width = 0, load(job + 8 * WIDTH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
@@ -20,11 +21,12 @@ class Choice:
     """A path and what spoke for it.
 
     Attributes:
-        path: ``rows`` (sample by sample), ``tiles`` (packed register tiles) or ``events`` (only
-            inputs that are not 0).
+        path: ``rows`` (sample by sample), ``tiles`` (packed register tiles), ``events`` (only
+            inputs that are not 0) or ``bfloat16`` (numbers rounded to that).
         threads: how many share the call.
-        seconds: by path, how long the model thinks that the call takes; infinite where V holds
-            NaN or infinity, which inputs of 0 have to meet.
+        seconds: by path, how long the model thinks that the call takes; infinite of ``events``
+            where V holds NaN or infinity, which inputs of 0 have to meet, and of ``bfloat16`` where
+            the factors do not allow it.
         activity: share of the inputs looked at that are not 0.
     """
 
@@ -34,7 +36,11 @@ class Choice:
     activity: float
 
     def __str__(self) -> str:
-        times = ", ".join(f"{path} {1e6 * value:.1f} µs" for path, value in self.seconds.items())
+        times = ", ".join(
+            f"{path} {1e6 * value:.1f} µs"
+            for path, value in self.seconds.items()
+            if value < math.inf
+        )
         return (
             f"{self.path}, threads: {self.threads}; modelled: {times}; "
             f"{100 * self.activity:.0f} % of the inputs are not 0"

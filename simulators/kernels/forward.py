@@ -19,7 +19,7 @@ from simulators.kernels.workspace import Workspace
 
 EXACT = ("bool", "int8", "uint8", "int16", "uint16")
 """Types of events, which all have an exact float32."""
-_NOTHING = np.empty(0, np.float32)
+NOTHING = np.empty(0, np.float32)
 _FLOAT32, _INT64 = np.dtype(np.float32), np.dtype(np.int64)
 
 
@@ -38,7 +38,8 @@ def low_rank_forward(
 
     Columns of U, V and scale beyond a sample's rank do not enter its output, whatever they hold;
     NaN and infinity in those within, in x and in bias do. Sums are float32; their order, and so
-    their last bits, depend on the batch and on the number of threads. With ``out`` and
+    their last bits, depend on the batch and on the number of threads, and with factors that may be
+    rounded to bfloat16 whether numbers are. With ``out`` and
     ``workspace`` given nothing is allocated, once both have been used.
 
     Args:
@@ -70,8 +71,8 @@ def low_rank_forward(
         and isinstance(ranks, np.ndarray)
         and _plain(x, ranks, out)
     ):
-        gains = _NOTHING if scale is None else _vector(scale, workspace.sizes[2], "scale")
-        start = _NOTHING if bias is None else _vector(bias, workspace.sizes[0], "bias")
+        gains = NOTHING if scale is None else vector_of(scale, workspace.sizes[2], "scale")
+        start = NOTHING if bias is None else vector_of(bias, workspace.sizes[0], "bias")
         try:
             done = workspace.run(workspace.job, ranks, x, gains, start, out, CHOOSE, 1) == DONE
         except TypeError:  # An array that is read-only or begins between two numbers.
@@ -81,8 +82,8 @@ def low_rank_forward(
     factors = _factors(U, V)
     spare = workspace is None and factors is U
     workspace = _workspace(factors, x, workspace)
-    gains = _NOTHING if scale is None else _vector(scale, factors.r_max, "scale")
-    start = _NOTHING if bias is None else _vector(bias, factors.outputs, "bias")
+    gains = NOTHING if scale is None else vector_of(scale, factors.r_max, "scale")
+    start = NOTHING if bias is None else vector_of(bias, factors.outputs, "bias")
     out = _outputs(out, x, factors)
     if not out.size:
         return out
@@ -91,7 +92,7 @@ def low_rank_forward(
     status = workspace.run(workspace.job, chosen, rows, gains, start, into, CHOOSE, 1)
     if status != DONE:
         if status != UNREADY:
-            _refuse_rank(status, chosen, factors)
+            refuse_rank(status, chosen, factors)
         path, threads, _ = decide(rows, chosen, workspace)
         run_path(
             path, factors, rows, chosen, into, workspace, scale=gains, bias=start, threads=threads
@@ -119,11 +120,11 @@ def explain(
     """
     workspace = _workspace(factors, x, workspace)
     if not x.size:
-        _refuse("x", "it has no sample", "pass at least one")
+        refuse("x", "it has no sample", "pass at least one")
     chosen = _ranks_of(ranks, x, workspace)
     wrong = _compiled().first_wrong(factors.r_max, chosen)
     if wrong != DONE:
-        _refuse_rank(wrong, chosen, factors)
+        refuse_rank(wrong, chosen, factors)
     return choose(_rows(x, workspace), chosen, workspace)
 
 
@@ -138,7 +139,7 @@ def _compiled() -> ModuleType:
 def _workspace(factors: PackedFactors, x: NDArray[Any], given: Workspace | None) -> Workspace:
     """The workspace that was given, or a spare one, with room for all samples of x."""
     if x.ndim == 0 or x.shape[-1] != factors.inputs:
-        _refuse("x", f"it has shape {x.shape}", f"pass a last axis of {factors.inputs}")
+        refuse("x", f"it has shape {x.shape}", f"pass a last axis of {factors.inputs}")
     batch = x.size // factors.inputs
     if given is None:
         return _spare(factors, batch)
@@ -188,11 +189,13 @@ def _factors(U: ArrayLike | PackedFactors, V: ArrayLike | None) -> PackedFactors
     return PackedFactors(U, V)
 
 
-def _refuse(name: str, message: str, remedy: str) -> NoReturn:
-    raise ConfigError(message, where=f"low_rank_forward.{name}", remedy=remedy, code="ADL-KRN-02")
+def refuse(name: str, message: str, remedy: str, *, call: str = "low_rank_forward") -> NoReturn:
+    """Refuse an argument of a call."""
+    raise ConfigError(message, where=f"{call}.{name}", remedy=remedy, code="ADL-KRN-02")
 
 
-def _refuse_rank(sample: int, ranks: Int64Array, factors: PackedFactors) -> NoReturn:
+def refuse_rank(sample: int, ranks: Int64Array, factors: PackedFactors) -> NoReturn:
+    """Refuse the rank of a sample."""
     raise ConfigError(
         f"sample {sample} has rank {ranks[sample]}",
         where="low_rank_forward.ranks",
@@ -201,11 +204,11 @@ def _refuse_rank(sample: int, ranks: Int64Array, factors: PackedFactors) -> NoRe
     )
 
 
-def _vector(array: ArrayLike, size: int, name: str) -> Float32Array:
+def vector_of(array: ArrayLike, size: int, name: str) -> Float32Array:
     """An argument as ``size`` contiguous float32."""
     found = np.ascontiguousarray(array, np.float32)
     if found.shape != (size,):
-        _refuse(name, f"it has shape {found.shape}", f"pass shape ({size},)")
+        refuse(name, f"it has shape {found.shape}", f"pass shape ({size},)")
     return found
 
 
@@ -215,9 +218,9 @@ def _outputs(out: Float32Array | None, x: NDArray[Any], factors: PackedFactors) 
     if out is None:
         return np.empty(shape, np.float32)
     if out.shape != shape or out.dtype != _FLOAT32 or not out.flags.writeable:
-        _refuse("out", f"it is {out.dtype} of shape {out.shape}", f"pass float32 of shape {shape}")
+        refuse("out", f"it is {out.dtype} of shape {out.shape}", f"pass float32 of shape {shape}")
     if np.may_share_memory(out, x):
-        _refuse("out", "it may overlap x", "pass memory of its own")
+        refuse("out", "it may overlap x", "pass memory of its own")
     return out
 
 
@@ -227,13 +230,13 @@ def _ranks_of(ranks: ArrayLike, x: NDArray[Any], workspace: Workspace) -> Int64A
     if given.dtype == _INT64 and x.ndim == 2 and given.shape == x.shape[:1]:
         return given
     if given.dtype.kind not in "iu":
-        _refuse("ranks", f"they are {given.dtype}", "pass integers")
+        refuse("ranks", f"they are {given.dtype}", "pass integers")
     leading = x.shape[:-1]
     chosen = workspace.ranks[: math.prod(leading)]
     try:
         np.copyto(chosen.reshape(leading), given, casting="unsafe")
     except ValueError:
-        _refuse(
+        refuse(
             "ranks", f"shape {given.shape} does not fit", f"pass ranks that broadcast to {leading}"
         )
     return chosen
@@ -246,7 +249,7 @@ def _rows(x: NDArray[Any], workspace: Workspace) -> Float32Array:
         if found is not None:
             return found
     elif x.dtype.name not in EXACT:
-        _refuse("x", f"it is {x.dtype}", f"pass float32, or events as {', '.join(EXACT)}")
+        refuse("x", f"it is {x.dtype}", f"pass float32, or events as {', '.join(EXACT)}")
     staged = workspace.staged_x()[: x.size // x.shape[-1]]
     np.copyto(staged.reshape(x.shape), x, casting="unsafe")
     return staged
@@ -276,14 +279,14 @@ def run_path(
     y: Float32Array,
     workspace: Workspace,
     *,
-    scale: Float32Array = _NOTHING,
-    bias: Float32Array = _NOTHING,
+    scale: Float32Array = NOTHING,
+    bias: Float32Array = NOTHING,
     threads: int = 1,
 ) -> None:
     """Run one path, whether or not it is the fastest.
 
     Args:
-        path: ``rows``, ``tiles`` or ``events``.
+        path: ``rows``, ``tiles``, ``events`` or ``bfloat16``.
         factors: the factor pair.
         x, y: inputs and outputs, (samples, in) and (samples, out) float32; the numbers of a row
             lie side by side.
@@ -294,7 +297,7 @@ def run_path(
 
     Raises:
         ConfigError: ``ADL-KRN-03`` on a rank out of range, ``ADL-KRN-04`` when the workspace is of
-            other factors.
+            other factors, ``ADL-KRN-07`` when the path rounds numbers that are not to be rounded.
     """
     if workspace.factors is not factors:
         workspace.attach(factors)
@@ -304,4 +307,4 @@ def run_path(
     pool.start(count - 1)
     status = workspace.run(job, ranks, x, scale, bias, y, number, count)
     if status != DONE:
-        _refuse_rank(status, ranks, factors)
+        refuse_rank(status, ranks, factors)

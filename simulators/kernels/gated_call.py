@@ -16,6 +16,7 @@ from simulators.kernels.atomics import (
 from simulators.kernels.job import (
     BATCH,
     BIAS_ROWS,
+    BY_TILES,
     CHAIN_FIELDS,
     COUNTS,
     DONE,
@@ -46,7 +47,7 @@ from simulators.kernels.job import (
     Z_WIDTH,
     Z,
 )
-from simulators.kernels.model import HAND_OVER_S, TILES
+from simulators.kernels.model import HAND_OVER_S
 from simulators.kernels.pool import THREADS, WORKERS
 from simulators.kernels.run import dismiss, divide, hire, note_reach, run_phase
 from simulators.kernels.tiles import dot_floats, fill_floats
@@ -58,7 +59,7 @@ def _gain(job: int, batch: int, rank: int, threads: int) -> float:
     """How many seconds the first block alone takes less on so many threads; 0 if it takes more."""
     vectors = (rank + LANES - 1) // LANES * LANES
     tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
-    rates = load(job + 8 * RATES) + 8 * FEATURES * TILES
+    rates = load(job + 8 * RATES) + 8 * FEATURES * BY_TILES
     alone = (
         vectors
         * load(job + 8 * INPUTS)

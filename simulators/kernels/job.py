@@ -45,17 +45,31 @@ from __future__ import annotations
     KNOWN,  # vectors of ranks that the first stage need not compute again
     BIAS_ROWS,  # address of the addresses of what each sample's outputs begin with
     FLOOR,  # least output of a phase with a bias for each sample, float64
+    ROUNDS,  # whether numbers may be rounded to bfloat16
+    V_PAIRS,  # address of (groups, pairs of inputs, LANES, 2) bfloat16
+    U_PAIRS,  # address of (groups, pairs of ranks, LANES, 2) bfloat16
+    ROUNDED_Z,  # address of what lies between the factors as bfloat16, in the samples' order
+    ROUNDED_STEP,  # bytes from sample to sample there
+    STAGES,  # address of each thread's block of sums, float32, and block of inputs, bfloat16
+    STAGE_STEP,  # bytes from thread to thread there
+    X_STEP,  # bytes from sample to sample of a block of inputs
+    HALVES,  # whether inputs and outputs of a call that rounds are bfloat16 themselves
     JOB_SIZE,
-) = range(39)
-PROJECT, SCATTER, EXPAND, EXPAND_EACH = range(4)
-"""Phases: V on dense inputs, V on events, U with one bias for all, U with one for each sample."""
+) = range(48)
+PROJECT, SCATTER, EXPAND, EXPAND_EACH, PROJECT_ROUNDED, EXPAND_ROUNDED = range(6)
+"""Phases: V on dense inputs, V on events, U with one bias for all, U with one for each sample; and
+V and U in bfloat16, with a bias for each sample."""
 
 CHOOSE = -1
 """In place of a path: whichever takes least time."""
 DONE, UNFIT, UNREADY = -1, -2, -3
 """Results of a call beside the number of a sample, see :func:`simulators.kernels.call.run`."""
-PATHS = ("rows", "tiles", "events")
-"""Ways to run a call: sample by sample, by register tiles, by tiles on events."""
+PATHS = ("rows", "tiles", "events", "bfloat16")
+"""Ways to run a call: sample by sample, by register tiles, by tiles on events, by blocks of numbers
+that are rounded to bfloat16."""
+BY_ROWS, BY_TILES, BY_EVENTS, BY_BFLOAT16 = range(len(PATHS))
+LAYOUTS = (V_GROUPS, V_PANELS, V_PANELS, V_PAIRS)
+"""By path: the field that is 0 until the factors are in the layout that it reads."""
 FEATURES = 12
 """Counts of a path in the cost model; a path that needs fewer leaves the others at 0."""
 

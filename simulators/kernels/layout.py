@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
+UInt16Array = NDArray[np.uint16]
+Samples = Float32Array | UInt16Array
+"""Rows of float32, or of bfloat16 as its bits."""
 CACHE_LINE = 64
+BFLOAT16_MAX = 3.38e38
+"""What is larger may be rounded to infinity."""
 
 
 def aligned(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
@@ -88,6 +94,29 @@ def _strips(matrix: Float32Array, strip: int, lanes: int) -> Float32Array:
     return packed
 
 
+def rounded(array: Float32Array) -> UInt16Array:
+    """The nearest bfloat16 of each number, of two the even one, as its bits; NaN stays NaN."""
+    words = array.view(np.uint32)
+    upper = words >> np.uint32(16)
+    near = (words + (upper & np.uint32(1)) + np.uint32(0x7FFF)) >> np.uint32(16)
+    return np.where(np.isnan(array), upper | np.uint32(0x40), near).astype(np.uint16)
+
+
+def _pairs(matrix: Float32Array, lanes: int) -> UInt16Array:
+    """Columns of an (a, b) matrix in groups, rows in pairs, in bfloat16.
+
+    Shape (groups, pairs, lanes, 2), an even number of groups and whole steps of ``lanes`` pairs,
+    filled up with zeros.
+    """
+    rows, columns = matrix.shape
+    pairs, groups = -(-rows // (2 * lanes)) * lanes, -(-columns // (2 * lanes)) * 2
+    whole = np.zeros((2 * pairs, groups * lanes), np.uint16)
+    whole[:rows, :columns] = rounded(matrix)
+    packed = aligned((groups, pairs, lanes, 2), np.uint16)
+    packed[:] = whole.reshape(pairs, 2, groups, lanes).transpose(2, 0, 3, 1)
+    return packed
+
+
 class PackedFactors:
     """A factor pair in the layouts that the kernels read, each made when it is first needed.
 
@@ -96,16 +125,21 @@ class PackedFactors:
     Args:
         U: output factor, shape (out, r_max), columns by importance.
         V: input factor, shape (in, r_max).
+        bfloat16: let calls round factors, inputs and what lies between the factors to bfloat16
+            (8 bits of precision, the range of float32, below 1.2e-38 zero) where that saves time;
+            sums and outputs stay float32.
 
     Attributes:
         outputs, inputs, r_max: the sizes.
+        bfloat16: as given.
         spare: workspaces of calls that brought none, for the next ones.
 
     Raises:
         ConfigError: ``ADL-KRN-01`` unless both are non-empty real matrices of as many columns.
     """
 
-    def __init__(self, U: ArrayLike, V: ArrayLike) -> None:
+    def __init__(self, U: ArrayLike, V: ArrayLike, *, bfloat16: bool = False) -> None:
+        self.bfloat16 = bfloat16
         self._U, self._V = _factor(U, "PackedFactors.U"), _factor(V, "PackedFactors.V")
         self.outputs, self.r_max = self._U.shape
         self.inputs = self._V.shape[0]
@@ -118,14 +152,21 @@ class PackedFactors:
                 code="ADL-KRN-01",
             )
 
-    def __reduce__(self) -> tuple[type[PackedFactors], tuple[Float32Array, Float32Array]]:
+    def __reduce__(self) -> tuple[Callable[..., PackedFactors], tuple[Float32Array, Float32Array]]:
         """Copies and pickles hold the factors alone."""
-        return PackedFactors, (self._U, self._V)
+        return partial(PackedFactors, bfloat16=self.bfloat16), (self._U, self._V)
 
     @cached_property
     def input_is_finite(self) -> bool:
         """Whether V is free of NaN and infinity, so that inputs of zero may be passed over."""
         return bool(np.isfinite(self._V).all())
+
+    @cached_property
+    def may_round(self) -> bool:
+        """Whether numbers may be rounded: if that is wanted, and a rank that a sample does not use
+        adds nothing, as it would where U holds NaN or infinity.
+        """
+        return self.bfloat16 and bool((np.abs(self._U) < BFLOAT16_MAX).all())
 
     @cached_property
     def v_panels(self) -> Float32Array:
@@ -154,3 +195,17 @@ class PackedFactors:
         from simulators.kernels.vector import LANES, STRIP
 
         return _strips(self._U.T, STRIP, LANES)
+
+    @cached_property
+    def v_pairs(self) -> UInt16Array:
+        """V in bfloat16, shape (groups of LANES ranks, pairs of inputs, LANES, 2)."""
+        from simulators.kernels.vector import LANES
+
+        return _pairs(self._V, LANES)
+
+    @cached_property
+    def u_pairs(self) -> UInt16Array:
+        """U in bfloat16, shape (groups of LANES outputs, pairs of ranks, LANES, 2)."""
+        from simulators.kernels.vector import LANES
+
+        return _pairs(np.ascontiguousarray(self._U.T), LANES)

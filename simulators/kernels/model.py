@@ -8,6 +8,10 @@ from numba import float64, int64
 from simulators.kernels.atomics import load, load_double, load_shared, store, store_double
 from simulators.kernels.gather import count_events
 from simulators.kernels.job import (
+    BY_BFLOAT16,
+    BY_EVENTS,
+    BY_ROWS,
+    BY_TILES,
     EVENT_ROOM,
     FEATURES,
     FINITE,
@@ -16,6 +20,7 @@ from simulators.kernels.job import (
     PATHS,
     RATES,
     REACH,
+    ROUNDS,
     SECONDS,
     SHARED,
     TURNS,
@@ -24,6 +29,7 @@ from simulators.kernels.job import (
 from simulators.kernels.layout import Float32Array, Int64Array
 from simulators.kernels.pool import THREADS
 from simulators.kernels.vector import (
+    BLOCK_ROWS,
     GROUP,
     LANES,
     MATRIX,
@@ -34,7 +40,6 @@ from simulators.kernels.vector import (
     kernel,
 )
 
-ROWS, TILES, EVENTS = range(len(PATHS))
 FIRST_CACHE_BYTES, SECOND_CACHE_BYTES = 1 << 15, 1 << 19
 """What is larger comes from farther away than the first-level or the second-level cache."""
 HAND_OVER_S = 2e-6
@@ -114,11 +119,14 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
         if rank > 0:
             last = reach + 8 * min((rank - 1) // LANES, vectors - 1)
             store(last, load(last) + 1)
-    padded, tiled, above = 0, 0, 0
+    padded, tiled, above, blocks, deep = 0, 0, 0, 0, 0
     for v in range(vectors - 1, -1, -1):
         above += load(reach + 8 * v)
         padded += above * LANES
         tiled += (above + TILE_ROWS - 1) // TILE_ROWS * LANES
+        blocks += (above + BLOCK_ROWS - 1) // BLOCK_ROWS
+        if v % 2 == 0:
+            deep += (above + BLOCK_ROWS - 1) // BLOCK_ROWS
     batch = ranks.shape[0]
     far = _beyond(4.0 * largest * (inputs + outputs))
     read, written = _beyond(4.0 * batch * inputs), _beyond(4.0 * batch * outputs)
@@ -132,26 +140,56 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
         _set(job, path, 10, read)
         _set(job, path, 11, written)
     products = float(total) * (inputs + outputs)
-    _set(job, ROWS, 2, float(lines) * inputs)
-    _set(job, ROWS, 3, products if far else 0.0)
-    _set(job, ROWS, 4, float(total) * outputs)
-    _set(job, ROWS, 5, float(batch) * outputs)
-    _set(job, ROWS, 6, groups)
-    _set(job, ROWS, 7, _not_near(float(lines) * inputs, 4.0 * largest * inputs))
-    _set(job, ROWS, 8, _not_near(float(total) * outputs, 4.0 * largest * outputs))
-    _set(job, ROWS, 9, float(batch) * inputs)
-    _set(job, TILES, 2, float(padded) * inputs)
-    _set(job, TILES, 3, float(tiled) * inputs)
+    _set(job, BY_ROWS, 2, float(lines) * inputs)
+    _set(job, BY_ROWS, 3, products if far else 0.0)
+    _set(job, BY_ROWS, 4, float(total) * outputs)
+    _set(job, BY_ROWS, 5, float(batch) * outputs)
+    _set(job, BY_ROWS, 6, groups)
+    _set(job, BY_ROWS, 7, _not_near(float(lines) * inputs, 4.0 * largest * inputs))
+    _set(job, BY_ROWS, 8, _not_near(float(total) * outputs, 4.0 * largest * outputs))
+    _set(job, BY_ROWS, 9, float(batch) * inputs)
+    _set(job, BY_TILES, 2, float(padded) * inputs)
+    _set(job, BY_TILES, 3, float(tiled) * inputs)
     sent = active * inputs * reached
-    _set(job, EVENTS, 2, sent)
-    _set(job, EVENTS, 3, beyond)
-    _set(job, EVENTS, 9, sent if far else 0.0)
-    for path in (TILES, EVENTS):
+    _set(job, BY_EVENTS, 2, sent)
+    _set(job, BY_EVENTS, 3, beyond)
+    _set(job, BY_EVENTS, 9, sent if far else 0.0)
+    steps, rows = (inputs + PANEL - 1) // PANEL, (batch + BLOCK_ROWS - 1) // BLOCK_ROWS
+    _set(job, BY_BFLOAT16, 2, float(blocks) * steps)
+    _set(job, BY_BFLOAT16, 3, float(blocks))
+    _set(job, BY_BFLOAT16, 4, float(deep) * panels)
+    _set(job, BY_BFLOAT16, 5, float(rows) * panels)
+    _set(job, BY_BFLOAT16, 6, float(batch) * inputs)
+    _set(job, BY_BFLOAT16, 7, float(batch) * outputs)
+    _set(job, BY_BFLOAT16, 8, _beyond(2.0 * largest * (inputs + outputs)))
+    for path in (BY_TILES, BY_EVENTS):
         _set(job, path, 4, float(total) * panels)
         _set(job, path, 5, float(tiled) * panels)
         _set(job, path, 6, tiles * panels)
         _set(job, path, 7, far)
         _set(job, path, 8, float(batch) * inputs)
+
+
+@kernel
+def _shared(job: int, path: int) -> tuple[int, float, float]:
+    """Threads at which a path takes least time, how many seconds they save, and that time."""
+    threads = min(load(job + 8 * EVENT_ROOM), load_shared(load(job + 8 * SHARED) + 8 * THREADS))
+    turns, rates, alone = load(job + 8 * TURNS), load(job + 8 * RATES), 0.0
+    for feature in range(FEATURES):
+        place = 8 * (path * FEATURES + feature)
+        alone += load_double(turns + place) * load_double(rates + place)
+    shares = alone / threads + HAND_OVER_S
+    if path != BY_ROWS and threads > 1 and shares < alone:
+        return threads, alone - shares, shares
+    return 1, 0.0, alone
+
+
+@kernel
+def share_rounded(job: int, ranks: Int64Array) -> tuple[int, float]:
+    """Threads at which a call that rounds takes least time, and how many seconds they save."""
+    count_turns(job, ranks, 1.0)
+    threads, gain, _ = _shared(job, BY_BFLOAT16)
+    return threads, gain
 
 
 @entry(int64, RANKS, MATRIX)
@@ -172,20 +210,15 @@ def decide(job: int, ranks: Int64Array, x: Float32Array) -> tuple[int, int, floa
     """
     active = activity(x)
     count_turns(job, ranks, active)
-    threads = min(load(job + 8 * EVENT_ROOM), load_shared(load(job + 8 * SHARED) + 8 * THREADS))
-    turns, rates, seconds = load(job + 8 * TURNS), load(job + 8 * RATES), load(job + 8 * SECONDS)
-    best, count, gain, least = ROWS, 1, 0.0, np.inf
+    seconds = load(job + 8 * SECONDS)
+    best, count, gain, least = BY_ROWS, 1, 0.0, np.inf
     for path in range(len(PATHS)):
-        alone = 0.0
-        for feature in range(FEATURES):
-            place = 8 * (path * FEATURES + feature)
-            alone += load_double(turns + place) * load_double(rates + place)
-        shares = alone / threads + HAND_OVER_S
-        helped = path != ROWS and threads > 1 and shares < alone
-        taken = shares if helped else alone
-        if path == EVENTS and not load(job + 8 * FINITE):
+        threads, saved, taken = _shared(job, path)
+        if path == BY_EVENTS and not load(job + 8 * FINITE):
+            taken = np.inf
+        if path == BY_BFLOAT16 and not load(job + 8 * ROUNDS):
             taken = np.inf
         store_double(seconds + 8 * path, taken)
         if taken < least:
-            best, count, gain, least = path, threads if helped else 1, alone - taken, taken
+            best, count, gain, least = path, threads, saved, taken
     return best, count, gain, active

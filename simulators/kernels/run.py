@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numba import int64
 
 from simulators.kernels.atomics import (
@@ -11,6 +12,7 @@ from simulators.kernels.atomics import (
     load,
     load_shared,
     store,
+    store_double,
     store_shared,
 )
 from simulators.kernels.chunks import chunks_of_phase, run_chunk
@@ -18,13 +20,19 @@ from simulators.kernels.job import (
     ACTIVE,
     BATCH,
     BIAS,
+    BIAS_ROWS,
+    BY_BFLOAT16,
+    BY_EVENTS,
     COUNTS,
     EXPAND,
+    EXPAND_ROUNDED,
+    FLOOR,
     KNOWN,
     OUTPUTS,
     PANELS,
     PHASE,
     PROJECT,
+    PROJECT_ROUNDED,
     R_MAX,
     RANKS,
     ROW_BLOCK,
@@ -41,12 +49,13 @@ from simulators.kernels.job import (
     Z_WIDTH,
     Z,
 )
-from simulators.kernels.layout import Float32Array, Int64Array
+from simulators.kernels.layout import Float32Array, Int64Array, Samples
 from simulators.kernels.pool import BUSY, DONE, JOB, TICKET
 from simulators.kernels.rows import run_row
 from simulators.kernels.sleep import sleep, wake
 from simulators.kernels.tiles import copy_floats, fill_floats
 from simulators.kernels.vector import (
+    BLOCK_ROWS,
     LANES,
     PANEL,
     TILE_ROWS,
@@ -151,7 +160,7 @@ def run_phase(job: int, phase: int, shared: int, threads: int) -> None:
 
 
 @kernel
-def _sort(job: int, ranks: Int64Array, x: Float32Array, y: Float32Array) -> None:
+def _sort(job: int, ranks: Int64Array, x: Samples, y: Samples) -> None:
     """Number the samples by descending rank, and note where each one's rows lie."""
     batch, r_max = load(job + 8 * BATCH), load(job + 8 * R_MAX)
     counts = load(job + 8 * COUNTS)
@@ -220,23 +229,24 @@ def _prepare(job: int, scale: Float32Array, bias: Float32Array) -> None:
 def run_tiles(
     job: int,
     ranks: Int64Array,
-    x: Float32Array,
+    x: Samples,
     scale: Float32Array,
     bias: Float32Array,
-    y: Float32Array,
-    events: bool,
+    y: Samples,
+    path: int,
     shared: int,
     threads: int,
     gain: float,
 ) -> None:
-    """A call on packed factors: V on dense inputs or on ``events``, then U.
+    """A call on packed factors: V, then U.
 
     Args:
         job: address of the fields, those that stay from call to call filled in.
         ranks: (samples,) int64, 0 to r_max.
-        x, y: (samples, in) and (samples, out) float32; neighbours of a row lie side by side.
+        x, y: (samples, in) and (samples, out) float32, or on the path ``bfloat16`` that if the job
+            says so; neighbours of a row lie side by side.
         scale, bias: (r_max,) and (out,) float32, or empty.
-        events: whether to look for inputs that are not 0.
+        path: number of any path but ``rows``.
         shared: address of the pool's memory.
         threads: how many work on it, this one included; one does if another call has the workers.
         gain: how many seconds the call takes less with them.
@@ -247,8 +257,17 @@ def run_tiles(
     store(job + 8 * KNOWN, 0)
     _prepare(job, scale, bias)
     _sort(job, ranks, x, y)
-    divide(job, threads)
-    for phase in (SCATTER if events else PROJECT, EXPAND):
+    if path == BY_BFLOAT16:
+        start = load(job + 8 * BIAS)
+        for number in range(batch):
+            store(load(job + 8 * BIAS_ROWS) + 8 * number, start)
+        store_double(job + 8 * FLOOR, -np.inf)
+        divide_rounded(job, threads)
+        first, second = PROJECT_ROUNDED, EXPAND_ROUNDED
+    else:
+        divide(job, threads)
+        first, second = SCATTER if path == BY_EVENTS else PROJECT, EXPAND
+    for phase in (first, second):
         run_phase(job, phase, shared, threads)
     dismiss(shared, threads)
 
@@ -269,6 +288,17 @@ def divide(job: int, threads: int) -> None:
     store(job + 8 * TILES, at_once)
     groups = (tiles + at_once - 1) // at_once
     store(job + 8 * PANELS, max(1, panels * groups // max(groups, parts)))
+
+
+@kernel
+def divide_rounded(job: int, threads: int) -> None:
+    """As :func:`divide`, of a call that rounds: a block of samples fills matrix registers."""
+    batch = load(job + 8 * BATCH)
+    whole = threads == 1 or batch >= BLOCK_ROWS * _PROJECT_PARTS * threads
+    store(job + 8 * ROW_BLOCK, BLOCK_ROWS if whole else BLOCK_ROWS // 2)
+    panels = (load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL
+    parts = 1 if threads == 1 else _EXPAND_PARTS * threads
+    store(job + 8 * PANELS, max(1, panels // parts))
 
 
 @part

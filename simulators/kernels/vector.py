@@ -45,6 +45,11 @@ TILE_ROWS = 4 if LANES == 8 else 8
 """Samples of a register tile: 16 sums fit 32 registers (AVX-512, NEON), 8 fit the 16 of AVX."""
 GROUP = 8
 """Ranks whose products with one sample are summed up together, see :mod:`.rows`."""
+BLOCK_ROWS = 32
+"""Samples of a block of products of bfloat16, see :mod:`.bfloat16`."""
+BFLOAT16 = LANES == 16 and _has("avx512bf16")
+MATRICES = BFLOAT16 and _has("amx-bf16")
+"""Whether one instruction multiplies pairs of bfloat16, and whether matrix registers do."""
 STRIP = 2 * TILE_ROWS
 """Vectors of one sample's outputs that stay in registers over all ranks, a power of two."""
 
@@ -89,6 +94,9 @@ def entry(*arguments: Any) -> Callable[[Function], Function]:
 MATRIX: Any = numba.types.Array(numba.float32, 2, "A", readonly=True)
 """float32, any strides, read or written by address alone."""
 OUTPUT: Any = numba.types.Array(numba.float32, 2, "A")
+SHORTS: Any = numba.types.Array(numba.uint16, 2, "A", readonly=True)
+"""bfloat16, as its bits."""
+SHORT_OUTPUT: Any = numba.types.Array(numba.uint16, 2, "A")
 VECTOR: Any = numba.types.Array(numba.float32, 1, "C", readonly=True)
 RANKS: Any = numba.types.Array(numba.int64, 1, "A", readonly=True)
 INTEGERS: Any = numba.types.Array(numba.int64, 1, "C")

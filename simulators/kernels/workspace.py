@@ -9,7 +9,7 @@ import numpy as np
 
 from mapping.errors import ConfigError
 from simulators.kernels import job as fields
-from simulators.kernels.job import FEATURES, PATHS
+from simulators.kernels.job import FEATURES, LAYOUTS, PATHS
 from simulators.kernels.layout import (
     CACHE_LINE,
     Float32Array,
@@ -41,8 +41,9 @@ class Workspace:
 
     def __init__(self, factors: PackedFactors, batch: int) -> None:
         from simulators.kernels.call import run
+        from simulators.kernels.permission import may_multiply
         from simulators.kernels.run import link_rows
-        from simulators.kernels.vector import LANES, PANEL, TILE_ROWS
+        from simulators.kernels.vector import BLOCK_ROWS, LANES, PANEL, TILE_ROWS
 
         self.batch = batch
         self.run: Callable[..., int] = run
@@ -74,6 +75,15 @@ class Workspace:
             fields.COUNTS: 8 * (factors.r_max + 2),
             fields.EVENT_PLACES: 4 * event_room,
         }
+        # A cache line more than there are numbers: rows that lie a power of two apart share so few
+        # places of the first cache that matrix registers take four times as long to fill.
+        x_step = 2 * -(-factors.inputs // PANEL) * PANEL + CACHE_LINE
+        z_step = 2 * z_width + CACHE_LINE
+        stage = -(-BLOCK_ROWS * (4 * PANEL + x_step) // CACHE_LINE) * CACHE_LINE
+        self._rounds = factors.bfloat16 and may_multiply()
+        if self._rounds:
+            sizes[fields.ROUNDED_Z] = z_step * (batch + BLOCK_ROWS)
+            sizes[fields.STAGES] = threads * stage
         ends = list(accumulate(-(-size // CACHE_LINE) * CACHE_LINE for size in sizes.values()))
         self._memory = aligned((ends[-1],), np.uint8)
         begin = self._memory.ctypes.data
@@ -86,6 +96,8 @@ class Workspace:
         self.seconds = counts[ends[0] // 8 :][: len(PATHS)]
         self.job[fields.OUTPUTS], self.job[fields.INPUTS], self.job[fields.R_MAX] = self.sizes
         self.job[fields.Z_WIDTH], self.job[fields.ROOM] = z_width, batch
+        self.job[fields.X_STEP], self.job[fields.ROUNDED_STEP] = x_step, z_step
+        self.job[fields.STAGE_STEP] = stage
         self.job[fields.EVENT_ROOM], self.job[fields.SHARED] = threads, pool.address
         link_rows(self.address, room)
         self.attach(factors)
@@ -110,18 +122,36 @@ class Workspace:
             )
         self.factors = factors
         self.job[fields.V_GROUPS] = self.job[fields.V_PANELS] = 0
+        self.job[fields.V_PAIRS] = 0
         self.job[fields.FINITE] = factors.input_is_finite
+        self.job[fields.ROUNDS] = self._rounds and factors.may_round
 
     def lay_out(self, path: str) -> None:
-        """Have the factors in the layout that a path reads."""
-        if self.job[fields.V_GROUPS if path == "rows" else fields.V_PANELS]:
+        """Have the factors in the layout that a path reads.
+
+        Raises:
+            ConfigError: ``ADL-KRN-07`` when the path rounds numbers that are not to be rounded.
+        """
+        if path == "bfloat16" and not self.job[fields.ROUNDS]:
+            raise ConfigError(
+                "these numbers are not to be rounded to bfloat16",
+                where="run_path.path",
+                remedy="pack factors that are finite with bfloat16=True and make a Workspace of "
+                "them, or choose another path",
+                code="ADL-KRN-07",
+            )
+        if self.job[LAYOUTS[PATHS.index(path)]]:
             return
+        factors = self.factors
         if path == "rows":
-            self.job[fields.V_GROUPS] = self.factors.v_groups.ctypes.data
-            self.job[fields.U_STRIPS] = self.factors.u_strips.ctypes.data
+            self.job[fields.V_GROUPS] = factors.v_groups.ctypes.data
+            self.job[fields.U_STRIPS] = factors.u_strips.ctypes.data
+        elif path == "bfloat16":
+            self.job[fields.V_PAIRS] = factors.v_pairs.ctypes.data
+            self.job[fields.U_PAIRS] = factors.u_pairs.ctypes.data
         else:
-            self.job[fields.V_PANELS] = self.factors.v_panels.ctypes.data
-            self.job[fields.U_PANELS] = self.factors.u_panels.ctypes.data
+            self.job[fields.V_PANELS] = factors.v_panels.ctypes.data
+            self.job[fields.U_PANELS] = factors.u_panels.ctypes.data
 
     @property
     def rated(self) -> bool:

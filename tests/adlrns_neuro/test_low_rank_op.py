@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from adlrns_neuro.functional import packed
 from adlrns_neuro.functional.low_rank_op import low_rank, runs_on_kernels
 from adlrns_neuro.layers import DynamicLowRankLayer
 from adlrns_neuro.layers.base import LowRankLayer
+from simulators.kernels import explain, vector
 from simulators.kernels.pool import pool
 
 GPU = pytest.param(
@@ -72,11 +74,33 @@ def test_agrees_with_plain_torch(device: str, extras: tuple[bool, bool]) -> None
 
 @on_devices
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_other_types_go_through_torch(device: str, dtype: torch.dtype) -> None:
+def test_other_types(device: str, dtype: torch.dtype) -> None:
     given = arguments(device, dtype)
     found = low_rank(*given)
     assert found.dtype == dtype
     torch.testing.assert_close(found, plain(*given), rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("leading", [(5,), (2, 3), (0,)])
+@pytest.mark.parametrize("extras", [False, True])
+def test_bfloat16_is_rounded_once_at_each_stage(leading: tuple[int, ...], extras: bool) -> None:
+    """Sums are float32, unlike those of torch's product of a gain or a bias."""
+    _, U, V, _, *further = arguments("cpu", torch.bfloat16)
+    x, ranks = torch.randn(*leading, 12).bfloat16(), torch.randint(0, 10, leading)
+    given = (x, U, V), ranks, further if extras else []
+    found = low_rank(*given[0], ranks, *given[2])
+    exact = plain(*(t.double() for t in given[0]), ranks, *(t.double() for t in given[2]))
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), exact, rtol=0.02, atol=0.05)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_bfloat16_of_factors_that_are_not_finite_goes_through_torch(value: float) -> None:
+    x, U, V, *_ = arguments("cpu", torch.bfloat16)
+    U[:, 5:] = value
+    ranks = torch.tensor([0, 5, 3, 9, 5, 1, 2])
+    found = low_rank(x, U, V, ranks)
+    assert torch.equal(found.isfinite().all(dim=1), ranks <= 5)
 
 
 @on_devices
@@ -200,6 +224,44 @@ def test_a_layer_follows_its_factors() -> None:
             change()
             outputs, ranks = given(x)
             torch.testing.assert_close(outputs, plain(x, given.U, given.V, ranks))
+
+
+@pytest.fixture
+def _precision() -> Iterator[None]:
+    yield
+    torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.usefixtures("_precision")
+def test_numbers_are_rounded_if_torch_may_round_them() -> None:
+    """Batches alone are, since nothing else would save time."""
+    torch.manual_seed(0)
+    x, U, V = torch.randn(256, 700), torch.randn(300, 128), torch.randn(700, 128)
+    ranks = torch.full((256,), 128)
+    exact = low_rank(x, U, V, ranks)
+    torch.testing.assert_close(exact, plain(x, U, V, ranks), rtol=1e-5, atol=1e-2)
+    torch.set_float32_matmul_precision("medium")
+    assert packed.may_round()
+    rounded = low_rank(x, U, V, ranks)
+    error = (rounded - exact).abs().max() / exact.std()
+    assert error < 0.05
+    chosen = explain(x.numpy(), packed.packed(U, V).factors, ranks.numpy()).path
+    assert bool(error > 1e-3) == (chosen == "bfloat16")
+    assert chosen == "bfloat16" or not vector.BFLOAT16
+    torch.set_float32_matmul_precision("highest")
+    torch.testing.assert_close(low_rank(x, U, V, ranks), exact)
+
+
+@pytest.mark.skipif(packed._PRECISION is None, reason="torch asks for precision in the old way")
+def test_the_newer_way_to_ask_for_rounding() -> None:
+    assert packed._PRECISION is not None
+    before = packed._PRECISION.fp32_precision
+    assert not packed.may_round()
+    try:
+        packed._PRECISION.fp32_precision = "bf16"
+        assert packed.may_round()
+    finally:
+        packed._PRECISION.fp32_precision = before
 
 
 def test_a_copy_and_a_cast_of_a_layer_run() -> None:

@@ -148,8 +148,10 @@ def test_one_sample_goes_by_rows_and_many_by_tiles() -> None:
         assert choice.threads == 1
         assert choice.activity == 1
         assert choice.seconds[path] == min(choice.seconds.values())
-        for text in (path, *PATHS, "threads: 1", "100 % of the inputs"):
+        for text in (path, "rows", "tiles", "events", "threads: 1", "100 % of the inputs"):
             assert text in str(choice)
+        assert "bfloat16" not in str(choice)
+        assert "bfloat16" in str(explain(call.x, PackedFactors(call.U, call.V, bfloat16=True), 16))
 
 
 def test_few_events_are_gathered_unless_v_is_not_finite() -> None:

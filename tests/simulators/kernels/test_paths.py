@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.errors import refused
 from support.low_rank import Call, calls, random_call
 
-from simulators.kernels import PackedFactors, Workspace
+from mapping.errors import ConfigError
+from simulators.kernels import PackedFactors, Workspace, explain, low_rank_forward, permission
 from simulators.kernels.forward import run_path
 from simulators.kernels.job import PATHS
+from simulators.kernels.layout import rounded
 from simulators.kernels.vector import GROUP, LANES, STRIP
 
 NOTHING = np.empty(0, np.float32)
@@ -18,7 +22,7 @@ NOTHING = np.empty(0, np.float32)
 
 def run(call: Call, path: str, threads: int = 1) -> np.ndarray:
     """The call's outputs on one path."""
-    factors = PackedFactors(call.U, call.V)
+    factors = PackedFactors(call.U, call.V, bfloat16=path == "bfloat16")
     out = np.full((len(call.x), len(call.U)), np.nan, np.float32)
     run_path(
         path,
@@ -37,7 +41,7 @@ def run(call: Call, path: str, threads: int = 1) -> np.ndarray:
 @settings(max_examples=200)
 @given(calls(), st.sampled_from(PATHS), st.integers(1, 3))
 def test_a_path_computes_the_equation(call: Call, path: str, threads: int) -> None:
-    call.check(run(call, path, threads))
+    call.check(run(call, path, threads), path=path)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -47,7 +51,7 @@ def test_large_and_tiny_factors(shape: tuple[int, int, int], batch: int, path: s
     """Inputs beyond what the first stage takes at a time, and several groups of tiles."""
     rng = np.random.default_rng(batch)
     call = random_call(rng, shape, batch, activity=0.5, scaled=True, biased=True)
-    call.check(run(call, path, threads=2))
+    call.check(run(call, path, threads=2), path=path)
 
 
 @pytest.mark.parametrize("outputs", [LANES * (2 * STRIP - 1) + 3, LANES * (STRIP + 5), LANES - 1])
@@ -71,23 +75,24 @@ def test_a_call_that_is_made_again_has_the_same_bits(path: str, threads: int) ->
 
 @pytest.mark.parametrize("path", PATHS)
 def test_columns_beyond_the_rank_are_not_touched(path: str) -> None:
+    """Of factors that may be rounded U is finite."""
     call = random_call(np.random.default_rng(1), (50, 30, 20), 9, scaled=True)
     call.ranks[:] = np.arange(9)
     expected = run(call, path)
-    for array in (call.U, call.V):
-        array[:, 9:] = np.nan
+    call.V[:, 9:] = np.nan
+    call.U[:, 9:] = 1e30 if path == "bfloat16" else np.nan
     assert call.scale is not None
     call.scale[9:] = np.inf
     np.testing.assert_array_equal(run(call, path), expected)
 
 
-@pytest.mark.parametrize("path", ["rows", "tiles"])
+@pytest.mark.parametrize("path", ["rows", "tiles", "bfloat16"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_within_the_rank_spread_as_the_equation_says(
     path: str, value: float
 ) -> None:
     rng = np.random.default_rng(2)
-    for array in ("x", "U", "V", "scale", "bias"):
+    for array in ("x", "V", "scale", "bias", *(["U"] if path != "bfloat16" else [])):
         call = random_call(rng, (37, 29, 11), 12, scaled=True, biased=True)
         found = getattr(call, array)
         found[np.unravel_index(rng.integers(found.size), found.shape)] = value
@@ -108,3 +113,47 @@ def test_an_event_may_be_nan_or_infinite(value: float) -> None:
         expected = call.expected()
     np.testing.assert_array_equal(np.isfinite(outputs), np.isfinite(expected))
     assert not np.isfinite(outputs[0]).any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3.4e38])
+def test_factors_that_cannot_be_rounded(value: float) -> None:
+    """3.4e38 is finite, and bfloat16 would make it infinite."""
+    call = random_call(np.random.default_rng(5), (40, 30, 20), 64)
+    call.U[3, 4] = value
+    factors = PackedFactors(call.U, call.V, bfloat16=True)
+    workspace, out = Workspace(factors, 64), np.empty((64, 40), np.float32)
+    with refused(ConfigError, "ADL-KRN-07", where="run_path.path", remedy="bfloat16=True"):
+        run_path("bfloat16", factors, call.x, call.ranks, out, workspace)
+    assert explain(call.x, factors, call.ranks).seconds["bfloat16"] == np.inf
+
+
+def test_rounding_has_to_be_allowed() -> None:
+    call = random_call(np.random.default_rng(5), (40, 30, 20), 64)
+    out = np.empty((64, 40), np.float32)
+    exact, rounded = (PackedFactors(call.U, call.V, bfloat16=may) for may in (False, True))
+    assert explain(call.x, exact, call.ranks).seconds["bfloat16"] == np.inf
+    assert explain(call.x, rounded, call.ranks).seconds["bfloat16"] < np.inf
+    for factors, made_for in ((exact, exact), (exact, rounded), (rounded, exact)):
+        workspace = Workspace(made_for, 64)
+        with refused(ConfigError, "ADL-KRN-07", message="not to be rounded"):
+            run_path("bfloat16", factors, call.x, call.ranks, out, workspace)
+
+
+def test_no_path_rounds_where_the_system_denies_its_registers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(permission, "may_multiply", lambda: False)
+    call = random_call(np.random.default_rng(5), (40, 30, 20), 64)
+    factors = PackedFactors(call.U, call.V, bfloat16=True)
+    assert explain(call.x, factors, call.ranks).seconds["bfloat16"] == np.inf
+    call.check(low_rank_forward(call.x, factors, None, call.ranks))
+
+
+@settings(max_examples=50)
+@given(st.lists(st.floats(width=32), min_size=1), st.integers(0, 2**32 - 1))
+def test_rounding_is_that_of_torch(numbers: list[float], seed: int) -> None:
+    ties = np.random.default_rng(seed).integers(0, 2**16, 50, np.uint32) << np.uint32(16)
+    given = np.concatenate([np.float32(numbers), (ties + np.uint32(0x8000)).view(np.float32)])
+    bits = rounded(given).astype(np.uint32) << np.uint32(16)
+    expected = torch.from_numpy(given).bfloat16().float().numpy()
+    np.testing.assert_array_equal(bits.view(np.float32), expected)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
@@ -44,10 +45,10 @@ rng = np.random.default_rng(0)
 for batch in (1, 3, 8, 21):
     for path in PATHS:
         call = random_call(rng, (45, 70, 37), batch, activity=0.5)
-        factors = PackedFactors(call.U, call.V)
+        factors = PackedFactors(call.U, call.V, bfloat16=path == "bfloat16")
         out = np.empty((batch, 45), np.float32)
         run_path(path, factors, call.x, call.ranks, out, Workspace(factors, batch), threads=2)
-        call.check(out)
+        call.check(out, path=path)
 """
 GATED = """
 import sys
@@ -105,6 +106,20 @@ def test_the_first_call_of_a_process_is_quick_once_kernels_are_cached() -> None:
 def test_narrower_vectors_compute_the_same(features: str, lanes: int) -> None:
     python(ALL_PATHS.format(lanes=lanes), NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=features)
     python(GATED, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=features)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not vector.MATRICES, reason="this CPU has no matrix registers (AMX)")
+@pytest.mark.parametrize("without", [("amx",), ("amx", "avx512bf16")])
+def test_bfloat16_without_matrix_registers(without: tuple[str, ...]) -> None:
+    """In vectors, of pairs or of float32."""
+    has = llvm.get_host_cpu_features()
+    features = [name for name, there in has.items() if there and not name.startswith(without)]
+    environment = {
+        "NUMBA_CPU_NAME": llvm.get_host_cpu_name(),
+        "NUMBA_CPU_FEATURES": ",".join(f"+{name}" for name in features),
+    }
+    python(ALL_PATHS.format(lanes=16), **environment)
 
 
 @pytest.mark.slow
