@@ -3,13 +3,14 @@
 python benchmarks/bench_adaptive_mlp.py [--quick] [--json FILE]
 
 784-512-512-10, whose gates spread random samples over the ranks 8, 16, 32 and 64 by ``SHARES``, and
-a 3 × 3 convolution of 64 channels on 16 × 16 pixels at the ranks 4, 8, 16 and 32.
-Both run as they are and compiled by inductor, the dense one in bfloat16 too; ours is the faster,
-the peers are all of them. Our outputs are checked against torch's own products first. Products are
-counted by torch's own counter. The limit is what the fastest dense twin of the same type, float32,
-takes, divided by its products over ours: all of the saving kept; how much is kept of the saving
-over the fastest twin of any type is printed too. Durations are the least of many, taken in turns,
-so that nobody has the machine's quiet moments alone.
+a 3 × 3 convolution of 64 channels on 16 × 16 pixels at the ranks 4, 8, 16 and 32. Both run as they
+are and compiled by inductor, the dense one in bfloat16 too; the perceptrons once more where torch
+may round products of float32 to bfloat16. Ours is the faster, the peers are all of them. Our
+outputs are checked against torch's own products first. Products are counted by torch's own counter.
+The limit is what the fastest dense twin of the same type, float32, takes, divided by its products
+over ours: all of the saving kept; how much is kept of the saving over the fastest twin of any type
+is printed too. Durations are the least of many, taken in turns, so that nobody has the machine's
+quiet moments alone.
 """
 
 from __future__ import annotations
@@ -104,12 +105,18 @@ def least_s(calls: dict[str, Call], rounds: int) -> dict[str, float]:
     return least
 
 
-def bench_perceptron(batch: int, rounds: int) -> Row:
-    """A row of the perceptron."""
+def bench_perceptron(batch: int, rounds: int) -> list[Row]:
+    """Rows of the perceptron: in float32, and where both may round its numbers to bfloat16."""
     torch.manual_seed(batch)
     config = MlpConfig(dropout=0.0)
     ours, dense = adaptive(config), DenseMLP(config).eval()
-    return bench_pair("784-512-512-10", ours, dense, samples(batch), rounds)
+    exact = bench_pair("784-512-512-10", ours, dense, samples(batch), rounds)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        rounded = bench_pair("784-512-512-10 rounded", ours, dense, samples(batch), rounds)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    return [exact, rounded]
 
 
 def bench_convolution(batch: int, rounds: int) -> Row:
@@ -119,6 +126,15 @@ def bench_convolution(batch: int, rounds: int) -> Row:
     ours, dense = Ranked(layer).eval(), nn.Conv2d(64, 64, 3, padding=1, bias=False)
     spread(layer, torch.rand(CALIBRATION // 10, 64, 16, 16))
     return bench_pair("3 x 3 convolution", ours, dense, torch.rand(batch, 64, 16, 16), rounds)
+
+
+def check(outputs: Tensor, right: Tensor, *, rounded: bool) -> None:
+    """Raise AssertionError unless they agree; rounded gates may decide otherwise now and then."""
+    if not rounded:
+        torch.testing.assert_close(outputs, right)
+        return
+    error = (outputs - right).abs().amax(dim=1) / right.abs().max()
+    assert (error < 0.02).float().mean() > 0.9, error
 
 
 def bench_pair(name: str, ours: nn.Module, dense: nn.Module, x: Tensor, rounds: int) -> Row:
@@ -133,7 +149,7 @@ def bench_pair(name: str, ours: nn.Module, dense: nn.Module, x: Tensor, rounds: 
         right = ours(x).detach()  # By torch alone: the kernels leave gradients to it.
     for way, call in calls.items():
         if way.startswith("adaptive"):
-            torch.testing.assert_close(call(), right)
+            check(call(), right, rounded="rounded" in name)
     microseconds = {way: 1e6 * seconds for way, seconds in least_s(calls, rounds).items()}
     peers = {way: value for way, value in microseconds.items() if way.startswith("dense")}
     mine = min(value for way, value in microseconds.items() if way not in peers)
@@ -159,7 +175,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with torch.no_grad():
         rounds = ROUNDS // 5 if options.quick else ROUNDS
-        rows = [bench_perceptron(batch, rounds) for batch in BATCHES]
+        rows = [found for batch in BATCHES for found in bench_perceptron(batch, rounds)]
         rows += [bench_convolution(batch, rounds) for batch in BATCHES[:2]]
     if options.json:
         write(options.json, rows, ("torch", "numba", "numpy"))

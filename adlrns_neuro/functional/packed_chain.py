@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adlrns_neuro.functional.gated_op import KEPT
 from adlrns_neuro.functional.kept import Kept
-from adlrns_neuro.functional.packed import on_torchs_threads
+from adlrns_neuro.functional.packed import may_round, on_torchs_threads
 from simulators.kernels import PackedFactors
 from simulators.kernels.gated import GatedChain
 from simulators.kernels.gated_layer import FullLayer, GatedLayer
@@ -24,17 +24,21 @@ class PackedChain:
             :data:`adlrns_neuro.functional.gated_op.KEPT`; they are copied.
         head: weight and bias of a full matrix that comes last; nothing if there is none.
         rectified: whether the layers' outputs below 0 become 0.
+        bfloat16: whether calls may round numbers to that.
     """
 
-    def __init__(self, parts: Sequence[Tensor], head: Sequence[Tensor], rectified: bool) -> None:
+    def __init__(
+        self, parts: Sequence[Tensor], head: Sequence[Tensor], *, rectified: bool, bfloat16: bool
+    ) -> None:
         self.layers = []
         for start in range(0, len(parts), KEPT):
             arrays = [part.detach().numpy() for part in parts[start : start + KEPT]]
             U, V, ranks, weight, bias, cost, level_bias = arrays
-            factors, steps = PackedFactors(U, V), level_bias if level_bias.size else None
+            factors = PackedFactors(U, V, bfloat16=bfloat16)
+            steps = level_bias if level_bias.size else None
             self.layers.append(GatedLayer(factors, ranks, weight, bias, cost, steps, rectified))
         matrix = [part.detach().numpy() for part in head]
-        self.head = FullLayer(*matrix) if matrix else None
+        self.head = FullLayer(*matrix, bfloat16=bfloat16) if matrix else None
         last = self.layers[-1] if self.head is None else self.head
         self._outputs = last.factors.outputs
         self._lock = threading.Lock()
@@ -84,5 +88,10 @@ def forward(
 
     It uses no more threads than torch may.
     """
-    chain = _CHAINS.of([*parts, *head], lambda: PackedChain(parts, head, rectified), key=rectified)
+    options = {"rectified": rectified, "bfloat16": may_round()}
+    chain = _CHAINS.of(
+        [*parts, *head],
+        lambda: PackedChain(parts, head, **options),
+        key=tuple(options.values()),
+    )
     return on_torchs_threads(lambda: chain.forward(x, prices, levels))

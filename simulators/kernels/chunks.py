@@ -22,6 +22,7 @@ from simulators.kernels.job import (
     PANELS,
     PHASE,
     PROJECT,
+    PROJECT_FIRST,
     PROJECT_ROUNDED,
     R_MAX,
     RANKS,
@@ -37,7 +38,7 @@ from simulators.kernels.job import (
     Y_ROWS,
     Z_ROWS,
 )
-from simulators.kernels.rounded import expand_rounded, project_rounded
+from simulators.kernels.rounded import expand_rounded, project_first, project_rounded
 from simulators.kernels.tiles import (
     copy_floats,
     expand_each,
@@ -203,6 +204,8 @@ def run_chunk(job: int, chunk: int, worker: int) -> None:
         _project(job, chunk)
     elif phase == SCATTER:
         _scatter(job, chunk, worker)
+    elif phase == PROJECT_FIRST:
+        project_first(job, chunk, worker)
     elif phase == PROJECT_ROUNDED:
         project_rounded(job, chunk, worker)
     elif phase == EXPAND_ROUNDED:
@@ -227,7 +230,7 @@ def chunks_of_phase(job: int) -> int:
         shares: int = ((load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL + width - 1) // width
         return shares
     block = load(job + 8 * ROW_BLOCK)
-    if phase in (SCATTER, PROJECT_ROUNDED):
+    if phase in (SCATTER, PROJECT_FIRST, PROJECT_ROUNDED):
         blocks: int = (batch + block - 1) // block
         return blocks
     count, width = 0, load(job + 8 * WIDTH)

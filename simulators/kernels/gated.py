@@ -24,6 +24,7 @@ from simulators.kernels.job import (
     OUT,
     OUT_STEP,
     PRICE,
+    ROUNDS,
 )
 from simulators.kernels.layout import Float32Array, Float64Array, Int64Array, aligned
 from simulators.kernels.pool import pool
@@ -35,7 +36,8 @@ class GatedChain:
 
     y_i = U[:, :r_i] V[:, :r_i]ᵀ x_i + b_i for each sample, layer after layer, at the level that a
     layer's gate chooses. What the lowest level puts between the factors is computed once: the gate
-    reads it, and the sample goes on from there. A full matrix may come last. One call at a time.
+    reads it, and the sample goes on from there. A full matrix may come last. Batches are rounded to
+    bfloat16 where factors allow it and the CPU multiplies it. One call at a time.
 
     Args:
         layers: at least one.
@@ -77,14 +79,14 @@ class GatedChain:
         self._asked: Sequence[float] = ()
         gated = zip(self._table, self.layers, self._workspaces, strict=False)
         for row, layer, workspace in gated:
-            workspace.lay_out("tiles")
+            _lay_out(workspace)
             workspace.rate(seconds_per_turn())
             row[LAYER : LAYER + 3] = layer.address, workspace.address, layer.rectified
         for row, room in zip(self._table, self._between, strict=False):
             row[OUT], row[OUT_STEP] = room.ctypes.data, room.strides[0]
         if head is not None:
             workspace = Workspace(head.factors, batch)
-            workspace.lay_out("tiles")
+            _lay_out(workspace)
             workspace.job[BIAS] = head.start.ctypes.data
             self._workspaces.append(workspace)
             self._table[-1, JOB] = workspace.address
@@ -201,6 +203,13 @@ def _compiled() -> ModuleType:
     from simulators.kernels import gated_call
 
     return gated_call
+
+
+def _lay_out(workspace: Workspace) -> None:
+    """Have the layouts that a call may read: which one it does depends on the batch."""
+    workspace.lay_out("tiles")
+    if workspace.job[ROUNDS]:
+        workspace.lay_out("bfloat16")
 
 
 def _one_each(name: str, given: Sequence[float], layers: Sequence[GatedLayer]) -> None:

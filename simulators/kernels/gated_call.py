@@ -15,6 +15,7 @@ from simulators.kernels.atomics import (
 )
 from simulators.kernels.job import (
     BATCH,
+    BIAS,
     BIAS_ROWS,
     BY_TILES,
     CHAIN_FIELDS,
@@ -22,8 +23,10 @@ from simulators.kernels.job import (
     DONE,
     EXPAND,
     EXPAND_EACH,
+    EXPAND_ROUNDED,
     FEATURES,
     FLOOR,
+    HALVES,
     INPUTS,
     JOB,
     KNOWN,
@@ -34,10 +37,13 @@ from simulators.kernels.job import (
     OUTPUTS,
     PRICE,
     PROJECT,
+    PROJECT_FIRST,
+    PROJECT_ROUNDED,
     R_MAX,
     RANKS,
     RATES,
     RECTIFIED,
+    ROUNDS,
     SCALE,
     SHARED,
     UNREADY,
@@ -49,9 +55,12 @@ from simulators.kernels.job import (
 )
 from simulators.kernels.model import HAND_OVER_S
 from simulators.kernels.pool import THREADS, WORKERS
-from simulators.kernels.run import dismiss, divide, hire, note_reach, run_phase
+from simulators.kernels.run import dismiss, divide, divide_rounded, hire, note_reach, run_phase
 from simulators.kernels.tiles import dot_floats, fill_floats
-from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, entry, kernel, part
+from simulators.kernels.vector import BFLOAT16, LANES, PANEL, TILE_ROWS, entry, kernel, part
+
+_ROUNDED_FROM = 8 if BFLOAT16 else 1 << 62
+"""Samples from which products in bfloat16 save time, if there are instructions for them."""
 
 
 @kernel
@@ -151,6 +160,18 @@ def _arrange(
 
 
 @part
+def _prepare_rounding(job: int, batch: int, threads: int) -> bool:
+    """Divide a layer's call; whether it is one that rounds numbers to bfloat16."""
+    rounds = batch >= _ROUNDED_FROM and load(job + 8 * ROUNDS) != 0
+    if rounds:
+        store(job + 8 * HALVES, 0)
+        divide_rounded(job, threads)
+    else:
+        divide(job, threads)
+    return rounds
+
+
+@part
 def _run_layer(
     job: int,
     layer: int,
@@ -169,12 +190,16 @@ def _run_layer(
     cost, starts = load(layer + 24), load(layer + 32)
     rank, shared = load(ranks), load(job + 8 * SHARED)
     _all_at_the_first(job, batch, rank, x, x_step)
-    divide(job, threads)
-    run_phase(job, PROJECT, shared, threads)
+    rounds = _prepare_rounding(job, batch, threads)
+    run_phase(job, PROJECT_FIRST if rounds else PROJECT, shared, threads)
     _choose(job, batch, count, rank, weight, bias, cost, price, chosen)
     _arrange(job, batch, count, chosen, ranks, starts, x, x_step, y, y_step)
     store(job + 8 * KNOWN, (rank + LANES - 1) // LANES)
-    for phase in (PROJECT, EXPAND_EACH):
+    first, second = (
+        PROJECT_ROUNDED if rounds else PROJECT,
+        EXPAND_ROUNDED if rounds else EXPAND_EACH,
+    )
+    for phase in (first, second):
         run_phase(job, phase, shared, threads)
     for i in range(batch):
         store(chosen + 8 * i, load(ranks + 8 * load(chosen + 8 * i)))
@@ -190,9 +215,16 @@ def _run_full(job: int, batch: int, x: int, x_step: int, y: int, y_step: int, th
         store(chosen + 8 * i, rank)
         store(z_rows + 8 * i, x + x_step * i)
         store(y_rows + 8 * i, y + y_step * i)
+        store(load(job + 8 * BIAS_ROWS) + 8 * i, load(job + 8 * BIAS))
     note_reach(job)
-    divide(job, threads)
-    run_phase(job, EXPAND, load(job + 8 * SHARED), threads)
+    store(job + 8 * KNOWN, load(job + 8 * Z_WIDTH) // LANES)
+    store_double(job + 8 * FLOOR, -np.inf)
+    shared = load(job + 8 * SHARED)
+    if _prepare_rounding(job, batch, threads):
+        run_phase(job, PROJECT_ROUNDED, shared, threads)
+        run_phase(job, EXPAND_ROUNDED, shared, threads)
+    else:
+        run_phase(job, EXPAND, shared, threads)
 
 
 @kernel

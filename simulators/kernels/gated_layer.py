@@ -87,6 +87,7 @@ class FullLayer:
     Args:
         weight: shape (out, in).
         bias: shape (out,).
+        bfloat16: let calls round numbers, see :class:`.PackedFactors`.
 
     Attributes:
         factors: the matrix as the output factor of a pair whose input factor is not used.
@@ -97,10 +98,11 @@ class FullLayer:
             not fit it.
     """
 
-    def __init__(self, weight: ArrayLike, bias: ArrayLike) -> None:
+    def __init__(self, weight: ArrayLike, bias: ArrayLike, *, bfloat16: bool = False) -> None:
         from simulators.kernels.vector import PANEL
 
-        self.factors = PackedFactors(weight, np.zeros((1, np.shape(weight)[-1])))
+        nothing = np.zeros((1, np.shape(weight)[-1]))
+        self.factors = PackedFactors(weight, nothing, bfloat16=bfloat16)
         outputs = self.factors.outputs
         self.start: Float32Array = aligned((-(-outputs // PANEL) * PANEL,))
         self.start[:outputs] = _array("bias", bias, (outputs,), of="FullLayer")

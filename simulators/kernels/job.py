@@ -56,9 +56,9 @@ from __future__ import annotations
     HALVES,  # whether inputs and outputs of a call that rounds are bfloat16 themselves
     JOB_SIZE,
 ) = range(48)
-PROJECT, SCATTER, EXPAND, EXPAND_EACH, PROJECT_ROUNDED, EXPAND_ROUNDED = range(6)
+PROJECT, SCATTER, EXPAND, EXPAND_EACH, PROJECT_FIRST, PROJECT_ROUNDED, EXPAND_ROUNDED = range(7)
 """Phases: V on dense inputs, V on events, U with one bias for all, U with one for each sample; and
-V and U in bfloat16, with a bias for each sample."""
+in bfloat16 V at one rank for all, V, and U with a bias for each sample."""
 
 CHOOSE = -1
 """In place of a path: whichever takes least time."""

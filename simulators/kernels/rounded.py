@@ -42,12 +42,47 @@ from simulators.kernels.job import (
     Z_ROWS,
     Z_WIDTH,
 )
+from simulators.kernels.tiles import copy_floats
 from simulators.kernels.vector import BLOCK_ROWS, LANES, PANEL, part
 
 _SUMS_BYTES = BLOCK_ROWS * BLOCK_STEP
 _PANELS_AT_ONCE = 32
 """Panels of U that stay in the second cache while samples pass: outputs of a sample that are
 written soon one after the other reach the memory in a third less time."""
+
+
+@part
+def _stage(job: int, first: int, rows: int, worker: int) -> int:
+    """Round inputs of samples from ``first`` on into the thread's block; returns its address."""
+    x: int = load(job + 8 * STAGES) + worker * load(job + 8 * STAGE_STEP) + _SUMS_BYTES
+    inputs, step = load(job + 8 * INPUTS), load(job + 8 * X_STEP)
+    width = (inputs + PANEL - 1) // PANEL * PANEL
+    for i in range(rows):
+        source = load(load(job + 8 * X_ROWS) + 8 * (first + i))
+        if load(job + 8 * HALVES):
+            copy_row(source, inputs, x + step * i, width)
+        else:
+            round_row(source, inputs, x + step * i, width)
+    return x
+
+
+@part
+def project_first(job: int, chunk: int, worker: int) -> None:
+    """V on a block of samples that all have one rank; what lies between stays float32."""
+    block, inputs = load(job + 8 * ROW_BLOCK), load(job + 8 * INPUTS)
+    first = chunk * block
+    rows = min(block, load(job + 8 * BATCH) - first)
+    x, x_step = _stage(job, first, rows, worker), load(job + 8 * X_STEP)
+    sums, steps = x - _SUMS_BYTES, (inputs + PANEL - 1) // PANEL
+    table, table_step = load(job + 8 * V_PAIRS), steps * STEP_BYTES
+    rank, z = load(load(job + 8 * RANKS)), load(job + 8 * Z_ROWS) + 8 * first
+    begin_products()
+    for low in range(0, rank, PANEL):
+        panel = table + low // LANES * table_step
+        multiply_wide(x, x_step, steps, panel, table_step, sums, rows)
+        for i in range(rows):
+            copy_floats(sums + BLOCK_STEP * i, load(z + 8 * i) + 4 * low, PANEL)
+    end_products()
 
 
 @part
@@ -70,14 +105,8 @@ def project_rounded(job: int, chunk: int, worker: int) -> None:
             round_row(source, min(known * LANES, load(ranks + 8 * i)), into + step * i, width)
     if top <= known * LANES:
         return
-    sums = load(job + 8 * STAGES) + worker * load(job + 8 * STAGE_STEP)
-    x, x_step, steps = sums + _SUMS_BYTES, load(job + 8 * X_STEP), (inputs + PANEL - 1) // PANEL
-    for i in range(rows):
-        source = load(load(job + 8 * X_ROWS) + 8 * (first + i))
-        if load(job + 8 * HALVES):
-            copy_row(source, inputs, x + x_step * i, steps * PANEL)
-        else:
-            round_row(source, inputs, x + x_step * i, steps * PANEL)
+    x, x_step = _stage(job, first, rows, worker), load(job + 8 * X_STEP)
+    sums, steps = x - _SUMS_BYTES, (inputs + PANEL - 1) // PANEL
     table, table_step = load(job + 8 * V_PAIRS), steps * STEP_BYTES
     begin_products()
     for low in range(known * LANES, top, PANEL):

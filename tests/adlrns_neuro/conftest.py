@@ -16,3 +16,10 @@ def _seeded_on_one_thread() -> Iterator[None]:
         torch.manual_seed(0)
         yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def exact_after() -> Iterator[None]:
+    """Let torch multiply float32 matrices in float32 again."""
+    yield
+    torch.set_float32_matmul_precision("highest")

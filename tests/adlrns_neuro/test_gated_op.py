@@ -16,6 +16,7 @@ from adlrns_neuro.layers import chain
 from adlrns_neuro.models import LowRankMLP, MlpConfig
 from adlrns_neuro.ranks import at_level, ranked_layers
 from adlrns_neuro.schedulers import RankScheduler
+from simulators.kernels import vector
 
 CONFIG = MlpConfig(inputs=20, hidden=(16, 12), classes=4, levels=(2, 4, 8), dropout=0.0)
 
@@ -72,6 +73,27 @@ def test_a_perceptron_is_one_call(level_bias: bool, batch: int, calls: list[bool
         if batch == 50:
             assert len(chosen.unique()) > 1
             assert part.spent_mj > 0
+
+
+@pytest.mark.usefixtures("exact_after")
+def test_a_perceptron_is_rounded_if_torch_may_round(calls: list[bool]) -> None:
+    """Where gates decide alike, which they do unless a gain is near its price."""
+    model, x = perceptron(level_bias=True), torch.randn(50, 20)
+    with torch.no_grad():
+        exact = model(x)
+        ranks = [part.chosen for part in model.hidden]
+        torch.set_float32_matmul_precision("medium")
+        rounded = model(x)
+        alike = torch.stack(
+            [part.chosen == own for part, own in zip(model.hidden, ranks, strict=True)]
+        ).all(dim=0)
+        torch.set_float32_matmul_precision("highest")
+        torch.testing.assert_close(model(x), exact)
+    assert len(calls) == 3
+    assert alike.float().mean() > 0.8
+    error = (rounded - exact)[alike].abs().max() / exact.std()
+    assert error < 0.1
+    assert bool(error > 1e-4) == vector.BFLOAT16
 
 
 def test_what_the_kernels_cannot_run_goes_layer_by_layer(calls: list[bool]) -> None:

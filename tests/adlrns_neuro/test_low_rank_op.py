@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -226,13 +225,7 @@ def test_a_layer_follows_its_factors() -> None:
             torch.testing.assert_close(outputs, plain(x, given.U, given.V, ranks))
 
 
-@pytest.fixture
-def _precision() -> Iterator[None]:
-    yield
-    torch.set_float32_matmul_precision("highest")
-
-
-@pytest.mark.usefixtures("_precision")
+@pytest.mark.usefixtures("exact_after")
 def test_numbers_are_rounded_if_torch_may_round_them() -> None:
     """Batches alone are, since nothing else would save time."""
     torch.manual_seed(0)
