@@ -134,7 +134,7 @@ class _Rounder(Emitter):
 
 @instruction
 def begin_products(context: Any) -> Any:
-    """``begin_products()``: what a thread has to do before :data:`multiply_block`."""
+    """``begin_products()``: what a thread has to do before :data:`multiply_wide`."""
 
     def generate(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
         if MATRICES:

@@ -225,6 +225,20 @@ def test_a_layer_follows_its_factors() -> None:
             torch.testing.assert_close(outputs, plain(x, given.U, given.V, ranks))
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_torch_and_the_kernels_leave_each_other_matrix_registers(threads: int) -> None:
+    """Both shape them anew where they need them, on CPUs that have such."""
+    torch.set_num_threads(threads)
+    _, U, V, *_ = arguments("cpu", torch.bfloat16)
+    x, ranks = torch.randn(64, 12).bfloat16(), torch.arange(64) % 10
+    pairs = [torch.randn(2, size, size).bfloat16() for size in (33, 64, 256)]
+    expected = [low_rank(x, U, V, ranks), *(a @ b for a, b in pairs)]
+    for _ in range(20):
+        for (a, b), product in zip(pairs, expected[1:], strict=True):
+            assert torch.equal(low_rank(x, U, V, ranks), expected[0])
+            assert torch.equal(a @ b, product)
+
+
 @pytest.mark.usefixtures("exact_after")
 def test_numbers_are_rounded_if_torch_may_round_them() -> None:
     """Batches alone are, since nothing else would save time."""
