@@ -36,6 +36,9 @@ FLOPS_PER_MAC = 2.0
 """A multiply and an add: what processors' peak rates and energies per operation count."""
 
 _Ranks = Annotated[tuple[Annotated[int, Field(strict=True, ge=1)], ...], Field(strict=False)]
+_RanksByLayer = Annotated[
+    tuple[Annotated[_Ranks, Field(min_length=1)], ...], Field(strict=False, min_length=1)
+]
 _Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -106,6 +109,8 @@ class ModelConfig(_Section):
         num_gate_blocks: rank blocks that a gate switches; there is one level more, the levels form
             a geometric series. None: each level is twice the one below.
         levels: the ranks themselves, ascending, in the place of the three keys above.
+        layer_levels: those of each hidden layer of a perceptron, as many for each, in the place of
+            ``levels``; r_min, r_max and num_gate_blocks are then the first layer's.
         scorer_hidden: size of the gates' rectified populations; 0 for linear gates.
         hidden: widths of the hidden layers of a perceptron.
         depth: layers of a residual network.
@@ -119,6 +124,7 @@ class ModelConfig(_Section):
     r_max: int = Field(default=128, ge=1)
     num_gate_blocks: int | None = Field(default=None, ge=1)
     levels: _Ranks | None = Field(default=None, min_length=1)
+    layer_levels: _RanksByLayer | None = None
     scorer_hidden: int = Field(default=0, ge=0)
     hidden: _Ranks = (512, 512)
     depth: int = Field(default=20, ge=1)
@@ -128,7 +134,9 @@ class ModelConfig(_Section):
 
     @property
     def ranks(self) -> tuple[int, ...]:
-        """The levels, ascending."""
+        """The levels, ascending; the first layer's where each has its own."""
+        if self.layer_levels is not None:
+            return self.layer_levels[0]
         if self.levels is not None:
             return self.levels
         if self.num_gate_blocks is None:
@@ -139,10 +147,12 @@ class ModelConfig(_Section):
 
     @model_validator(mode="after")
     def _levels_agree(self) -> Self:
-        if self.levels is None and self.r_min > self.r_max:
+        if self.levels is None and self.layer_levels is None and self.r_min > self.r_max:
             raise ValueError(f"r_min {self.r_min} is above r_max {self.r_max}")
+        if self.layer_levels is not None:
+            self._layers_agree(self.layer_levels)
         ranks = self.ranks
-        if not all(low < high for low, high in pairwise(ranks)):
+        if not _ascend(ranks):
             raise ValueError(
                 f"levels {list(ranks)} do not ascend"
                 if self.levels is not None
@@ -155,6 +165,26 @@ class ModelConfig(_Section):
             if given is not None and given != derived[key]:
                 raise ValueError(f"{key} {given} contradicts levels {list(ranks)}")
         return self
+
+    def _layers_agree(self, layers: Sequence[Sequence[int]]) -> None:
+        """Refuse levels for each layer that do not fit each other, the layers or another key."""
+        if self.type != "adlrns_mlp":
+            raise ValueError(f"layer_levels is for adlrns_mlp, not for {self.type}")
+        if len(layers) != len(self.hidden):
+            raise ValueError(
+                f"layer_levels has {len(layers)} lists for {len(self.hidden)} hidden layers"
+            )
+        if len({len(ranks) for ranks in layers}) > 1:
+            raise ValueError("layer_levels has more levels for some layers than for others")
+        for ranks in layers:
+            if not _ascend(ranks):
+                raise ValueError(f"levels {list(ranks)} do not ascend")
+        if self.levels is not None:
+            raise ValueError("levels beside layer_levels, which has them for each layer")
+
+
+def _ascend(ranks: Sequence[int]) -> bool:
+    return all(low < high for low, high in pairwise(ranks))
 
 
 class TrainConfig(_Section):

@@ -25,6 +25,7 @@ class MlpConfig:
         hidden: widths of the hidden layers.
         classes: number of outputs.
         levels: ranks of every hidden layer, ascending.
+        layer_levels: ranks of each hidden layer, as many for each, in the place of ``levels``.
         dropout: share of hidden values that training leaves out.
         level_bias, level_gain: see :class:`~adlrns_neuro.layers.linear.DynamicLowRankLayer`.
     """
@@ -33,9 +34,15 @@ class MlpConfig:
     hidden: tuple[int, ...] = (512, 512)
     classes: int = 10
     levels: tuple[int, ...] = (8, 16, 32, 64)
+    layer_levels: tuple[tuple[int, ...], ...] | None = None
     dropout: float = 0.1
     level_bias: bool = True
     level_gain: bool = False
+
+    @property
+    def levels_by_layer(self) -> tuple[tuple[int, ...], ...]:
+        """Ranks of each hidden layer."""
+        return self.layer_levels or (self.levels,) * len(self.hidden)
 
 
 class DenseMLP(nn.Module):
@@ -85,12 +92,14 @@ class LowRankMLP(nn.Module):
                 DynamicLowRankLayer(
                     n,
                     m,
-                    levels=config.levels,
+                    levels=levels,
                     level_bias=config.level_bias,
                     level_gain=config.level_gain,
                 )
             )
-            for n, m in pairwise((config.inputs, *config.hidden))
+            for (n, m), levels in zip(
+                pairwise((config.inputs, *config.hidden)), config.levels_by_layer, strict=True
+            )
         )
         self.head = nn.Linear(config.hidden[-1], config.classes)
 
@@ -114,14 +123,13 @@ class LowRankMLP(nn.Module):
         Returns:
             Shape (levels, n, classes).
         """
-        which = range(len(self.config.levels)) if levels is None else levels
-        ranks = [self.config.levels[level] for level in which]
         first, *others = (part.layer for part in ranked_layers(self).values())
-        z = x @ first.V[:, : max(ranks)]
-        rows = [_rectified(first.decode(z, rank), self) for rank in ranks]
+        which = range(len(first.levels)) if levels is None else levels
+        z = x @ first.V[:, : max(first.levels[level] for level in which)]
+        rows = [_rectified(first.decode(z, first.levels[level]), self) for level in which]
         for layer in others:
-            pairs = zip(rows, ranks, strict=True)
-            rows = [_rectified(layer.at_rank(row, rank), self) for row, rank in pairs]
+            pairs = zip(rows, which, strict=True)
+            rows = [_rectified(layer.at_rank(row, layer.levels[k]), self) for row, k in pairs]
         logits: Tensor = self.head(torch.stack(rows))
         return logits
 

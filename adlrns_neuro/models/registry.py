@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -124,7 +124,8 @@ class MlpFamily:
             received = dense.eval().hidden_inputs(inputs[:SAMPLES])
             for number, (full, x) in enumerate(zip(dense.hidden, received, strict=True)):
                 assert isinstance(full, nn.Linear)
-                model.hidden[number] = Ranked(_factored(full, x, config.model, estimator))
+                levels = model.config.levels_by_layer[number]
+                model.hidden[number] = Ranked(_factored(full, x, levels, config.model, estimator))
         dense.train(was_training)
         return model.to(inputs)
 
@@ -134,19 +135,24 @@ class MlpFamily:
             hidden=config.hidden,
             classes=classes,
             levels=config.ranks,
+            layer_levels=config.layer_levels,
             level_bias=config.level_bias,
             level_gain=config.level_gain,
         )
 
 
 def _factored(
-    full: nn.Linear, received: Tensor, config: ModelConfig, estimator: PerfEstimator
+    full: nn.Linear,
+    received: Tensor,
+    levels: Sequence[int],
+    config: ModelConfig,
+    estimator: PerfEstimator,
 ) -> DynamicLowRankLayer:
     """A layer of variable rank in the place of a full one; its bias stays only by level."""
     layer = DynamicLowRankLayer(
         full.in_features,
         full.out_features,
-        levels=config.ranks,
+        levels=levels,
         level_bias=config.level_bias,
         level_gain=config.level_gain,
         scorer_hidden=config.scorer_hidden,

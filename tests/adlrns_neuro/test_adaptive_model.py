@@ -25,16 +25,16 @@ CONFIG = MlpConfig(inputs=20, hidden=(16, 12), classes=4, levels=(2, 4, 8), drop
 
 
 def adaptive(
-    scorer: str = "confidence_probe", hidden: int = 0, gain: bool = False
+    scorer: str = "confidence_probe", hidden: int = 0, **options: object
 ) -> tuple[AdaptiveModel, Tensor]:
     """A network whose gate spreads 300 samples over all levels at price 0."""
     torch.manual_seed(0)
-    model = LowRankMLP(replace(CONFIG, level_gain=gain)).eval()
+    model = LowRankMLP(replace(CONFIG, **options)).eval()
     x = torch.randn(300, 20)
     with torch.no_grad():
         for part in ranked_layers(model).values():
             part.layer.level_bias.normal_(std=0.3)
-            if gain:
+            if part.layer.level_gain is not None:
                 part.layer.level_gain.uniform_(0.5, 1.5)
     made = AdaptiveModel(model, x, scorer=scorer, scorer_hidden=hidden)
     with torch.no_grad():
@@ -47,9 +47,12 @@ def adaptive(
 
 
 @pytest.mark.parametrize("gain", [False, True])
+@pytest.mark.parametrize("layer_levels", [None, ((3, 5, 8), (2, 3, 6))])
 @pytest.mark.parametrize("scorer", SCORERS.names())
-def test_every_sample_gets_the_outputs_of_its_level(scorer: str, gain: bool) -> None:
-    made, x = adaptive(scorer, gain=gain)
+def test_every_sample_gets_the_outputs_of_its_level(
+    scorer: str, layer_levels: tuple[tuple[int, ...], ...] | None, gain: bool
+) -> None:
+    made, x = adaptive(scorer, level_gain=gain, layer_levels=layer_levels)
     with torch.no_grad():
         outputs, levels = made(x)
         every = forward_levels(made.model, x)
@@ -78,7 +81,7 @@ def test_samples_cost_what_their_levels_cost(gain: bool) -> None:
     """With a probe: the lowest level for all, and for those above it a run at their level, from
     the first block on that the probe left, with what came out of it if that has no gain.
     """
-    made, x = adaptive(gain=gain)
+    made, x = adaptive(level_gain=gain)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         _, levels = made(x)
     of_rank = [r * (20 + 16) + r * (16 + 12) + 12 * 4 for r in CONFIG.levels]
