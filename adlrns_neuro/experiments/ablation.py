@@ -117,7 +117,7 @@ def _mean(
     """Accuracy with one gate for the network, over the budgets."""
     adaptive = AdaptiveModel(model.eval(), chosen_by[0][:1], scorer=scorer)
     adaptive.fit(*chosen_by)
-    points = [at_budget(adaptive, b, chosen_by[0], measured_on, known) for b in budgets_macs]
+    points = [at_budget(adaptive, b, chosen_by[0], measured_on, [known]) for b in budgets_macs]
     return float(np.mean([point["accuracy"] for point in points]))
 
 

@@ -2,7 +2,9 @@
 
 The rivals start from the same dense network by the same whitened SVD and learn from it as long as
 the one network does, one for each of its levels; together they take about its training compute.
-Between them their accuracy is interpolated over multiply-accumulates. Held-out samples choose every
+Between them their accuracy is interpolated over multiply-accumulates. Where each layer of the one
+network has levels of its own there are two families of rivals, of those ranks and of the first
+layer's in all layers; whichever is better at a budget counts. Held-out samples choose every
 epoch, fit the gate and set its prices; the test split is measured once.
 """
 
@@ -21,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adlrns_neuro.adaptive import AdaptiveModel
 from adlrns_neuro.budget import BudgetManager
-from adlrns_neuro.config import ExperimentConfig, with_settings
+from adlrns_neuro.config import ExperimentConfig, ModelConfig, with_settings
 from adlrns_neuro.experiments.measure import BATCH, Measured, by_level, measured
 from adlrns_neuro.experiments.run import Split, arranged_splits
 from adlrns_neuro.gates.scorers import SCORERS
@@ -55,8 +57,9 @@ def rank_study(
         progress: draw progress bars on stderr.
 
     Returns:
-        ``dense``, ``rivals`` and ``levels`` by rank, ``budgets`` by scorer, ``training_macs`` and
-        ``steps``, in plain types.
+        ``dense``, ``levels`` by rank (the first layer's), ``rivals`` by family (``own ranks`` or
+        ``one rank``) and rank, ``budgets`` by scorer, ``training_macs`` and ``steps``, in plain
+        types.
 
     Raises:
         ConfigError: as :func:`adlrns_neuro.experiments.run.run_experiment`; ``ADL-RNK-01`` when a
@@ -86,10 +89,10 @@ def rank_study(
         progress=progress,
     )
 
-    def trained(levels: tuple[int, ...]) -> nn.Module:
-        own = with_settings(config, {"model.levels": levels, "train.fit_gates": False})
+    def trained(name: str, ranks: Mapping[str, object]) -> nn.Module:
+        own = with_settings(config, {**ranks, "train.fit_gates": False})
         model = family.ranked(dense, own, train[0], estimator)
-        folder = save_dir / "-".join(map(str, levels))
+        folder = save_dir / name
         trainer = ADLRNSTrainer(
             model, own, "cpu", folder, teacher=dense, resume=resume, progress=progress
         )
@@ -97,8 +100,14 @@ def rank_study(
         return model.eval()
 
     ranks = config.model.ranks
-    rivals = {rank: measured(trained((rank,)), *test) for rank in ranks}
-    model = trained(ranks)
+    rivals = {
+        kind: {
+            rank: measured(trained(f"{kind} {rank}", own), *test)
+            for rank, own in zip(ranks, levels, strict=True)
+        }
+        for kind, levels in rival_ranks(config.model).items()
+    }
+    model = trained("all", {})
     levels = by_level(model, *test)
     passes = config.train.epochs * len(train[0])
     gated = {}
@@ -107,18 +116,35 @@ def rank_study(
         gated[scorer].fit(*held_out)
     return {
         "dense": asdict(measured(dense, *test)),
-        "rivals": {str(rank): asdict(found) for rank, found in rivals.items()},
+        "rivals": {
+            kind: {str(rank): asdict(found) for rank, found in family.items()}
+            for kind, family in rivals.items()
+        },
         "levels": {str(rank): asdict(found) for rank, found in zip(ranks, levels, strict=True)},
         "training_macs": {
-            "rivals": passes * sum(found.macs for found in rivals.values()),
+            "rivals": passes * sum(found.macs for found in next(iter(rivals.values())).values()),
             "one": passes * sum(found.macs for found in levels),
         },
         "budgets": {
-            scorer: [at_budget(one, b, held_out[0], test, rivals) for b in budgets_macs]
+            scorer: [
+                at_budget(one, b, held_out[0], test, list(rivals.values())) for b in budgets_macs
+            ]
             for scorer, one in gated.items()
         },
         "steps": _steps(gated[SCORER], held_out[0], test),
     }
+
+
+def rival_ranks(model: ModelConfig) -> dict[str, list[dict[str, Any]]]:
+    """Settings of the rivals' ranks, by family; the first has the ranks of the one network."""
+    one: list[dict[str, Any]]
+    one = [{"model.levels": (rank,), "model.layer_levels": None} for rank in model.ranks]
+    if model.layer_levels is None:
+        return {"one rank": one}
+    by_level = zip(*model.layer_levels, strict=True)
+    own: list[dict[str, Any]]
+    own = [{"model.layer_levels": tuple((rank,) for rank in ranks)} for ranks in by_level]
+    return {"own ranks": own, "one rank": one}
 
 
 def at_budget(
@@ -126,7 +152,7 @@ def at_budget(
     budget: float,
     held_out: Tensor,
     test: Split,
-    rivals: Mapping[int, Measured],
+    rivals: Sequence[Mapping[int, Measured]],
 ) -> dict[str, Any]:
     """What the test split shows at the price that keeps a budget on held-out samples.
 
@@ -135,7 +161,8 @@ def at_budget(
         budget: multiply-accumulates per sample.
         held_out: inputs that set the price.
         test: what is measured.
-        rivals: figures to interpolate between over multiply-accumulates.
+        rivals: families of figures to interpolate between over multiply-accumulates; the best
+            family counts.
     """
     price = adaptive.price_for(budget, held_out, adaptive.macs(held_out[:1]))
     counter, hits, used = FlopCounterMode(display=False), 0, torch.zeros(0, dtype=torch.int64)
@@ -151,13 +178,15 @@ def at_budget(
         "price": price,
         "macs": macs,
         "accuracy": hits / len(test[1]),
-        "rivals_accuracy": float(
-            np.interp(
-                macs, [r.macs for r in rivals.values()], [r.accuracy for r in rivals.values()]
-            )
-        ),
+        "rivals_accuracy": max(_interpolated(family, macs) for family in rivals),
         "level_shares": shares.tolist(),
     }
+
+
+def _interpolated(family: Mapping[int, Measured], macs: float) -> float:
+    known = family.values()
+    spent, accuracies = [rival.macs for rival in known], [rival.accuracy for rival in known]
+    return float(np.interp(macs, spent, accuracies))
 
 
 def _steps(adaptive: AdaptiveModel, held_out: Tensor, test: Split) -> list[dict[str, float]]:

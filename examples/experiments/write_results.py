@@ -44,16 +44,21 @@ def main() -> None:
 def rank_section(runs: Runs) -> str:
     """One network for all ranks beside one per rank."""
     first = runs[0]
-    ranks = ", ".join(first["levels"])
+    model = first["config"]["model"]
+    layers = model.get("layer_levels")
+    ranks, more, which = ", ".join(first["levels"]), "", ""
+    if layers:
+        ranks = " and ".join(", ".join(map(str, own)) for own in layers) + " of its layers"
+        more = f" {len(layers[0])} further ones have the first layer's rank in all layers."
+        which = "; the better family counts"
     lines = [
         title(runs),
-        f"A perceptron with hidden layers of {first['config']['model']['hidden']}: one network for "
-        f"the ranks {ranks}, and a network of its own for each rank, from the same dense network "
-        "by whitened SVD and learning from it for as many epochs "
-        f"({first['config']['train']['epochs']}). Together those took "
-        f"{ratio(runs, 'rivals', 'one'):.2f} times the one's training operations. *one rank each* "
-        "is interpolated between them at the budget, or at what the one network spent if that is "
-        "more, its gate and the probe at the lowest rank included.",
+        f"A perceptron with hidden layers of {model['hidden']}: one network for the ranks {ranks}, "
+        "and a network of its own for each level, from the same dense network by whitened SVD and "
+        f"learning from it for as many epochs ({first['config']['train']['epochs']}). Together "
+        f"those took {ratio(runs, 'rivals', 'one'):.2f} times the one's training operations.{more} "
+        "*one rank each* is interpolated between them at the budget, or at what the one network "
+        f"spent if that is more, its gate and the probe at the lowest rank included{which}.",
         "",
         "| budget [MAC] | spent [MAC] | one network [%] | one rank each [%] "
         "| difference [points] |",
@@ -71,15 +76,23 @@ def rank_section(runs: Runs) -> str:
     lines += [
         f"| all | | | | {percent(over_budgets(runs, PROBE), sign=True)} |",
         "",
-        "| rank | MAC | one network [%] | own network [%] |",
+        "| ranks | MAC | one network [%] | own network [%] |",
         "|---|---|---|---|",
     ]
-    for rank in first["levels"]:
+    own, *others = first["rivals"]
+    for place, rank in enumerate(first["levels"]):
+        shown = ", ".join(str(levels[place]) for levels in layers) if layers else rank
         lines.append(
-            f"| {rank} | {first['levels'][rank]['macs']:,.0f} "
+            f"| {shown} | {first['levels'][rank]['macs']:,.0f} "
             f"| {percent(run['levels'][rank]['accuracy'] for run in runs)} "
-            f"| {percent(run['rivals'][rank]['accuracy'] for run in runs)} |"
+            f"| {percent(run['rivals'][own][rank]['accuracy'] for run in runs)} |"
         )
+    for kind in others:
+        for rank, found in first["rivals"][kind].items():
+            lines.append(
+                f"| {rank} in all layers | {found['macs']:,.0f} | "
+                f"| {percent(run['rivals'][kind][rank]['accuracy'] for run in runs)} |"
+            )
     dense = first["dense"]["macs"]
     scorers = ", ".join(
         f"{scorer.replace('_', ' ')} {percent(over_budgets(runs, scorer), sign=True)}"
@@ -110,10 +123,14 @@ def rank_section(runs: Runs) -> str:
 
 
 def rivals_at(run: dict[str, Any], point: dict[str, Any]) -> float:
-    """Accuracy of the networks of one rank each, interpolated over multiply-accumulates."""
-    known = [(rival["macs"], rival["accuracy"]) for rival in run["rivals"].values()]
-    macs, shares = zip(*known, strict=True)
-    return float(np.interp(max(point["budget_macs"], point["macs"]), macs, shares))
+    """Accuracy of the better family of networks of one rank each, between which it is interpolated
+    over multiply-accumulates.
+    """
+    spent, found = max(point["budget_macs"], point["macs"]), []
+    for family in run["rivals"].values():
+        known = [(rival["macs"], rival["accuracy"]) for rival in family.values()]
+        found.append(float(np.interp(spent, *zip(*known, strict=True))))
+    return max(found)
 
 
 def differences(runs: Runs, points: Sequence[dict[str, Any]]) -> list[float]:

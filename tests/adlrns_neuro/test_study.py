@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.errors import refused
 
-from adlrns_neuro.config import parse_config
+from adlrns_neuro.config import parse_config, with_settings
 from adlrns_neuro.experiments import study
 from adlrns_neuro.gates.scorers import SCORERS
 from mapping.errors import ConfigError
@@ -32,7 +33,7 @@ def test_the_operations_of_each_rank_are_counted(found: dict[str, dict[str, dict
     for rank in (2, 8):
         macs = rank * (64 + 32) + rank * (32 + 32) + 32 * 10
         assert found["levels"][str(rank)]["macs"] == macs
-        assert found["rivals"][str(rank)]["macs"] == macs
+        assert found["rivals"]["one rank"][str(rank)]["macs"] == macs
     assert found["training_macs"]["one"] == found["training_macs"]["rivals"]
     assert found["dense"]["macs"] == 64 * 32 + 32 * 32 + 32 * 10
 
@@ -41,13 +42,48 @@ def test_budgets_are_kept_and_compared_where_they_were_spent(
     found: dict[str, dict[str, list[dict]]],
 ) -> None:
     assert set(found["budgets"]) == set(SCORERS.names())
-    low, high = sorted(rival["accuracy"] for rival in found["rivals"].values())
+    low, high = sorted(rival["accuracy"] for rival in found["rivals"]["one rank"].values())
     for points in found["budgets"].values():
         for point in points:
             assert point["macs"] <= 1.1 * point["budget_macs"]
             assert low <= point["rivals_accuracy"] <= high
             assert sum(point["level_shares"]) == pytest.approx(1.0)
             assert point["price"] >= 0.0
+
+
+def test_rivals_of_layers_that_have_ranks_of_their_own() -> None:
+    """Those ranks, and one for all layers; the better family counts."""
+    model = {"type": "adlrns_mlp", "hidden": [32, 32], "layer_levels": [[4, 8], [2, 6]]}
+    config = parse_config(CONFIG | {"model": model})
+    families = study.rival_ranks(config.model)
+    assert list(families) == ["own ranks", "one rank"]
+    changed = [
+        [with_settings(config, ranks).model for ranks in family] for family in families.values()
+    ]
+    assert [one.layer_levels for one in changed[0]] == [((4,), (2,)), ((8,), (6,))]
+    assert [one.levels for one in changed[1]] == [(4,), (8,)]
+    assert all(one.layer_levels is None for one in changed[1])
+
+
+def test_a_study_of_layers_that_have_ranks_of_their_own(tmp_path: Path) -> None:
+    model = {"type": "adlrns_mlp", "hidden": [32, 32], "layer_levels": [[4, 8], [2, 6]]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "STREAM", 20)
+        config = parse_config(CONFIG | {"model": model})
+        found = study.rank_study(config, tmp_path, (1500,), progress=False)
+    for first, second in ((4, 2), (8, 6)):
+        macs = first * (64 + 32) + second * (32 + 32) + 32 * 10
+        assert found["levels"][str(first)]["macs"] == macs
+        assert found["rivals"]["own ranks"][str(first)]["macs"] == macs
+        equal = first * (64 + 32 + 32 + 32) + 32 * 10
+        assert found["rivals"]["one rank"][str(first)]["macs"] == equal
+    assert found["training_macs"]["one"] == found["training_macs"]["rivals"]
+    (point,) = found["budgets"][study.SCORER]
+    families = []
+    for family in found["rivals"].values():
+        known = [(rival["macs"], rival["accuracy"]) for rival in family.values()]
+        families.append(np.interp(point["macs"], *zip(*known, strict=True)))
+    assert point["rivals_accuracy"] == pytest.approx(max(families))
 
 
 def test_steps_of_the_budget_are_followed(found: dict[str, list[dict[str, float]]]) -> None:
