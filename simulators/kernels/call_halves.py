@@ -20,10 +20,10 @@ from simulators.kernels.layout import Float32Array, Int64Array, UInt16Array
 from simulators.kernels.model import share_rounded
 from simulators.kernels.pool import WORKERS
 from simulators.kernels.run import run_tiles
-from simulators.kernels.vector import INTEGERS, RANKS, SHORT_OUTPUT, SHORTS, VECTOR, entry
+from simulators.kernels.vector import HALF_MATRIX, HALF_OUTPUT, INTEGERS, RANKS, VECTOR, entry
 
 
-@entry(INTEGERS, RANKS, SHORTS, VECTOR, VECTOR, SHORT_OUTPUT)
+@entry(INTEGERS, RANKS, HALF_MATRIX, VECTOR, VECTOR, HALF_OUTPUT)
 def run_halves(
     job: Int64Array,
     ranks: Int64Array,

@@ -94,9 +94,9 @@ def entry(*arguments: Any) -> Callable[[Function], Function]:
 MATRIX: Any = numba.types.Array(numba.float32, 2, "A", readonly=True)
 """float32, any strides, read or written by address alone."""
 OUTPUT: Any = numba.types.Array(numba.float32, 2, "A")
-SHORTS: Any = numba.types.Array(numba.uint16, 2, "A", readonly=True)
+HALF_MATRIX: Any = numba.types.Array(numba.uint16, 2, "A", readonly=True)
 """bfloat16, as its bits."""
-SHORT_OUTPUT: Any = numba.types.Array(numba.uint16, 2, "A")
+HALF_OUTPUT: Any = numba.types.Array(numba.uint16, 2, "A")
 VECTOR: Any = numba.types.Array(numba.float32, 1, "C", readonly=True)
 RANKS: Any = numba.types.Array(numba.int64, 1, "A", readonly=True)
 INTEGERS: Any = numba.types.Array(numba.int64, 1, "C")
