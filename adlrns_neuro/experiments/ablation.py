@@ -37,8 +37,12 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "more distillation": {"train.distillation_share": 0.7},
     "no bias": {"model.level_bias": False},
     "gain by level": {"model.level_gain": True},
-    "two levels": {"model.levels": (8, 64)},
-    "seven levels": {"model.levels": (8, 11, 16, 23, 32, 45, 64), "train.levels_per_step": 7},
+    "one rank in all layers": {"model.layer_levels": None, "model.levels": (8, 16, 32, 64)},
+    "two levels": {"model.layer_levels": ((8, 64), (4, 32))},
+    "seven levels": {
+        "model.layer_levels": ((8, 11, 16, 23, 32, 45, 64), (4, 6, 8, 11, 16, 23, 32)),
+        "train.levels_per_step": 7,
+    },
     JOINT: {"train.energy_penalty_weight": 0.1},
 }
 """What is changed, by name."""
