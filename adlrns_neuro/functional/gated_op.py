@@ -29,7 +29,7 @@ class GatedParts(NamedTuple):
     Attributes:
         U, V: factors, shapes (out, r_max) and (in, r_max).
         ranks: of the K levels, ascending, int64.
-        weight, bias, cost: of the gate, see :class:`simulators.kernels.gated_layer.GatedLayer`.
+        weight, bias, cost: of the gate, see :class:`simulators.kernels.chain_layers.GatedLayer`.
         level_bias: shape (K, out); of no element without biases.
         price: of the gate's cost, a scalar.
     """
@@ -74,7 +74,7 @@ def gated_low_rank(
 
     Raises:
         ConfigError: as :meth:`simulators.kernels.gated.GatedChain.forward` and
-            :class:`simulators.kernels.gated_layer.GatedLayer`.
+            :class:`simulators.kernels.chain_layers.GatedLayer`.
     """
     parts = [part for layer in layers for part in layer[:KEPT]]
     prices = [layer.price for layer in layers]

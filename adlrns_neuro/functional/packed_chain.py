@@ -12,8 +12,8 @@ from adlrns_neuro.functional.gated_op import KEPT
 from adlrns_neuro.functional.kept import Kept
 from adlrns_neuro.functional.packed import may_round, on_torchs_threads
 from simulators.kernels import PackedFactors
+from simulators.kernels.chain_layers import FullLayer, GatedLayer
 from simulators.kernels.gated import GatedChain
-from simulators.kernels.gated_layer import FullLayer, GatedLayer
 
 
 class PackedChain:

@@ -186,8 +186,8 @@ def _run_layer(
     threads: int,
 ) -> None:
     """A layer of a chain; arguments as of :func:`run_chain` and of its fields."""
-    ranks, weight, bias = load(layer), load(layer + 8), load(layer + 16)
-    cost, starts = load(layer + 24), load(layer + 32)
+    ranks, starts, weight = load(layer), load(layer + 8), load(layer + 16)
+    bias, cost = load(layer + 24), load(layer + 32)
     rank, shared = load(ranks), load(job + 8 * SHARED)
     _all_at_the_first(job, batch, rank, x, x_step)
     rounds = _prepare_rounding(job, batch, threads)

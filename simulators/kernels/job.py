@@ -75,6 +75,6 @@ FEATURES = 12
 
 LAYER, JOB, RECTIFIED, LEVELS, PRICE, OUT, OUT_STEP, CHAIN_FIELDS = range(8)
 """Fields of a layer in a chain, 8 bytes each: address of what it holds (see
-:attr:`simulators.kernels.gated_layer.GatedLayer.address`; 0 of a full matrix) and of its job;
+:attr:`simulators.kernels.chain_layers.GatedLayer.address`; 0 of a full matrix) and of its job;
 whether outputs below 0 become 0; levels to choose from; price of the gate's cost, float64; address
 of the outputs' first row, and bytes from row to row."""

@@ -16,8 +16,8 @@ from support.errors import refused
 
 from mapping.errors import ConfigError
 from simulators.kernels import PackedFactors, set_threads
+from simulators.kernels.chain_layers import FullLayer, GatedLayer
 from simulators.kernels.gated import GatedChain
-from simulators.kernels.gated_layer import FullLayer, GatedLayer
 from simulators.kernels.pool import pool
 
 CLOSE, ROUNDED_CLOSE = 1e-4, 0.05

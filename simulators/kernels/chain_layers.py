@@ -11,19 +11,12 @@ from mapping.errors import ConfigError
 from simulators.kernels.layout import Float32Array, Int64Array, PackedFactors, aligned
 
 
-class GatedLayer:
-    """A factor pair, a linear gate over levels of its rank, and a bias for each level; all copied.
-
-    Level k has rank ``ranks[k]``. A sample goes from level k - 1 on to level k while
-    ``weight[k - 1] · z + bias[k - 1] > price · cost[k - 1]``, where z is what lies between the
-    factors at the lowest level. It is the gate of :class:`mapping.ir.network.RankGate`.
+class LeveledLayer:
+    """A factor pair, levels of its rank, and a bias for each level; all copied.
 
     Args:
         factors: the factor pair.
-        ranks: of the K levels, strictly ascending, 1 to r_max.
-        weight: shape (K - 1, ranks[0]).
-        bias: shape (K - 1,).
-        cost: shape (K - 1,).
+        ranks: of the K levels, strictly ascending, 0 to r_max.
         level_bias: what each level's outputs begin with beyond those of the level below, shape
             (K, out); 0 if None.
         rectified: make outputs below 0 to 0.
@@ -31,14 +24,75 @@ class GatedLayer:
     Attributes:
         factors, rectified: as given.
         ranks: shape (K,), int64.
-        weight, bias, cost, level_bias: as given, float32.
+        level_bias: as given, float32.
         starts: what the outputs of each level begin with, (K, out), rows rounded up to whole
             panels.
-        address: of the addresses of ranks, weight, bias, cost and starts, int64.
+        address: of the addresses of ranks, starts, and a gate's weight, bias and cost, int64.
 
     Raises:
         ConfigError: ``ADL-KRN-06`` when the arrays do not fit each other or the factors.
     """
+
+    LEAST_RANK = 0
+
+    def __init__(
+        self,
+        factors: PackedFactors,
+        ranks: ArrayLike,
+        level_bias: ArrayLike | None = None,
+        rectified: bool = False,
+    ) -> None:
+        from simulators.kernels.vector import PANEL
+
+        self.factors, self.rectified = factors, rectified
+        self.ranks: Int64Array = np.array(ranks, np.int64)
+        if (
+            self.ranks.ndim != 1
+            or not self.ranks.size
+            or not self.LEAST_RANK <= self.ranks[0] <= self.ranks[-1] <= factors.r_max
+            or not (np.diff(self.ranks) > 0).all()
+        ):
+            allowed = f"{self.LEAST_RANK} to {factors.r_max}"
+            _refuse("ranks", ranks, f"pass ascending ranks from {allowed}", of=type(self).__name__)
+        levels = len(self.ranks)
+        width = -(-factors.outputs // PANEL) * PANEL
+        self.starts: Float32Array = aligned((levels, width))
+        self.level_bias: Float32Array | None = None
+        if level_bias is not None:
+            shape, of = (levels, factors.outputs), type(self).__name__
+            self.level_bias = _array("level_bias", level_bias, shape, of=of)
+            self.starts[:, : factors.outputs] = self.level_bias.cumsum(axis=0)
+        self._addresses: Int64Array = np.zeros(5, np.int64)
+        self._addresses[:2] = self.ranks.ctypes.data, self.starts.ctypes.data
+        self.address: int = self._addresses.ctypes.data
+
+    def __reduce__(self) -> tuple[type[LeveledLayer], tuple[object, ...]]:
+        """Copies and pickles are packed anew: addresses mean nothing elsewhere."""
+        return LeveledLayer, (self.factors, self.ranks, self.level_bias, self.rectified)
+
+
+class GatedLayer(LeveledLayer):
+    """Such a layer with a linear gate over its levels.
+
+    Level k has rank ``ranks[k]``. A sample goes from level k - 1 on to level k while
+    ``weight[k - 1] · z + bias[k - 1] > price · cost[k - 1]``, where z is what lies between the
+    factors at the lowest level. It is the gate of :class:`mapping.ir.network.RankGate`.
+
+    Args:
+        factors, level_bias, rectified: as of :class:`LeveledLayer`.
+        ranks: the same, from 1 on.
+        weight: shape (K - 1, ranks[0]).
+        bias: shape (K - 1,).
+        cost: shape (K - 1,).
+
+    Attributes:
+        weight, bias, cost: as given, float32.
+
+    Raises:
+        ConfigError: ``ADL-KRN-06`` when the arrays do not fit each other or the factors.
+    """
+
+    LEAST_RANK = 1
 
     def __init__(
         self,
@@ -50,33 +104,15 @@ class GatedLayer:
         level_bias: ArrayLike | None = None,
         rectified: bool = False,
     ) -> None:
-        from simulators.kernels.vector import PANEL
-
-        self.factors, self.rectified = factors, rectified
-        self.ranks: Int64Array = np.array(ranks, np.int64)
-        if (
-            self.ranks.ndim != 1
-            or not self.ranks.size
-            or not 1 <= self.ranks[0] <= self.ranks[-1] <= factors.r_max
-            or not (np.diff(self.ranks) > 0).all()
-        ):
-            _refuse("ranks", ranks, f"pass ascending ranks from 1 to {factors.r_max}")
+        super().__init__(factors, ranks, level_bias, rectified)
         levels = len(self.ranks)
         self.weight = _array("weight", weight, (levels - 1, int(self.ranks[0])))
         self.bias = _array("bias", bias, (levels - 1,))
         self.cost = _array("cost", cost, (levels - 1,))
-        width = -(-factors.outputs // PANEL) * PANEL
-        self.starts: Float32Array = aligned((levels, width))
-        self.level_bias: Float32Array | None = None
-        if level_bias is not None:
-            self.level_bias = _array("level_bias", level_bias, (levels, factors.outputs))
-            self.starts[:, : factors.outputs] = self.level_bias.cumsum(axis=0)
-        arrays = (self.ranks, self.weight, self.bias, self.cost, self.starts)
-        self._addresses = np.array([array.ctypes.data for array in arrays], np.int64)
-        self.address: int = self._addresses.ctypes.data
+        self._addresses[2:] = [part.ctypes.data for part in (self.weight, self.bias, self.cost)]
 
     def __reduce__(self) -> tuple[type[GatedLayer], tuple[object, ...]]:
-        """Copies and pickles are packed anew: addresses mean nothing elsewhere."""
+        """As of any :class:`LeveledLayer`."""
         gate = self.ranks, self.weight, self.bias, self.cost
         return GatedLayer, (self.factors, *gate, self.level_bias, self.rectified)
 
