@@ -13,69 +13,38 @@ from simulators.kernels.atomics import (
     store,
     store_double,
 )
+from simulators.kernels.chain_call import arrange, prepare_rounding, run_full, seconds_saved
 from simulators.kernels.job import (
     BATCH,
-    BIAS,
-    BIAS_ROWS,
-    BY_TILES,
     CHAIN_FIELDS,
-    COUNTS,
     DONE,
-    EXPAND,
     EXPAND_EACH,
     EXPAND_ROUNDED,
-    FEATURES,
     FLOOR,
-    HALVES,
-    INPUTS,
     JOB,
     KNOWN,
     LAYER,
     LEVELS,
     OUT,
     OUT_STEP,
-    OUTPUTS,
     PRICE,
     PROJECT,
     PROJECT_FIRST,
     PROJECT_ROUNDED,
-    R_MAX,
     RANKS,
-    RATES,
     RECTIFIED,
-    ROUNDS,
     SCALE,
     SHARED,
     UNREADY,
     X_ROWS,
-    Y_ROWS,
     Z_ROWS,
     Z_WIDTH,
     Z,
 )
-from simulators.kernels.model import HAND_OVER_S
 from simulators.kernels.pool import THREADS, WORKERS
-from simulators.kernels.run import dismiss, divide, divide_rounded, hire, note_reach, run_phase
+from simulators.kernels.run import dismiss, hire, note_reach, run_phase
 from simulators.kernels.tiles import dot_floats, fill_floats
-from simulators.kernels.vector import BFLOAT16, LANES, PANEL, TILE_ROWS, entry, kernel, part
-
-_ROUNDED_FROM = 8 if BFLOAT16 else 1 << 62
-"""Samples from which products in bfloat16 save time, if there are instructions for them."""
-
-
-@kernel
-def _gain(job: int, batch: int, rank: int, threads: int) -> float:
-    """How many seconds the first block alone takes less on so many threads; 0 if it takes more."""
-    vectors = (rank + LANES - 1) // LANES * LANES
-    tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
-    rates = load(job + 8 * RATES) + 8 * FEATURES * BY_TILES
-    alone = (
-        vectors
-        * load(job + 8 * INPUTS)
-        * (batch * load_double(rates + 16) + tiles * load_double(rates + 24))
-    )
-    gain: float = max(0.0, alone - alone / threads - HAND_OVER_S)
-    return gain
+from simulators.kernels.vector import LANES, entry, kernel, part
 
 
 @part
@@ -119,59 +88,6 @@ def _choose(
 
 
 @part
-def _arrange(
-    job: int,
-    batch: int,
-    count: int,
-    levels: int,
-    ranks: int,
-    starts: int,
-    x: int,
-    x_step: int,
-    y: int,
-    y_step: int,
-) -> None:
-    """Number the samples by descending level, and note where each one's rows lie."""
-    counts = load(job + 8 * COUNTS)
-    for k in range(count + 1):
-        store(counts + 8 * k, 0)
-    for i in range(batch):
-        fetch = counts + 8 * (count - load(levels + 8 * i))
-        store(fetch, load(fetch) + 1)
-    for k in range(count):
-        store(counts + 8 * k + 8, load(counts + 8 * k + 8) + load(counts + 8 * k))
-    x_rows, y_rows, z_rows = load(job + 8 * X_ROWS), load(job + 8 * Y_ROWS), load(job + 8 * Z_ROWS)
-    chosen, begins, z = load(job + 8 * RANKS), load(job + 8 * BIAS_ROWS), load(job + 8 * Z)
-    width = 4 * load(job + 8 * Z_WIDTH)
-    start_step = 4 * ((load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL * PANEL)
-    for i in range(batch):
-        level = load(levels + 8 * i)
-        fetch = counts + 8 * (count - 1 - level)
-        number = load(fetch)
-        store(fetch, number + 1)
-        store(chosen + 8 * number, load(ranks + 8 * level))
-        store(x_rows + 8 * number, x + x_step * i)
-        store(y_rows + 8 * number, y + y_step * i)
-        store(z_rows + 8 * number, z + width * i)
-        store(begins + 8 * number, starts + start_step * level)
-    for number in range(batch, batch + TILE_ROWS):
-        store(begins + 8 * number, starts)
-    note_reach(job)
-
-
-@part
-def _prepare_rounding(job: int, batch: int, threads: int) -> bool:
-    """Divide a layer's call; whether it is one that rounds numbers to bfloat16."""
-    rounds = batch >= _ROUNDED_FROM and load(job + 8 * ROUNDS) != 0
-    if rounds:
-        store(job + 8 * HALVES, 0)
-        divide_rounded(job, threads)
-    else:
-        divide(job, threads)
-    return rounds
-
-
-@part
 def _run_layer(
     job: int,
     layer: int,
@@ -190,10 +106,10 @@ def _run_layer(
     bias, cost = load(layer + 24), load(layer + 32)
     rank, shared = load(ranks), load(job + 8 * SHARED)
     _all_at_the_first(job, batch, rank, x, x_step)
-    rounds = _prepare_rounding(job, batch, threads)
+    rounds = prepare_rounding(job, batch, threads)
     run_phase(job, PROJECT_FIRST if rounds else PROJECT, shared, threads)
     _choose(job, batch, count, rank, weight, bias, cost, price, chosen)
-    _arrange(job, batch, count, chosen, ranks, starts, x, x_step, y, y_step)
+    arrange(job, batch, count, chosen, ranks, starts, x, x_step, y, y_step, 0, 0)
     store(job + 8 * KNOWN, (rank + LANES - 1) // LANES)
     first, second = (
         PROJECT_ROUNDED if rounds else PROJECT,
@@ -205,28 +121,6 @@ def _run_layer(
         store(chosen + 8 * i, load(ranks + 8 * load(chosen + 8 * i)))
 
 
-@part
-def _run_full(job: int, batch: int, x: int, x_step: int, y: int, y_step: int, threads: int) -> None:
-    """A full matrix, as the second stage of a call whose samples all have the full rank."""
-    store(job + 8 * BATCH, batch)
-    rank, chosen = load(job + 8 * R_MAX), load(job + 8 * RANKS)
-    z_rows, y_rows = load(job + 8 * Z_ROWS), load(job + 8 * Y_ROWS)
-    for i in range(batch):
-        store(chosen + 8 * i, rank)
-        store(z_rows + 8 * i, x + x_step * i)
-        store(y_rows + 8 * i, y + y_step * i)
-        store(load(job + 8 * BIAS_ROWS) + 8 * i, load(job + 8 * BIAS))
-    note_reach(job)
-    store(job + 8 * KNOWN, load(job + 8 * Z_WIDTH) // LANES)
-    store_double(job + 8 * FLOOR, -np.inf)
-    shared = load(job + 8 * SHARED)
-    if _prepare_rounding(job, batch, threads):
-        run_phase(job, PROJECT_ROUNDED, shared, threads)
-        run_phase(job, EXPAND_ROUNDED, shared, threads)
-    else:
-        run_phase(job, EXPAND, shared, threads)
-
-
 @kernel
 def _gain_of_all(table: int, layers: int, batch: int, threads: int) -> float:
     """How many seconds a chain takes less on so many threads, at least; 0 if it takes more."""
@@ -235,7 +129,7 @@ def _gain_of_all(table: int, layers: int, batch: int, threads: int) -> float:
         row = table + 8 * CHAIN_FIELDS * number
         layer = load(row + 8 * LAYER)
         if layer:
-            gain += _gain(load(row + 8 * JOB), batch, load(load(layer)), threads)
+            gain += seconds_saved(load(row + 8 * JOB), batch, load(load(layer)), threads)
     return gain
 
 
@@ -269,7 +163,7 @@ def run_chain(table: int, layers: int, batch: int, x: int, x_step: int, chosen: 
         price = float32(load_double(row + 8 * PRICE))
         y, y_step = load(row + 8 * OUT), load(row + 8 * OUT_STEP)
         if not layer:
-            _run_full(job, batch, x, x_step, y, y_step, threads)
+            run_full(job, batch, x, x_step, y, y_step, threads)
             break
         store_double(job + 8 * FLOOR, 0.0 if load(row + 8 * RECTIFIED) else -np.inf)
         at = chosen + 8 * batch * number

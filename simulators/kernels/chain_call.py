@@ -1,0 +1,144 @@
+"""What all calls of chains do, in compiled code."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simulators.kernels.atomics import load, load_double, store, store_double
+from simulators.kernels.job import (
+    BATCH,
+    BIAS,
+    BIAS_ROWS,
+    BY_TILES,
+    COUNTS,
+    EXPAND,
+    EXPAND_ROUNDED,
+    FEATURES,
+    FLOOR,
+    HALVES,
+    INPUTS,
+    KNOWN,
+    OUTPUTS,
+    PROJECT_ROUNDED,
+    R_MAX,
+    RANKS,
+    RATES,
+    ROUNDS,
+    SHARED,
+    X_ROWS,
+    Y_ROWS,
+    Z_ROWS,
+    Z_WIDTH,
+    Z,
+)
+from simulators.kernels.model import HAND_OVER_S
+from simulators.kernels.run import divide, divide_rounded, note_reach, run_phase
+from simulators.kernels.vector import BFLOAT16, LANES, PANEL, TILE_ROWS, kernel, part
+
+_ROUNDED_FROM = 8 if BFLOAT16 else 1 << 62
+"""Samples from which products in bfloat16 save time, if there are instructions for them."""
+
+
+@kernel
+def seconds_saved(job: int, batch: int, rank: int, threads: int) -> float:
+    """How many seconds V alone takes less on so many threads, at a rank; 0 if it takes more."""
+    vectors = (rank + LANES - 1) // LANES * LANES
+    tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
+    rates = load(job + 8 * RATES) + 8 * FEATURES * BY_TILES
+    alone = (
+        vectors
+        * load(job + 8 * INPUTS)
+        * (batch * load_double(rates + 16) + tiles * load_double(rates + 24))
+    )
+    gain: float = max(0.0, alone - alone / threads - HAND_OVER_S)
+    return gain
+
+
+@part
+def arrange(
+    job: int,
+    batch: int,
+    count: int,
+    levels: int,
+    ranks: int,
+    starts: int,
+    x: int,
+    x_step: int,
+    y: int,
+    y_step: int,
+    begin: int,
+    begin_step: int,
+) -> None:
+    """Number the samples by descending level, and note where each one's rows lie.
+
+    Args:
+        job: address of the fields.
+        batch: samples.
+        count: levels.
+        levels: address of each sample's level, int64.
+        ranks: address of each level's rank, int64.
+        starts: address of what each level's outputs begin with, in whole panels.
+        x, x_step, y, y_step: addresses of inputs and outputs, and bytes from row to row.
+        begin, begin_step: the same of what each sample's outputs begin with, in the place of
+            ``starts`` if ``begin`` is not 0.
+    """
+    counts = load(job + 8 * COUNTS)
+    for k in range(count + 1):
+        store(counts + 8 * k, 0)
+    for i in range(batch):
+        fetch = counts + 8 * (count - load(levels + 8 * i))
+        store(fetch, load(fetch) + 1)
+    for k in range(count):
+        store(counts + 8 * k + 8, load(counts + 8 * k + 8) + load(counts + 8 * k))
+    x_rows, y_rows, z_rows = load(job + 8 * X_ROWS), load(job + 8 * Y_ROWS), load(job + 8 * Z_ROWS)
+    chosen, begins, z = load(job + 8 * RANKS), load(job + 8 * BIAS_ROWS), load(job + 8 * Z)
+    width = 4 * load(job + 8 * Z_WIDTH)
+    start_step = 4 * ((load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL * PANEL)
+    for i in range(batch):
+        level = load(levels + 8 * i)
+        fetch = counts + 8 * (count - 1 - level)
+        number = load(fetch)
+        store(fetch, number + 1)
+        store(chosen + 8 * number, load(ranks + 8 * level))
+        store(x_rows + 8 * number, x + x_step * i)
+        store(y_rows + 8 * number, y + y_step * i)
+        store(z_rows + 8 * number, z + width * i)
+        own = begin + begin_step * i if begin else starts + start_step * level
+        store(begins + 8 * number, own)
+    for number in range(batch, batch + TILE_ROWS):
+        store(begins + 8 * number, starts)
+    note_reach(job)
+
+
+@part
+def prepare_rounding(job: int, batch: int, threads: int) -> bool:
+    """Divide a layer's call; whether it is one that rounds numbers to bfloat16."""
+    rounds = batch >= _ROUNDED_FROM and load(job + 8 * ROUNDS) != 0
+    if rounds:
+        store(job + 8 * HALVES, 0)
+        divide_rounded(job, threads)
+    else:
+        divide(job, threads)
+    return rounds
+
+
+@part
+def run_full(job: int, batch: int, x: int, x_step: int, y: int, y_step: int, threads: int) -> None:
+    """A full matrix, as the second stage of a call whose samples all have the full rank."""
+    store(job + 8 * BATCH, batch)
+    rank, chosen = load(job + 8 * R_MAX), load(job + 8 * RANKS)
+    z_rows, y_rows = load(job + 8 * Z_ROWS), load(job + 8 * Y_ROWS)
+    for i in range(batch):
+        store(chosen + 8 * i, rank)
+        store(z_rows + 8 * i, x + x_step * i)
+        store(y_rows + 8 * i, y + y_step * i)
+        store(load(job + 8 * BIAS_ROWS) + 8 * i, load(job + 8 * BIAS))
+    note_reach(job)
+    store(job + 8 * KNOWN, load(job + 8 * Z_WIDTH) // LANES)
+    store_double(job + 8 * FLOOR, -np.inf)
+    shared = load(job + 8 * SHARED)
+    if prepare_rounding(job, batch, threads):
+        run_phase(job, PROJECT_ROUNDED, shared, threads)
+        run_phase(job, EXPAND_ROUNDED, shared, threads)
+    else:
+        run_phase(job, EXPAND, shared, threads)

@@ -1,0 +1,142 @@
+"""A call at given levels, in compiled code."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import float32, int64
+
+from simulators.kernels.atomics import load, load_shared, store, store_double
+from simulators.kernels.chain_call import arrange, prepare_rounding, run_full, seconds_saved
+from simulators.kernels.job import (
+    BATCH,
+    CHAIN_FIELDS,
+    DONE,
+    EXPAND_EACH,
+    EXPAND_ROUNDED,
+    FLOOR,
+    JOB,
+    KNOWN,
+    LAYER,
+    LEVELS,
+    OUT,
+    OUT_STEP,
+    PROJECT,
+    PROJECT_ROUNDED,
+    RECTIFIED,
+    SCALE,
+    SHARED,
+    UNREADY,
+    Z_WIDTH,
+)
+from simulators.kernels.pool import THREADS, WORKERS
+from simulators.kernels.run import dismiss, hire, run_phase
+from simulators.kernels.tiles import fill_floats
+from simulators.kernels.vector import entry, kernel, part
+
+
+@part
+def _run_layer(
+    job: int,
+    layer: int,
+    count: int,
+    batch: int,
+    x: int,
+    x_step: int,
+    y: int,
+    y_step: int,
+    levels: int,
+    begin: int,
+    begin_step: int,
+    threads: int,
+) -> None:
+    """A layer of a chain; arguments as of :func:`run_levels` and of its fields."""
+    ranks, starts = load(layer), load(layer + 8)
+    store(job + 8 * BATCH, batch)
+    store(job + 8 * KNOWN, 0)
+    fill_floats(load(job + 8 * SCALE), load(job + 8 * Z_WIDTH), float32(1.0))
+    arrange(job, batch, count, levels, ranks, starts, x, x_step, y, y_step, begin, begin_step)
+    rounds = prepare_rounding(job, batch, threads)
+    first = PROJECT_ROUNDED if rounds else PROJECT
+    second = EXPAND_ROUNDED if rounds else EXPAND_EACH
+    for phase in (first, second):
+        run_phase(job, phase, load(job + 8 * SHARED), threads)
+
+
+@kernel
+def _first_wrong(table: int, layers: int, batch: int, levels: int) -> int:
+    """The first sample whose level is none of all layers, or DONE."""
+    for number in range(layers):
+        row = table + 8 * CHAIN_FIELDS * number
+        count = load(row + 8 * LEVELS)
+        if not load(row + 8 * LAYER):
+            break
+        for i in range(batch):
+            level = load(levels + 8 * i)
+            if level < 0 or level >= count:
+                return i
+    return DONE
+
+
+@kernel
+def _gain_of_all(table: int, layers: int, batch: int, levels: int, threads: int) -> float:
+    """How many seconds a chain takes less on so many threads, about; 0 if it takes more."""
+    gain = 0.0
+    for number in range(layers):
+        row = table + 8 * CHAIN_FIELDS * number
+        layer = load(row + 8 * LAYER)
+        if layer:
+            total = 0
+            for i in range(batch):
+                total += load(load(layer) + 8 * load(levels + 8 * i))
+            gain += seconds_saved(load(row + 8 * JOB), batch, total // batch, threads)
+    return gain
+
+
+@entry(*[int64] * 8)
+def run_levels(
+    table: int,
+    layers: int,
+    batch: int,
+    x: int,
+    x_step: int,
+    levels: int,
+    begin: int,
+    begin_step: int,
+) -> int:
+    """Layers one after the other, at given levels.
+
+    Args:
+        table, layers, batch, x, x_step: as of :func:`simulators.kernels.gated_call.run_chain`.
+        levels: address of each sample's level, int64.
+        begin: address of what the first layer's outputs begin with, rows of float32 in whole
+            panels that lie ``begin_step`` bytes apart; 0 for its biases.
+
+    Returns:
+        DONE; or, with nothing done, the first sample whose level is out of range, or UNREADY where
+        more threads would pay than have been started.
+    """
+    wrong = _first_wrong(table, layers, batch, levels)
+    if wrong != DONE:
+        return wrong
+    shared = load(load(table + 8 * JOB) + 8 * SHARED)
+    threads = load_shared(shared + 8 * THREADS)
+    gain = _gain_of_all(table, layers, batch, levels, threads)
+    if gain == 0.0:
+        threads = 1
+    if threads - 1 > load_shared(shared + 8 * WORKERS):
+        return UNREADY
+    threads = hire(shared, threads, gain)
+    for number in range(layers):
+        row = table + 8 * CHAIN_FIELDS * number
+        job, layer, count = load(row + 8 * JOB), load(row + 8 * LAYER), load(row + 8 * LEVELS)
+        y, y_step = load(row + 8 * OUT), load(row + 8 * OUT_STEP)
+        if not layer:
+            run_full(job, batch, x, x_step, y, y_step, threads)
+            break
+        store_double(job + 8 * FLOOR, 0.0 if load(row + 8 * RECTIFIED) else -np.inf)
+        _run_layer(
+            job, layer, count, batch, x, x_step, y, y_step, levels, begin, begin_step, threads
+        )
+        x, x_step, begin, begin_step = y, y_step, 0, 0
+    dismiss(shared, threads)
+    return DONE

@@ -1,0 +1,182 @@
+"""Layers at given levels, against the equation in float64."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.errors import refused
+
+from mapping.errors import ConfigError
+from simulators.kernels import PackedFactors, set_threads
+from simulators.kernels.chain_layers import FullLayer, LeveledLayer
+from simulators.kernels.leveled import LeveledChain
+from simulators.kernels.pool import pool
+
+
+@pytest.fixture
+def one_thread_after() -> Iterator[None]:
+    """Put the number of threads back."""
+    before = pool.threads
+    yield
+    set_threads(before)
+
+
+def layer_of(
+    rng: np.random.Generator,
+    outputs: int,
+    inputs: int,
+    ranks: tuple[int, ...],
+    *,
+    biased: bool = True,
+    rectified: bool = True,
+    bfloat16: bool = False,
+) -> LeveledLayer:
+    """A layer that keeps the size of what passes."""
+    U = rng.standard_normal((outputs, ranks[-1] or 1)) / np.sqrt(ranks[-1] or 1)
+    V = rng.standard_normal((inputs, ranks[-1] or 1)) / np.sqrt(inputs)
+    bias = rng.standard_normal((len(ranks), outputs)) if biased else None
+    return LeveledLayer(PackedFactors(U, V, bfloat16=bfloat16), ranks, bias, rectified)
+
+
+def expected(
+    chain: LeveledChain, x: np.ndarray, levels: np.ndarray, start: np.ndarray | None
+) -> np.ndarray:
+    """What the equation says."""
+    value = x.astype(np.float64)
+    for number, layer in enumerate(chain.layers):
+        U, V = (factor.astype(np.float64) for factor in (layer.factors._U, layer.factors._V))
+        within = np.arange(U.shape[1]) < layer.ranks[levels][:, None]
+        value = (value @ V * within) @ U.T
+        if start is not None and number == 0:
+            value += start
+        elif layer.level_bias is not None:
+            value += layer.level_bias.cumsum(axis=0, dtype=np.float64)[levels]
+        if layer.rectified:
+            value = np.maximum(value, 0)
+    if chain.head is not None:
+        weight = chain.head.factors._U.astype(np.float64)
+        value = value @ weight.T + chain.head.start[: len(weight)]
+    return value
+
+
+Case = tuple[LeveledChain, np.ndarray, np.ndarray, np.ndarray | None]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """One to three layers of any width and ranks, 0 included, with a head or without."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    widths = draw(st.lists(st.integers(1, 70), min_size=2, max_size=4))
+    count = draw(st.integers(1, 4))
+    layers = []
+    for inputs, outputs in pairwise(widths):
+        ranks = draw(st.lists(st.integers(0, 48), min_size=count, max_size=count, unique=True))
+        biased, rectified = draw(st.booleans()), draw(st.booleans())
+        ascending = tuple(sorted(ranks))
+        layers.append(layer_of(rng, outputs, inputs, ascending, biased=biased, rectified=rectified))
+    head = None
+    if draw(st.booleans()):
+        classes = draw(st.integers(1, 40))
+        head = FullLayer(rng.standard_normal((classes, widths[-1])), rng.standard_normal(classes))
+    batch = draw(st.integers(1, 40))
+    x = rng.standard_normal((batch, widths[0]), np.float32)
+    start = rng.standard_normal((batch, widths[1]), np.float32) if draw(st.booleans()) else None
+    chain = LeveledChain(layers, batch + draw(st.integers(0, 9)), head)
+    return chain, x, rng.integers(0, count, batch), start
+
+
+@given(cases())
+def test_a_chain_computes_the_equation(case: Case) -> None:
+    chain, x, levels, start = case
+    right = expected(chain, x, levels, start)
+    found = chain.forward(x, levels, start=start)
+    scale = np.abs(right).max(initial=1e-3)
+    np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-5 * scale)
+
+
+def case_of(batch: int, *, bfloat16: bool = False) -> Case:
+    """Two layers and a head, whose first layer may add nothing."""
+    rng = np.random.default_rng(batch)
+    layers = [
+        layer_of(rng, 96, 300, (0, 8, 24, 56), bfloat16=bfloat16),
+        layer_of(rng, 90, 96, (4, 8, 16, 40), bfloat16=bfloat16),
+    ]
+    weight, bias = rng.standard_normal((10, 90)) / 9, rng.standard_normal(10)
+    chain = LeveledChain(layers, batch, FullLayer(weight, bias, bfloat16=bfloat16))
+    x = rng.standard_normal((batch, 300), np.float32)
+    start = rng.standard_normal((batch, 96), np.float32)
+    return chain, x, rng.integers(0, 4, batch), start
+
+
+@pytest.mark.usefixtures("one_thread_after")
+@pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize("batch", [1, 8, 45, 700])
+def test_threads_and_rounding(batch: int, bfloat16: bool) -> None:
+    chain, x, levels, start = case_of(batch, bfloat16=bfloat16)
+    right = expected(chain, x, levels, start)
+    tolerance = 0.02 if bfloat16 else 1e-5
+    for threads in (1, 2):
+        set_threads(threads)
+        found = chain.forward(x, levels, start=start)
+        np.testing.assert_allclose(found, right, atol=tolerance * np.abs(right).max())
+        lowest = np.zeros(batch, np.int64)
+        found = chain.forward(x, lowest)
+        right_there = expected(chain, x, lowest, None)
+        np.testing.assert_allclose(found, right_there, atol=tolerance * np.abs(right_there).max())
+
+
+def test_rows_may_lie_apart_and_results_may_be_given() -> None:
+    chain, x, levels, start = case_of(20)
+    right = chain.forward(x, levels, start=start)
+    wide, starts, out = np.zeros((20, 310), np.float32), np.zeros((40, 96), np.float32), None
+    wide[:, 5:305], starts[::2] = x, start
+    out = np.zeros((20, 30), np.float32)
+    given = chain.forward(wide[:, 5:305], levels, start=starts[::2], out=out[:, 7:17])
+    np.testing.assert_array_equal(given, right)
+    np.testing.assert_array_equal(out[:, 7:17], right)
+    assert chain.forward(x[:0], levels[:0]).shape == (0, 10)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_copies_stand_on_their_own(copied: Any) -> None:
+    chain, x, levels, start = case_of(9)
+    right = chain.forward(x, levels, start=start)
+    twin = copied(chain)
+    assert twin.address != chain.address
+    np.testing.assert_array_equal(twin.forward(x, levels, start=start), right)
+
+
+def test_calls_that_do_not_fit_are_refused() -> None:
+    chain, x, levels, start = case_of(9)
+    for change, code, message in (
+        ({"x": x[:, :9]}, "ADL-KRN-02", "shape (9, 9)"),
+        ({"x": x.astype(float)}, "ADL-KRN-02", "float64"),
+        ({"levels": levels[:4]}, "ADL-KRN-02", "shape (4,)"),
+        ({"levels": levels.astype(np.int32)}, "ADL-KRN-02", "int32"),
+        ({"levels": np.repeat(levels, 2)[::2]}, "ADL-KRN-02", "side by side"),
+        ({"start": start[:, :5]}, "ADL-KRN-02", "shape (9, 5)"),
+        ({"out": np.zeros((9, 4), np.float32)}, "ADL-KRN-02", "shape (9, 4)"),
+        ({"levels": np.full(9, 4)}, "ADL-KRN-03", "sample 0 has level 4"),
+        ({"levels": np.arange(9) - 8}, "ADL-KRN-03", "sample 0 has level -8"),
+        ({"x": np.zeros((10, 300), np.float32)}, "ADL-KRN-04", "room for 9"),
+    ):
+        arguments = {"x": x, "levels": levels, "start": start} | change
+        with refused(ConfigError, code, where="LeveledChain", message=message):
+            chain.forward(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ranks", [(), (-1, 2), (2, 2), (4, 2), (2, 50)])
+def test_ranks_that_do_not_fit_are_refused(ranks: tuple[int, ...]) -> None:
+    factors = PackedFactors(np.ones((5, 4)), np.ones((6, 4)))
+    with refused(ConfigError, "ADL-KRN-06", where="LeveledLayer.ranks", remedy="from 0 to 4"):
+        LeveledLayer(factors, ranks)
+    with refused(ConfigError, "ADL-KRN-06", where="LeveledLayer.level_bias", remedy="(2, 5)"):
+        LeveledLayer(factors, (0, 2), np.ones((2, 4)))
