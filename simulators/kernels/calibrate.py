@@ -16,7 +16,7 @@ import numpy as np
 
 from mapping.artifact.atomic import atomic_file
 from mapping.errors import ArtifactError
-from simulators.kernels.job import FEATURES, PATHS
+from simulators.kernels.job import BY_BFLOAT16, FEATURES, PATHS, ROUNDS
 from simulators.kernels.layout import Float64Array, PackedFactors
 
 CALLS = 160
@@ -32,17 +32,18 @@ the fastest counts, by a clock that stands still while others have the core."""
 
 
 def machine_key() -> str:
-    """Names the CPU, the versions and the kernels that the figures hold for."""
+    """Names the CPU, what kernels use of it, the versions and the kernels that figures hold for."""
     import llvmlite.binding as llvm
 
-    from simulators.kernels.vector import LANES
+    from simulators.kernels.permission import may_multiply
+    from simulators.kernels.vector import BFLOAT16, LANES, MATRICES
 
     folder = Path(__file__).parent
     sources = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
     parts = (
         platform.machine(),
         llvm.get_host_cpu_name(),
-        str(LANES),
+        str((LANES, BFLOAT16, MATRICES, may_multiply())),
         *(version(name) for name in ("numba", "llvmlite", "numpy")),
         sha256(sources).hexdigest(),
     )
@@ -92,6 +93,8 @@ def measure() -> Float64Array:
             times[path].append(seconds)
     fitted = np.zeros((len(PATHS), FEATURES))
     for number, path in enumerate(PATHS):
+        if not times[path]:  # No call may take it.
+            continue
         measured = np.array(times[path])
         relative = np.array(turns[path]) / measured[:, None]
         size = relative.max(axis=0)
@@ -101,7 +104,7 @@ def measure() -> Float64Array:
 
 
 def _timed(rng: np.random.Generator) -> list[tuple[str, Float64Array, float]]:
-    """Path, counts and seconds of a random call on every path."""
+    """Path, counts and seconds of a random call on every path that calls may take."""
     from simulators.kernels.model import count_turns
     from simulators.kernels.workspace import Workspace
 
@@ -120,6 +123,8 @@ def _timed(rng: np.random.Generator) -> list[tuple[str, Float64Array, float]]:
     count_turns(workspace.job.ctypes.data, ranks, share)
     found = []
     for number, path in enumerate(PATHS):
+        if number == BY_BFLOAT16 and not workspace.job[ROUNDS]:
+            continue
         workspace.lay_out(path)
         call = partial(workspace.run, workspace.job, ranks, x, nothing, nothing, out)
         seconds = _fastest(partial(call, number, 1))

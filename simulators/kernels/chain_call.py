@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulators.kernels.atomics import load, load_double, store, store_double
+from simulators.kernels.atomics import load, load_double, load_shared, store, store_double
 from simulators.kernels.job import (
     BATCH,
     BIAS,
     BIAS_ROWS,
     BY_TILES,
+    CHAIN_FIELDS,
     COUNTS,
+    EVENT_ROOM,
     EXPAND,
     EXPAND_ROUNDED,
     FEATURES,
     FLOOR,
     HALVES,
     INPUTS,
+    JOB,
     KNOWN,
     OUTPUTS,
     PROJECT_ROUNDED,
@@ -32,6 +35,7 @@ from simulators.kernels.job import (
     Z,
 )
 from simulators.kernels.model import HAND_OVER_S
+from simulators.kernels.pool import THREADS
 from simulators.kernels.run import divide, divide_rounded, note_reach, run_phase
 from simulators.kernels.vector import BFLOAT16, LANES, PANEL, TILE_ROWS, kernel, part
 
@@ -52,6 +56,16 @@ def seconds_saved(job: int, batch: int, rank: int, threads: int) -> float:
     )
     gain: float = max(0.0, alone - alone / threads - HAND_OVER_S)
     return gain
+
+
+@kernel
+def most_threads(table: int, layers: int) -> int:
+    """How many threads a call may have: as many as are allowed, and have memory in every job."""
+    threads: int = load_shared(load(load(table + 8 * JOB) + 8 * SHARED) + 8 * THREADS)
+    for number in range(layers):
+        job = load(table + 8 * (CHAIN_FIELDS * number + JOB))
+        threads = min(threads, load(job + 8 * EVENT_ROOM))
+    return threads
 
 
 @part

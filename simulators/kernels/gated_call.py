@@ -13,7 +13,13 @@ from simulators.kernels.atomics import (
     store,
     store_double,
 )
-from simulators.kernels.chain_call import arrange, prepare_rounding, run_full, seconds_saved
+from simulators.kernels.chain_call import (
+    arrange,
+    most_threads,
+    prepare_rounding,
+    run_full,
+    seconds_saved,
+)
 from simulators.kernels.job import (
     BATCH,
     CHAIN_FIELDS,
@@ -41,7 +47,7 @@ from simulators.kernels.job import (
     Z_WIDTH,
     Z,
 )
-from simulators.kernels.pool import THREADS, WORKERS
+from simulators.kernels.pool import WORKERS
 from simulators.kernels.run import dismiss, hire, note_reach, run_phase
 from simulators.kernels.tiles import dot_floats, fill_floats
 from simulators.kernels.vector import LANES, entry, kernel, part
@@ -150,7 +156,7 @@ def run_chain(table: int, layers: int, batch: int, x: int, x_step: int, chosen: 
         DONE; or UNREADY, with nothing done, where more threads would pay than have been started.
     """
     shared = load(load(table + 8 * JOB) + 8 * SHARED)
-    threads = load_shared(shared + 8 * THREADS)
+    threads = most_threads(table, layers)
     gain = _gain_of_all(table, layers, batch, threads)
     if gain == 0.0:
         threads = 1

@@ -6,7 +6,13 @@ import numpy as np
 from numba import float32, int64
 
 from simulators.kernels.atomics import load, load_shared, store, store_double
-from simulators.kernels.chain_call import arrange, prepare_rounding, run_full, seconds_saved
+from simulators.kernels.chain_call import (
+    arrange,
+    most_threads,
+    prepare_rounding,
+    run_full,
+    seconds_saved,
+)
 from simulators.kernels.job import (
     BATCH,
     CHAIN_FIELDS,
@@ -28,7 +34,7 @@ from simulators.kernels.job import (
     UNREADY,
     Z_WIDTH,
 )
-from simulators.kernels.pool import THREADS, WORKERS
+from simulators.kernels.pool import WORKERS
 from simulators.kernels.run import dismiss, hire, run_phase
 from simulators.kernels.tiles import fill_floats
 from simulators.kernels.vector import entry, kernel, part
@@ -119,7 +125,7 @@ def run_levels(
     if wrong != DONE:
         return wrong
     shared = load(load(table + 8 * JOB) + 8 * SHARED)
-    threads = load_shared(shared + 8 * THREADS)
+    threads = most_threads(table, layers)
     gain = _gain_of_all(table, layers, batch, levels, threads)
     if gain == 0.0:
         threads = 1

@@ -89,7 +89,8 @@ def project_first(job: int, chunk: int, worker: int) -> None:
 def project_rounded(job: int, chunk: int, worker: int) -> None:
     """V on a block of samples, up to the rank of the first; products in bfloat16, as are results.
 
-    Ranks that are known, as float32 in the samples' rows of Z, are not computed again.
+    Ranks that are known, as float32 in the samples' rows of Z, are not computed again. What is
+    written reaches as far as the second stage reads, whose blocks may be larger.
     """
     block, inputs = load(job + 8 * ROW_BLOCK), load(job + 8 * INPUTS)
     first = chunk * block
@@ -98,8 +99,9 @@ def project_rounded(job: int, chunk: int, worker: int) -> None:
     top, step = load(ranks), load(job + 8 * ROUNDED_STEP)
     into = load(job + 8 * ROUNDED_Z) + step * first
     known = min(load(job + 8 * KNOWN), (top + LANES - 1) // LANES)
-    if known:
-        width = (top + PANEL - 1) // PANEL * PANEL
+    reach = load(load(job + 8 * RANKS) + 8 * (first // BLOCK_ROWS * BLOCK_ROWS))
+    if known or reach > top:
+        width = (reach + PANEL - 1) // PANEL * PANEL
         for i in range(rows):
             source = load(load(job + 8 * Z_ROWS) + 8 * (first + i))
             round_row(source, min(known * LANES, load(ranks + 8 * i)), into + step * i, width)

@@ -12,8 +12,15 @@ from support.errors import refused
 from support.low_rank import random_call
 
 from mapping.errors import ConfigError
-from simulators.kernels import PackedFactors, Workspace, calibrate, explain, set_threads
-from simulators.kernels.job import FEATURES, PATHS
+from simulators.kernels import (
+    PackedFactors,
+    Workspace,
+    calibrate,
+    explain,
+    permission,
+    set_threads,
+)
+from simulators.kernels.job import BY_BFLOAT16, FEATURES, PATHS
 from simulators.kernels.model import activity, count_turns
 from simulators.kernels.pool import available_threads
 from simulators.kernels.vector import GROUP, LANES, PANEL, TILE_ROWS
@@ -111,6 +118,18 @@ def test_a_damaged_cache_is_measured_anew(content: str, monkeypatch: pytest.Monk
     calibrate.seconds_per_turn.cache_clear()
     monkeypatch.setattr(calibrate, "measure", lambda: pytest.fail("it was not written"))
     np.testing.assert_array_equal(calibrate.seconds_per_turn(), measured)
+
+
+@pytest.mark.usefixtures("_empty_cache")
+def test_a_machine_that_may_not_round_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the system denies registers: other figures than of one that may."""
+    before = calibrate.cache_file()
+    monkeypatch.setattr(permission, "may_multiply", lambda: False)
+    monkeypatch.setattr(calibrate, "CALLS", 3)
+    assert calibrate.cache_file() != before
+    found = calibrate.seconds_per_turn()
+    assert not found[BY_BFLOAT16].any()
+    assert found[:BY_BFLOAT16].any(axis=1).all()
 
 
 @pytest.mark.usefixtures("_empty_cache")

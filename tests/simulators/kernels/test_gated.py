@@ -18,7 +18,8 @@ from mapping.errors import ConfigError
 from simulators.kernels import PackedFactors, set_threads
 from simulators.kernels.chain_layers import FullLayer, GatedLayer
 from simulators.kernels.gated import GatedChain
-from simulators.kernels.pool import pool
+from simulators.kernels.job import EVENT_ROOM
+from simulators.kernels.pool import WORKERS, pool
 
 CLOSE, ROUNDED_CLOSE = 1e-4, 0.05
 """Gates that are so near to their threshold may fall either way; where numbers are rounded too."""
@@ -320,3 +321,16 @@ def test_a_layer_that_cannot_be_rounded_runs_as_float32() -> None:
     assert np.isinf(out[chosen[0] == 9, 3]).all()
     assert np.isfinite(out[chosen[0] == 4]).all()
     assert set(chosen[0]) == {4, 9}
+
+
+@pytest.mark.usefixtures("one_thread_after")
+def test_no_more_threads_than_there_is_memory_for() -> None:
+    set_threads(1)
+    rng = np.random.default_rng(0)
+    chain = GatedChain([layer_of(rng, 200, 300, (40, 90), bfloat16=True)], 700)
+    room = int(chain._workspaces[0].job[EVENT_ROOM])
+    x = rng.standard_normal((700, 300), np.float32)
+    (right, _), before = chain.forward(x, [0.1]), int(pool.shared[WORKERS])
+    set_threads(room + 5)
+    np.testing.assert_array_equal(chain.forward(x, [0.1])[0], right)
+    assert pool.shared[WORKERS] <= max(before, room - 1)

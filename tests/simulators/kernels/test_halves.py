@@ -54,6 +54,17 @@ def test_rows_of_any_stride_and_batches_below_the_room() -> None:
     assert not out[:, 45:].any()
 
 
+def test_nothing_is_left_of_an_earlier_call() -> None:
+    call = random_call(np.random.default_rng(1), (700, 900, 100), 48)
+    factors = PackedFactors(call.U, call.V, bfloat16=True)
+    workspace, out = Workspace(factors, 48), np.empty((48, 700), np.uint16)
+    set_threads(2)
+    for ranks in (np.full(48, 100), np.where(np.arange(48) < 16, 100, 8), np.arange(48)):
+        call.ranks[:] = ranks
+        rounded_forward(rounded(call.x), factors, call.ranks, out, workspace)
+        call.check(widened(out), path="bfloat16", outputs_rounded=True)
+
+
 def test_no_sample() -> None:
     factors = PackedFactors(np.ones((4, 2)), np.ones((3, 2)), bfloat16=True)
     empty = np.empty((0, 3), np.uint16), np.empty(0, np.int64), np.empty((0, 4), np.uint16)

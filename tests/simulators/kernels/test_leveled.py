@@ -17,8 +17,9 @@ from support.errors import refused
 from mapping.errors import ConfigError
 from simulators.kernels import PackedFactors, set_threads
 from simulators.kernels.chain_layers import FullLayer, LeveledLayer
+from simulators.kernels.job import EVENT_ROOM
 from simulators.kernels.leveled import LeveledChain
-from simulators.kernels.pool import pool
+from simulators.kernels.pool import WORKERS, pool
 
 
 @pytest.fixture
@@ -131,6 +132,30 @@ def test_threads_and_rounding(batch: int, bfloat16: bool) -> None:
         found = chain.forward(x, lowest)
         right_there = expected(chain, x, lowest, None)
         np.testing.assert_allclose(found, right_there, atol=tolerance * np.abs(right_there).max())
+
+
+@pytest.mark.usefixtures("one_thread_after")
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_nothing_is_left_of_an_earlier_call(bfloat16: bool) -> None:
+    chain, x, _, start = case_of(48, bfloat16=bfloat16)
+    set_threads(2)
+    sixteen = np.where(np.arange(48) < 16, 3, 0)
+    for levels in (np.full(48, 3), sixteen, 3 - sixteen, np.arange(48) % 4):
+        right = expected(chain, x, levels, start)
+        found = chain.forward(x, levels, start=start)
+        tolerance = 0.02 if bfloat16 else 1e-5
+        np.testing.assert_allclose(found, right, atol=tolerance * np.abs(right).max())
+
+
+@pytest.mark.usefixtures("one_thread_after")
+def test_no_more_threads_than_there_is_memory_for() -> None:
+    set_threads(1)
+    chain, x, levels, start = case_of(700, bfloat16=True)
+    room = min(int(workspace.job[EVENT_ROOM]) for workspace in chain._workspaces)
+    right, before = chain.forward(x, levels, start=start), int(pool.shared[WORKERS])
+    set_threads(room + 5)
+    np.testing.assert_array_equal(chain.forward(x, levels, start=start), right)
+    assert pool.shared[WORKERS] <= max(before, room - 1)
 
 
 def test_rows_may_lie_apart_and_results_may_be_given() -> None:

@@ -74,6 +74,21 @@ def test_a_call_that_is_made_again_has_the_same_bits(path: str, threads: int) ->
 
 
 @pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("batch", [17, 48, 64])
+def test_nothing_is_left_of_an_earlier_call(path: str, batch: int) -> None:
+    """High ranks, then lower and mixed ones in the same memory, on as many threads."""
+    rng = np.random.default_rng(batch)
+    call = random_call(rng, (70, 90, 100), batch)
+    factors = PackedFactors(call.U, call.V, bfloat16=path == "bfloat16")
+    workspace, out = Workspace(factors, batch), np.empty((batch, 70), np.float32)
+    half = np.where(np.arange(batch) < 16, 100, 8)
+    for ranks in (np.full(batch, 100), half, half % 100, rng.integers(0, 101, batch)):
+        call.ranks[:] = ranks
+        run_path(path, factors, call.x, call.ranks, out, workspace, threads=2)
+        call.check(out, path=path)
+
+
+@pytest.mark.parametrize("path", PATHS)
 def test_columns_beyond_the_rank_are_not_touched(path: str) -> None:
     """Of factors that may be rounded U is finite."""
     call = random_call(np.random.default_rng(1), (50, 30, 20), 9, scaled=True)
