@@ -225,11 +225,11 @@ class AdaptiveModel(nn.Module):
             yield blocks
             return
         layer = first.layer
-        first.first_block = lambda received: give(layer, received)
+        vars(first)["first_block"] = lambda received: give(layer, received)
         try:
             yield blocks
         finally:
-            first.first_block = None
+            vars(first)["first_block"] = None
 
     @contextmanager
     def _deciding_inside(self, price: float | None) -> Iterator[list[Tensor]]:

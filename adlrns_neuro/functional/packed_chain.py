@@ -1,79 +1,62 @@
-"""Chains of gated layers on torch's tensors, with their layouts kept between calls."""
+"""Chains of layers on torch's tensors, with their layouts kept between calls."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from adlrns_neuro.functional.gated_op import KEPT
 from adlrns_neuro.functional.kept import Kept
+from adlrns_neuro.functional.leveled_op import SIZE
 from adlrns_neuro.functional.packed import may_round, on_torchs_threads
 from simulators.kernels import PackedFactors
-from simulators.kernels.chain_layers import FullLayer, GatedLayer
+from simulators.kernels.chain import Chain
+from simulators.kernels.chain_layers import FullLayer, GatedLayer, LeveledLayer
 from simulators.kernels.gated import GatedChain
+from simulators.kernels.leveled import LeveledChain
+
+Own = TypeVar("Own", bound=Chain)  # type: ignore[type-arg]
 
 
-class PackedChain:
+class PackedLayers(Generic[Own]):
     """Layers in the kernels' layout, and the memory of a chain that one call at a time may have.
 
     Args:
-        parts: those of all layers in a row, see
-            :data:`adlrns_neuro.functional.gated_op.KEPT`; they are copied.
-        head: weight and bias of a full matrix that comes last; nothing if there is none.
-        rectified: whether the layers' outputs below 0 become 0.
-        bfloat16: whether calls may round numbers to that.
+        make: a chain for so many samples.
+
+    Attributes:
+        inputs, outputs: of a call.
     """
 
-    def __init__(
-        self, parts: Sequence[Tensor], head: Sequence[Tensor], *, rectified: bool, bfloat16: bool
-    ) -> None:
-        self.layers = []
-        for start in range(0, len(parts), KEPT):
-            arrays = [part.detach().numpy() for part in parts[start : start + KEPT]]
-            U, V, ranks, weight, bias, cost, level_bias = arrays
-            factors = PackedFactors(U, V, bfloat16=bfloat16)
-            steps = level_bias if level_bias.size else None
-            self.layers.append(GatedLayer(factors, ranks, weight, bias, cost, steps, rectified))
-        matrix = [part.detach().numpy() for part in head]
-        self.head = FullLayer(*matrix, bfloat16=bfloat16) if matrix else None
-        last = self.layers[-1] if self.head is None else self.head
-        self._outputs = last.factors.outputs
+    def __init__(self, make: Callable[[int], Own]) -> None:
+        self._make = make
         self._lock = threading.Lock()
-        self._chain: GatedChain | None = None
+        self._chain = make(1)
+        self.inputs, self.outputs = self._chain.inputs, self._chain.outputs
 
-    def forward(
-        self, x: Tensor, prices: Sequence[float], levels: Sequence[int]
-    ) -> tuple[Tensor, Tensor]:
-        """See :func:`adlrns_neuro.functional.gated_op.gated_low_rank`."""
-        batch, inputs = len(x), self.layers[0].factors.inputs
-        outputs = torch.empty(batch, self._outputs)
-        chosen = torch.empty(len(self.layers), batch, dtype=torch.int64)
+    @contextmanager
+    def room(self, batch: int) -> Iterator[Own]:
+        """A chain for so many samples: the one that is kept, or another while a call has that."""
         mine = self._lock.acquire(blocking=False)
         try:
-            chain = self._room(batch) if mine else GatedChain(self.layers, batch, self.head)
-            if x.dtype == torch.float32 and x.shape == (batch, inputs) and x.is_contiguous():
-                rows = (x.data_ptr(), 4 * inputs), (outputs.data_ptr(), 4 * outputs.shape[1])
-                chain.forward_at(*rows, chosen.data_ptr(), batch, prices, levels)
-            else:
-                given = x.detach().contiguous().numpy()
-                into = outputs.numpy()
-                chain.forward(given, prices, levels=levels, out=into, chosen=chosen.numpy())
+            if not mine:
+                yield self._make(batch)
+                return
+            if self._chain.batch < batch:
+                self._chain = self._make(batch)
+            yield self._chain
         finally:
             if mine:
                 self._lock.release()
-        return outputs, chosen
-
-    def _room(self, batch: int) -> GatedChain:
-        """The chain, a new one if that is too small."""
-        if self._chain is None or self._chain.batch < batch:
-            self._chain = GatedChain(self.layers, batch, self.head)
-        return self._chain
 
 
-_CHAINS: Kept[PackedChain] = Kept()
+_GATED: Kept[PackedLayers[GatedChain]] = Kept()
+_LEVELED: Kept[PackedLayers[LeveledChain]] = Kept()
 
 
 def forward(
@@ -88,10 +71,95 @@ def forward(
 
     It uses no more threads than torch may.
     """
-    options = {"rectified": rectified, "bfloat16": may_round()}
-    chain = _CHAINS.of(
+    bfloat16 = may_round()
+    packed = _GATED.of(
         [*parts, *head],
-        lambda: PackedChain(parts, head, **options),
-        key=tuple(options.values()),
+        lambda: _packed_gates(parts, head, rectified, bfloat16),
+        key=(rectified, bfloat16),
     )
-    return on_torchs_threads(lambda: chain.forward(x, prices, levels))
+    batch = len(x)
+    outputs = torch.empty(batch, packed.outputs)
+    chosen = torch.empty(len(parts) // KEPT, batch, dtype=torch.int64)
+
+    def call() -> None:
+        with packed.room(batch) as chain:
+            if _plain(x, packed.inputs):
+                rows = (x.data_ptr(), 4 * packed.inputs), (outputs.data_ptr(), 4 * packed.outputs)
+                chain.forward_at(*rows, chosen.data_ptr(), batch, prices, levels)
+            else:
+                into = {"out": outputs.numpy(), "chosen": chosen.numpy()}
+                chain.forward(x.detach().contiguous().numpy(), prices, levels=levels, **into)
+
+    on_torchs_threads(call)
+    return outputs, chosen
+
+
+def forward_levels(
+    x: Tensor,
+    parts: Sequence[Tensor],
+    head: Sequence[Tensor],
+    levels: Tensor,
+    start: Tensor | None,
+    rectified: bool,
+) -> Tensor:
+    """See :func:`adlrns_neuro.functional.leveled_op.leveled_low_rank`.
+
+    It uses no more threads than torch may.
+    """
+    bfloat16 = may_round()
+    packed = _LEVELED.of(
+        [*parts, *head],
+        lambda: _packed_levels(parts, head, rectified, bfloat16),
+        key=(rectified, bfloat16),
+    )
+    outputs = torch.empty(len(x), packed.outputs)
+
+    def call() -> None:
+        with packed.room(len(x)) as chain:
+            chain.forward(
+                x.detach().contiguous().numpy(),
+                levels.contiguous().numpy(),
+                start=None if start is None else start.detach().contiguous().numpy(),
+                out=outputs.numpy(),
+            )
+
+    on_torchs_threads(call)
+    return outputs
+
+
+def _packed_gates(
+    parts: Sequence[Tensor], head: Sequence[Tensor], rectified: bool, bfloat16: bool
+) -> PackedLayers[GatedChain]:
+    layers = []
+    for first in range(0, len(parts), KEPT):
+        arrays = [part.detach().numpy() for part in parts[first : first + KEPT]]
+        U, V, ranks, weight, bias, cost, level_bias = arrays
+        factors = PackedFactors(U, V, bfloat16=bfloat16)
+        steps = level_bias if level_bias.size else None
+        layers.append(GatedLayer(factors, ranks, weight, bias, cost, steps, rectified))
+    matrix = _full(head, bfloat16)
+    return PackedLayers(lambda batch: GatedChain(layers, batch, matrix))
+
+
+def _packed_levels(
+    parts: Sequence[Tensor], head: Sequence[Tensor], rectified: bool, bfloat16: bool
+) -> PackedLayers[LeveledChain]:
+    layers = []
+    for first in range(0, len(parts), SIZE):
+        U, V, ranks, level_bias = (part.detach().numpy() for part in parts[first : first + SIZE])
+        steps = level_bias if level_bias.size else None
+        factors = PackedFactors(U, V, bfloat16=bfloat16)
+        layers.append(LeveledLayer(factors, ranks, steps, rectified))
+    matrix = _full(head, bfloat16)
+    return PackedLayers(lambda batch: LeveledChain(layers, batch, matrix))
+
+
+def _full(head: Sequence[Tensor], bfloat16: bool) -> FullLayer | None:
+    """Weight and bias of a full matrix in the kernels' layout; None if there is none."""
+    matrix = [part.detach().numpy() for part in head]
+    return FullLayer(*matrix, bfloat16=bfloat16) if matrix else None
+
+
+def _plain(x: Tensor, inputs: int) -> bool:
+    """Whether compiled code may take inputs at their address."""
+    return x.dtype == torch.float32 and x.shape[1:] == (inputs,) and x.is_contiguous()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from adlrns_neuro.functional.gated_op import GatedParts, gated_low_rank
+from adlrns_neuro.functional.leveled_op import LeveledParts
 from adlrns_neuro.functional.low_rank_op import low_rank, runs_on_kernels
 from adlrns_neuro.layers.base import LowRankLayer
 from adlrns_neuro.layers.first_block import FirstBlock
@@ -57,6 +58,7 @@ class DynamicLowRankLayer(LowRankLayer):
     SAMPLE_AXES: ClassVar[int] = 1
 
     _no_bias: Tensor
+    _ranks_beyond: Tensor
 
     def __init__(
         self,
@@ -85,6 +87,7 @@ class DynamicLowRankLayer(LowRankLayer):
         self.in_features = in_features
         self.out_features = out_features
         self.register_buffer("_no_bias", torch.empty(0), persistent=False)
+        self.register_buffer("_ranks_beyond", self._ranks - self.levels[0], persistent=False)
 
     @classmethod
     def from_dense(
@@ -173,6 +176,26 @@ class DynamicLowRankLayer(LowRankLayer):
             asked if price is None else asked.new_tensor(price),
         )
 
+    def leveled_parts(self, *, beyond_first: bool = False) -> LeveledParts | None:
+        """What one call of the kernels would run the layer on at given levels.
+
+        None if there is no such call: in training mode, or with a gain by level.
+
+        Args:
+            beyond_first: leave out the first rank block, and the biases.
+        """
+        own: Mapping[str, Any] = self._parameters
+        U, V = own.get("U"), own.get("V")
+        if self.training or U is None or V is None or own["level_gain"] is not None:
+            return None
+        buffers: Mapping[str, Any] = self._buffers
+        none = buffers["_no_bias"]
+        if beyond_first:
+            low = self.levels[0]
+            return LeveledParts(U[:, low:], V[:, low:], buffers["_ranks_beyond"], none)
+        bias = own["level_bias"]
+        return LeveledParts(U, V, buffers["_ranks"], none if bias is None else bias)
+
     def _grouped(self, x: Tensor, top: int, price: float | None) -> tuple[Tensor, Tensor]:
         """Outputs and ranks of (n, in), none above level ``top``, each at its own cost; in one
         call of the kernels if they can.
@@ -191,15 +214,24 @@ class DynamicLowRankLayer(LowRankLayer):
         if self.training or self.level_gain is not None or len(self.levels) == 1 or not kernels:
             return super()._at_levels(x, first, chosen)
         low = self.levels[0]
-        beyond = (self._ranks - low).index_select(0, chosen)
+        beyond = self._ranks_beyond.index_select(0, chosen)
         outputs: Tensor = low_rank(x, self.U[:, low:], self.V[:, low:], beyond)
-        if first.output is None:
-            outputs = torch.addmm(outputs, first.between, self.U[:, :low].T)
-        else:
-            outputs += first.output
-        if self.level_bias is not None:
-            outputs += self.level_bias.cumsum(dim=0).index_select(0, chosen)
+        outputs += self.begun(first, chosen)
         return outputs
+
+    def begun(self, first: FirstBlock, chosen: Tensor) -> Tensor:
+        """What outputs at given levels begin with: the first rank block's, and the biases.
+
+        Args:
+            first: of n samples.
+            chosen: index of the level of each, shape (n,), int64.
+        """
+        start = first.output
+        if start is None:
+            start = first.between @ self.U[:, : self.levels[0]].T
+        if self.level_bias is not None:
+            start = start + self.level_bias.cumsum(dim=0).index_select(0, chosen)
+        return start
 
     def _gate_features(self, first: Tensor) -> Tensor:
         return first

@@ -159,6 +159,10 @@ class Ranked(RankedModule):
         """
         vars(self).update(chosen=ranks, _ran=None)  # Set as of modules they take microseconds.
 
+    def note_levels(self, level: int | Tensor) -> None:
+        """The same of a call at a ``level``."""
+        vars(self).update(_ran=level)
+
     @property
     def spent_mj(self) -> float:
         """Modelled energy per sample in the last call in which the gate decided [mJ]."""
