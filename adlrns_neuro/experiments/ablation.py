@@ -38,8 +38,9 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "no bias": {"model.level_bias": False},
     "gain by level": {"model.level_gain": True},
     "one rank in all layers": {"model.layer_levels": None, "model.levels": (8, 16, 32, 64)},
-    "two levels": {"model.layer_levels": ((8, 64), (4, 32))},
+    "two levels": {"model.levels": None, "model.layer_levels": ((8, 64), (4, 32))},
     "seven levels": {
+        "model.levels": None,
         "model.layer_levels": ((8, 11, 16, 23, 32, 45, 64), (4, 6, 8, 11, 16, 23, 32)),
         "train.levels_per_step": 7,
     },
@@ -58,7 +59,7 @@ def ablation(
     """Train at every setting, and measure.
 
     Args:
-        config: of a perceptron; its levels hold where a setting gives none.
+        config: of a perceptron with two hidden layers; its levels hold where a setting gives none.
         save_dir: folder for checkpoints and weights.
         budgets_macs: as in :func:`adlrns_neuro.experiments.study.rank_study`.
         progress: draw progress bars on stderr.
@@ -67,8 +68,16 @@ def ablation(
         ``dense`` accuracy, and by setting the accuracy of each rank (``levels``), the mean over the
         budgets by scorer (``budgets``), and for gates trained with the factors the accuracy and
         multiply-accumulates by price (``gated``).
+
+    Raises:
+        ConfigError: ``ADL-YML-03`` when a setting does not suit the configuration, and as
+            :func:`adlrns_neuro.experiments.run.run_experiment`.
     """
     family = MODELS.get(config.model.type)
+    configs = {  # All of them before anything is trained.
+        name: with_settings(config, {"train.fit_gates": False, **settings})
+        for name, settings in SETTINGS.items()
+    }
     splits = arranged_splits(config, family)
     half = len(splits.held_out[1]) // 2
     chosen_by: Split = (splits.held_out[0][:half], splits.held_out[1][:half])
@@ -84,8 +93,7 @@ def ablation(
     )
     estimator = PerfEstimator(config.hardware.profile)
     found = {}
-    for number, (name, settings) in enumerate(SETTINGS.items()):
-        own = with_settings(config, {"train.fit_gates": False, **settings})
+    for number, (name, own) in enumerate(configs.items()):
         model = family.ranked(dense, own, splits.train[0], estimator)
         if name == PLAIN:
             _load_plain(model, dense)

@@ -103,9 +103,9 @@ def rank_study(
     rivals = {
         kind: {
             rank: measured(trained(f"{kind} {rank}", own), *test)
-            for rank, own in zip(ranks, levels, strict=True)
+            for rank, own in zip(ranks, settings, strict=True)
         }
-        for kind, levels in rival_ranks(config.model).items()
+        for kind, settings in rival_ranks(config.model).items()
     }
     model = trained("all", {})
     levels = by_level(model, *test)
@@ -117,8 +117,8 @@ def rank_study(
     return {
         "dense": asdict(measured(dense, *test)),
         "rivals": {
-            kind: {str(rank): asdict(found) for rank, found in family.items()}
-            for kind, family in rivals.items()
+            kind: {str(rank): asdict(found) for rank, found in known.items()}
+            for kind, known in rivals.items()
         },
         "levels": {str(rank): asdict(found) for rank, found in zip(ranks, levels, strict=True)},
         "training_macs": {
@@ -137,13 +137,15 @@ def rank_study(
 
 def rival_ranks(model: ModelConfig) -> dict[str, list[dict[str, Any]]]:
     """Settings of the rivals' ranks, by family; the first has the ranks of the one network."""
-    one: list[dict[str, Any]]
-    one = [{"model.levels": (rank,), "model.layer_levels": None} for rank in model.ranks]
+    one: list[dict[str, Any]] = [
+        {"model.levels": (rank,), "model.layer_levels": None} for rank in model.ranks
+    ]
     if model.layer_levels is None:
         return {"one rank": one}
-    by_level = zip(*model.layer_levels, strict=True)
-    own: list[dict[str, Any]]
-    own = [{"model.layer_levels": tuple((rank,) for rank in ranks)} for ranks in by_level]
+    own: list[dict[str, Any]] = [
+        {"model.layer_levels": tuple((rank,) for rank in ranks)}
+        for ranks in zip(*model.layer_levels, strict=True)
+    ]
     return {"own ranks": own, "one rank": one}
 
 

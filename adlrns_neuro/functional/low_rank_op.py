@@ -62,9 +62,12 @@ def low_rank(
     if not x.is_cuda:
         from adlrns_neuro.functional import packed
 
-        halves = x.dtype == U.dtype == V.dtype == torch.bfloat16 and packed.can_round(U, V)
-        if halves or _for_kernels(x, U):
+        if _for_kernels(x, U):
             return packed.forward(x, U, V, ranks, scale, bias)
+        if x.dtype == U.dtype == V.dtype == torch.bfloat16:
+            outputs = packed.forward_halves(x, U, V, ranks, scale, bias)
+            if outputs is not None:
+                return outputs
     return _by_torch(x, U, V, ranks, scale, bias)
 
 

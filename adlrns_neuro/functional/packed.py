@@ -11,6 +11,7 @@ from torch import Tensor
 
 from adlrns_neuro.functional.kept import Kept
 from simulators.kernels import PackedFactors, Workspace, low_rank_forward
+from simulators.kernels.forward import refuse
 from simulators.kernels.halves import rounded_forward
 from simulators.kernels.permission import may_multiply
 from simulators.kernels.pool import pool
@@ -61,18 +62,26 @@ class Packed:
         self, x: Tensor, ranks: Tensor, scale: Tensor | None, bias: Tensor | None
     ) -> Tensor:
         """The same of inputs and outputs in bfloat16."""
-        rows = x.detach().reshape(-1, self.factors.inputs).contiguous()
-        outputs = x.new_empty((*x.shape[:-1], self.factors.outputs))
-        into = outputs.view(len(rows), self.factors.outputs)
-        chosen = ranks.expand(x.shape[:-1]).reshape(-1).long().contiguous()
+        leading, factors = x.shape[:-1], self.factors
+        if x.shape[-1] != factors.inputs:
+            refuse("x", f"it has shape {tuple(x.shape)}", f"pass a last axis of {factors.inputs}")
+        if ranks.is_floating_point() or ranks.dtype == torch.bool:
+            refuse("ranks", f"they are {ranks.dtype}", "pass integers")
+        try:
+            chosen = ranks.expand(leading)
+        except RuntimeError:
+            fitting = f"pass ranks that broadcast to {tuple(leading)}"
+            refuse("ranks", f"shape {tuple(ranks.shape)} does not fit", fitting)
+        rows = x.detach().reshape(-1, factors.inputs).contiguous()
+        outputs = x.new_empty((*leading, factors.outputs))
         mine = self._lock.acquire(blocking=False)
         try:
             rounded_forward(
                 rows.view(torch.uint16).numpy(),
-                self.factors,
-                chosen.numpy(),
-                into.view(torch.uint16).numpy(),
-                self._room(len(rows)) if mine else Workspace(self.factors, len(rows)),
+                factors,
+                chosen.reshape(-1).long().numpy(),
+                outputs.view(len(rows), factors.outputs).view(torch.uint16).numpy(),
+                self._room(len(rows)) if mine else Workspace(factors, len(rows)),
                 scale=None if scale is None else scale.detach().float().numpy(),
                 bias=None if bias is None else bias.detach().float().numpy(),
             )
@@ -106,13 +115,28 @@ def forward(
     It uses no more threads than torch may.
     """
     layout = packed(U, V)
-    call = layout.forward_halves if U.dtype == torch.bfloat16 else layout.forward
-    return on_torchs_threads(lambda: call(x, ranks, scale, bias))
+    return on_torchs_threads(lambda: layout.forward(x, ranks, scale, bias))
 
 
-def can_round(U: Tensor, V: Tensor) -> bool:
-    """Whether the kernels can run on factors that are bfloat16; not if U holds NaN or infinity."""
-    return may_multiply() and packed(U, V).factors.may_round
+def forward_halves(
+    x: Tensor,
+    U: Tensor,
+    V: Tensor,
+    ranks: Tensor,
+    scale: Tensor | None,
+    bias: Tensor | None,
+) -> Tensor | None:
+    """As :func:`forward`, where all tensors are bfloat16; None if the kernels cannot run it.
+
+    They cannot if U holds NaN or infinity or the system denies registers, and do not where a layout
+    would be made for this call alone: of factors that are tensors of inference mode.
+    """
+    if U.is_inference() or V.is_inference() or not may_multiply():
+        return None
+    layout = packed(U, V)
+    if not layout.factors.may_round:
+        return None
+    return on_torchs_threads(lambda: layout.forward_halves(x, ranks, scale, bias))
 
 
 def on_torchs_threads(call: Callable[[], Result]) -> Result:
@@ -132,7 +156,7 @@ _PRECISION = getattr(torch.backends.mkldnn, "matmul", None)
 """What torch 2.9 and newer know of the CPU's products; the older question they may refuse."""
 
 
-def may_round() -> bool:
+def torch_rounds() -> bool:
     """Whether torch lets products of float32 matrices on the CPU round them to bfloat16.
 
     That is so after ``torch.set_float32_matmul_precision("medium")``, or once
@@ -145,5 +169,5 @@ def may_round() -> bool:
 
 def packed(U: Tensor, V: Tensor) -> Packed:
     """The layout of a factor pair, kept while they stay as they are."""
-    bfloat16 = U.dtype == torch.bfloat16 or may_round()
+    bfloat16 = U.dtype == torch.bfloat16 or torch_rounds()
     return _LAYOUTS.of((U, V), lambda: Packed(U, V, bfloat16=bfloat16), key=bfloat16)

@@ -13,7 +13,7 @@ from torch import Tensor
 from adlrns_neuro.functional.gated_op import KEPT
 from adlrns_neuro.functional.kept import Kept
 from adlrns_neuro.functional.leveled_op import SIZE
-from adlrns_neuro.functional.packed import may_round, on_torchs_threads
+from adlrns_neuro.functional.packed import on_torchs_threads, torch_rounds
 from simulators.kernels import PackedFactors
 from simulators.kernels.chain import Chain
 from simulators.kernels.chain_layers import FullLayer, GatedLayer, LeveledLayer
@@ -71,7 +71,7 @@ def forward(
 
     It uses no more threads than torch may.
     """
-    bfloat16 = may_round()
+    bfloat16 = torch_rounds()
     packed = _GATED.of(
         [*parts, *head],
         lambda: _packed_gates(parts, head, rectified, bfloat16),
@@ -106,7 +106,7 @@ def forward_levels(
 
     It uses no more threads than torch may.
     """
-    bfloat16 = may_round()
+    bfloat16 = torch_rounds()
     packed = _LEVELED.of(
         [*parts, *head],
         lambda: _packed_levels(parts, head, rectified, bfloat16),

@@ -14,6 +14,7 @@ from adlrns_neuro.layers.chain import rectified_chain
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
 from adlrns_neuro.layers.ranked import Ranked
 from adlrns_neuro.ranks import ranked_layers
+from mapping.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +29,9 @@ class MlpConfig:
         layer_levels: ranks of each hidden layer, as many for each, in the place of ``levels``.
         dropout: share of hidden values that training leaves out.
         level_bias, level_gain: see :class:`~adlrns_neuro.layers.linear.DynamicLowRankLayer`.
+
+    Raises:
+        ConfigError: ``ADL-LAY-01`` when ``layer_levels`` are not as many for each hidden layer.
     """
 
     inputs: int = 784
@@ -38,6 +42,17 @@ class MlpConfig:
     dropout: float = 0.1
     level_bias: bool = True
     level_gain: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse levels that do not fit the layers."""
+        layers = self.levels_by_layer
+        if len(layers) != len(self.hidden) or len({len(ranks) for ranks in layers}) > 1:
+            raise ConfigError(
+                f"{layers} are not as many levels for each of {len(self.hidden)} hidden layers",
+                where="MlpConfig.layer_levels",
+                remedy="give one list of ranks for each hidden layer, all of one length",
+                code="ADL-LAY-01",
+            )
 
     @property
     def levels_by_layer(self) -> tuple[tuple[int, ...], ...]:

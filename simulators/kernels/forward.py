@@ -38,8 +38,8 @@ def low_rank_forward(
 
     Columns of U, V and scale beyond a sample's rank do not enter its output, whatever they hold;
     NaN and infinity in those within, in x and in bias do. Sums are float32; their order, and so
-    their last bits, depend on the batch and on the number of threads, and with factors that may be
-    rounded to bfloat16 whether numbers are. With ``out`` and
+    their last bits, depend on the batch and on the number of threads. So does whether numbers are
+    rounded, of factors that may be. With ``out`` and
     ``workspace`` given nothing is allocated, once both have been used.
 
     Args:
@@ -194,21 +194,25 @@ def refuse(name: str, message: str, remedy: str, *, call: str = "low_rank_forwar
     raise ConfigError(message, where=f"{call}.{name}", remedy=remedy, code="ADL-KRN-02")
 
 
-def refuse_rank(sample: int, ranks: Int64Array, factors: PackedFactors) -> NoReturn:
+def refuse_rank(
+    sample: int, ranks: Int64Array, factors: PackedFactors, *, call: str = "low_rank_forward"
+) -> NoReturn:
     """Refuse the rank of a sample."""
     raise ConfigError(
         f"sample {sample} has rank {ranks[sample]}",
-        where="low_rank_forward.ranks",
+        where=f"{call}.ranks",
         remedy=f"choose ranks from 0 to {factors.r_max}",
         code="ADL-KRN-03",
     )
 
 
-def vector_of(array: ArrayLike, size: int, name: str) -> Float32Array:
+def vector_of(
+    array: ArrayLike, size: int, name: str, *, call: str = "low_rank_forward"
+) -> Float32Array:
     """An argument as ``size`` contiguous float32."""
     found = np.ascontiguousarray(array, np.float32)
     if found.shape != (size,):
-        refuse(name, f"it has shape {found.shape}", f"pass shape ({size},)")
+        refuse(name, f"it has shape {found.shape}", f"pass shape ({size},)", call=call)
     return found
 
 

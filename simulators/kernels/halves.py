@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
 from mapping.errors import ConfigError
 from simulators.kernels.calibrate import seconds_per_turn
 from simulators.kernels.forward import NOTHING, refuse, refuse_rank, vector_of
@@ -9,6 +14,8 @@ from simulators.kernels.job import DONE, UNREADY
 from simulators.kernels.layout import Float32Array, Int64Array, PackedFactors, UInt16Array
 from simulators.kernels.pool import pool
 from simulators.kernels.workspace import Workspace
+
+CALL = "rounded_forward"
 
 
 def rounded_forward(
@@ -40,34 +47,42 @@ def rounded_forward(
     """
     from simulators.kernels.call_halves import run_halves
 
-    if not len(x):
-        return
+    _check("x", x, np.uint16, (len(ranks), factors.inputs))
+    _check("ranks", ranks, np.int64, (len(ranks),))
+    _check("out", out, np.uint16, (len(ranks), factors.outputs))
+    if not out.flags.writeable:
+        refuse("out", "it is read-only", "pass an array to write to", call=CALL)
     if workspace.factors is not factors:
-        workspace.attach(factors)
+        workspace.attach(factors, call=CALL)
     if workspace.batch < len(x):
         raise ConfigError(
             f"it has room for {workspace.batch} samples, x has {len(x)}",
-            where="rounded_forward.workspace",
+            where=f"{CALL}.workspace",
             remedy=f"make it for {len(x)} samples",
             code="ADL-KRN-04",
         )
-    gains = NOTHING if scale is None else vector_of(scale, factors.r_max, "scale")
-    start = NOTHING if bias is None else vector_of(bias, factors.outputs, "bias")
+    if not len(x):
+        return
+    gains = NOTHING if scale is None else vector_of(scale, factors.r_max, "scale", call=CALL)
+    start = NOTHING if bias is None else vector_of(bias, factors.outputs, "bias", call=CALL)
     arguments = workspace.job, ranks, x, gains, start, out
     status = run_halves(*arguments)
     if status == UNREADY:
-        workspace.lay_out("bfloat16")
+        workspace.lay_out("bfloat16", call=CALL)
         workspace.rate(seconds_per_turn())
         pool.start(pool.threads - 1)
         status = run_halves(*arguments)
     if status == DONE:
         return
     if status < 0:
-        refuse(
-            "x",
-            f"inputs {x.shape}, outputs {out.shape} and ranks {ranks.shape} do not fit the factors "
-            "or each other",
-            f"pass (n, {factors.inputs}), (n, {factors.outputs}) and (n,), apart from each other",
-            call="rounded_forward",
-        )
-    refuse_rank(status, ranks, factors)
+        message = "neighbours do not lie side by side, or it may overlap x"
+        refuse("out", message, "pass contiguous arrays with memory of their own", call=CALL)
+    refuse_rank(status, ranks, factors, call=CALL)
+
+
+def _check(name: str, array: NDArray[Any], dtype: Any, shape: tuple[int, ...]) -> None:
+    """Refuse an array of another type or shape."""
+    if array.dtype == dtype and array.shape == shape and array.flags.aligned:
+        return
+    message = f"it is {array.dtype} of shape {array.shape}"
+    refuse(name, message, f"pass {np.dtype(dtype).name} of shape {shape}", call=CALL)

@@ -106,8 +106,8 @@ class Workspace:
         """Copies and pickles are new ones: addresses mean nothing elsewhere."""
         return Workspace, (self.factors, self.batch)
 
-    def attach(self, factors: PackedFactors) -> None:
-        """Take up other factors than those of the last call.
+    def attach(self, factors: PackedFactors, *, call: str = "low_rank_forward") -> None:
+        """Take up other factors than those of the last ``call``.
 
         Raises:
             ConfigError: ``ADL-KRN-04`` when they have other sizes.
@@ -116,7 +116,7 @@ class Workspace:
         if sizes != self.sizes:
             raise ConfigError(
                 f"it was made for (out, in, r_max) = {self.sizes}, the factors have {sizes}",
-                where="low_rank_forward.workspace",
+                where=f"{call}.workspace",
                 remedy="make a Workspace of these factors",
                 code="ADL-KRN-04",
             )
@@ -126,18 +126,18 @@ class Workspace:
         self.job[fields.FINITE] = factors.input_is_finite
         self.job[fields.ROUNDS] = self._rounds and factors.may_round
 
-    def lay_out(self, path: str) -> None:
+    def lay_out(self, path: str, *, call: str = "run_path") -> None:
         """Have the factors in the layout that a path reads.
 
         Raises:
-            ConfigError: ``ADL-KRN-07`` when the path rounds numbers that are not to be rounded.
+            ConfigError: ``ADL-KRN-07`` when the path rounds numbers that ``call`` cannot round.
         """
         if path == "bfloat16" and not self.job[fields.ROUNDS]:
+            reason, remedy = self._denied()
             raise ConfigError(
-                "these numbers are not to be rounded to bfloat16",
-                where="run_path.path",
-                remedy="pack factors that are finite with bfloat16=True and make a Workspace of "
-                "them, or choose another path",
+                f"numbers cannot be rounded to bfloat16: {reason}",
+                where=f"{call}.factors",
+                remedy=remedy,
                 code="ADL-KRN-07",
             )
         if self.job[LAYOUTS[PATHS.index(path)]]:
@@ -152,6 +152,18 @@ class Workspace:
         else:
             self.job[fields.V_PANELS] = factors.v_panels.ctypes.data
             self.job[fields.U_PANELS] = factors.u_panels.ctypes.data
+
+    def _denied(self) -> tuple[str, str]:
+        """Why numbers are not to be rounded, and what helps."""
+        from simulators.kernels.permission import may_multiply
+
+        if not self.factors.bfloat16:
+            return "the factors do not allow it", "pack them with bfloat16=True"
+        if not self.factors.may_round:
+            return "U holds NaN, infinity or numbers near it", "pass finite factors of usual size"
+        if not may_multiply():
+            return "the system denies the registers", "call low_rank_forward, which does without"
+        return "the workspace is of others that do not allow it", "make a Workspace of these"
 
     @property
     def rated(self) -> bool:

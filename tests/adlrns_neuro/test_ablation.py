@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.errors import refused
 
-from adlrns_neuro.config import parse_config
+from adlrns_neuro.config import parse_config, with_settings
 from adlrns_neuro.experiments import ablation
 from adlrns_neuro.experiments.ablation import SETTINGS
 from adlrns_neuro.gates.scorers import SCORERS
 from adlrns_neuro.models.registry import MODELS
+from mapping.errors import ConfigError
 
 CONFIG = parse_config(
     {
@@ -35,6 +37,23 @@ def test_every_setting_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     gated = found["settings"][ablation.JOINT]["gated"]
     assert [point["macs"] for point in gated] == sorted((p["macs"] for p in gated), reverse=True)
     assert found["settings"]["default"]["gated"] is None
+
+
+@pytest.mark.parametrize("levels", [{"levels": [2, 8]}, {"layer_levels": [[2, 8], [1, 4]]}, {}])
+def test_every_setting_suits_two_layers(levels: dict[str, object]) -> None:
+    config = parse_config({"model": {"hidden": [64, 64], **levels}})
+    for name, settings in SETTINGS.items():
+        ranks = with_settings(config, settings).model.ranks
+        if "levels" in name:
+            assert len(ranks) == {"two levels": 2, "seven levels": 7}[name]
+
+
+def test_a_network_that_settings_do_not_suit_is_refused_before_it_is_trained(
+    tmp_path: Path,
+) -> None:
+    with refused(ConfigError, "ADL-YML-03", message="2 lists for 1 hidden layers"):
+        ablation.ablation(with_settings(CONFIG, {"model.hidden": (32,)}), tmp_path, (900,))
+    assert not list(tmp_path.iterdir())
 
 
 def test_plain_factors_approach_the_weights_themselves() -> None:

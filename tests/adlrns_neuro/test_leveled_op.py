@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.errors import refused
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -14,6 +15,7 @@ from adlrns_neuro.functional.leveled_op import leveled_low_rank
 from adlrns_neuro.layers import chain
 from adlrns_neuro.models import LowRankMLP, MlpConfig
 from adlrns_neuro.ranks import at_level, ranked_layers
+from mapping.errors import ConfigError
 
 CONFIG = MlpConfig(
     inputs=20, hidden=(16, 12), classes=4, layer_levels=((2, 4, 8), (1, 3, 6)), dropout=0.0
@@ -42,6 +44,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
     monkeypatch.setattr(chain, "leveled_low_rank", noted)
     return made
+
+
+@pytest.mark.parametrize("layer_levels", [((2, 4),), ((2, 4), (1, 2, 3)), ((2,), (1,), (1,))])
+def test_levels_that_do_not_fit_the_layers(layer_levels: tuple[tuple[int, ...], ...]) -> None:
+    with refused(ConfigError, "ADL-LAY-01", where="MlpConfig", message="2 hidden", remedy="list"):
+        replace(CONFIG, layer_levels=layer_levels)
 
 
 @pytest.mark.parametrize("level_bias", [False, True])

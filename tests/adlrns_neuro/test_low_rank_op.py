@@ -6,12 +6,14 @@ import copy
 
 import pytest
 import torch
+from support.errors import refused
 from torch import Tensor
 
 from adlrns_neuro.functional import packed
 from adlrns_neuro.functional.low_rank_op import low_rank, runs_on_kernels
 from adlrns_neuro.layers import DynamicLowRankLayer
 from adlrns_neuro.layers.base import LowRankLayer
+from mapping.errors import ConfigError
 from simulators.kernels import explain, vector
 from simulators.kernels.pool import pool
 
@@ -91,6 +93,33 @@ def test_bfloat16_is_rounded_once_at_each_stage(leading: tuple[int, ...], extras
     exact = plain(*(t.double() for t in given[0]), ranks, *(t.double() for t in given[2]))
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.double(), exact, rtol=0.02, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        ({"x": torch.randn(7, 8)}, "ADL-KRN-02", "shape (7, 8)"),
+        ({"ranks": torch.full((7,), 2.7)}, "ADL-KRN-02", "float32"),
+        ({"ranks": torch.ones(3, dtype=torch.int64)}, "ADL-KRN-02", "shape (3,)"),
+        ({"ranks": torch.full((7,), 10)}, "ADL-KRN-03", "rank 10"),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_calls_that_do_not_fit_are_refused(
+    dtype: torch.dtype, change: dict[str, Tensor], code: str, message: str
+) -> None:
+    x, U, V, ranks, *_ = arguments("cpu", dtype)
+    given = {"x": x, "ranks": ranks} | change
+    with refused(ConfigError, code, message=message):
+        low_rank(given["x"].to(dtype), U, V, given["ranks"])
+
+
+def test_bfloat16_of_inference_mode_goes_through_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its changes cannot be seen, so that every call would lay the factors out anew."""
+    monkeypatch.setattr(packed, "Packed", lambda *_, **__: pytest.fail("laid out"))
+    with torch.inference_mode():
+        given = arguments("cpu", torch.bfloat16)
+        torch.testing.assert_close(low_rank(*given), plain(*given), rtol=0.05, atol=0.05)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -248,7 +277,7 @@ def test_numbers_are_rounded_if_torch_may_round_them() -> None:
     exact = low_rank(x, U, V, ranks)
     torch.testing.assert_close(exact, plain(x, U, V, ranks), rtol=1e-5, atol=1e-2)
     torch.set_float32_matmul_precision("medium")
-    assert packed.may_round()
+    assert packed.torch_rounds()
     rounded = low_rank(x, U, V, ranks)
     error = (rounded - exact).abs().max() / exact.std()
     assert error < 0.05
@@ -263,10 +292,10 @@ def test_numbers_are_rounded_if_torch_may_round_them() -> None:
 def test_the_newer_way_to_ask_for_rounding() -> None:
     assert packed._PRECISION is not None
     before = packed._PRECISION.fp32_precision
-    assert not packed.may_round()
+    assert not packed.torch_rounds()
     try:
         packed._PRECISION.fp32_precision = "bf16"
-        assert packed.may_round()
+        assert packed.torch_rounds()
     finally:
         packed._PRECISION.fp32_precision = before
 

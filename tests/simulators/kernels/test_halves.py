@@ -83,23 +83,43 @@ def arguments() -> dict[str, object]:
     }
 
 
+def read_only(shape: tuple[int, int]) -> np.ndarray:
+    """Outputs that cannot be written."""
+    found = np.zeros(shape, np.uint16)
+    found.flags.writeable = False
+    return found
+
+
+def workspace_of(outputs: int, batch: int) -> Workspace:
+    """Of factors with 3 inputs and 2 ranks."""
+    return Workspace(PackedFactors(np.ones((outputs, 2)), np.ones((3, 2)), bfloat16=True), batch)
+
+
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [
-        ({"x": np.zeros((5, 4), np.uint16)}, "ADL-KRN-02", "do not fit"),
-        ({"out": np.zeros((4, 4), np.uint16)}, "ADL-KRN-02", "do not fit"),
-        ({"ranks": np.zeros(4, np.int64)}, "ADL-KRN-02", "do not fit"),
-        ({"x": np.zeros((3, 5), np.uint16).T}, "ADL-KRN-02", "do not fit"),
-        ({"scale": np.ones(3)}, "ADL-KRN-02", "shape"),
+        ({"x": np.zeros((5, 4), np.uint16)}, "ADL-KRN-02", "shape (5, 4)"),
+        ({"x": np.zeros((5, 3), np.float32)}, "ADL-KRN-02", "float32"),
+        ({"x": np.zeros(15, np.uint16)}, "ADL-KRN-02", "shape (15,)"),
+        ({"x": np.zeros((0, 3), np.uint16)}, "ADL-KRN-02", "shape (0, 3)"),
+        ({"out": np.zeros((4, 4), np.uint16)}, "ADL-KRN-02", "shape (4, 4)"),
+        ({"out": np.zeros((5, 4), np.int16)}, "ADL-KRN-02", "int16"),
+        ({"out": read_only((5, 4))}, "ADL-KRN-02", "read-only"),
+        ({"ranks": np.zeros(4, np.int64)}, "ADL-KRN-02", "shape (5, 3)"),
+        ({"ranks": np.zeros(5, np.int32)}, "ADL-KRN-02", "int32"),
+        ({"x": np.zeros((3, 5), np.uint16).T}, "ADL-KRN-02", "side by side"),
+        ({"scale": np.ones(3)}, "ADL-KRN-02", "shape (3,)"),
+        ({"bias": np.ones(3)}, "ADL-KRN-02", "shape (3,)"),
         ({"ranks": np.array([0, 1, 3, 0, 0])}, "ADL-KRN-03", "sample 2 has rank 3"),
         ({"ranks": np.array([0, -1, 2, 0, 0])}, "ADL-KRN-03", "sample 1 has rank -1"),
-        ({"x": np.zeros((6, 3), np.uint16)}, "ADL-KRN-04", "room for 5"),
-        ({"factors": PackedFactors(np.ones((4, 2)), np.ones((3, 2)))}, "ADL-KRN-07", "rounded"),
+        ({"workspace": workspace_of(4, 4)}, "ADL-KRN-04", "room for 4"),
+        ({"workspace": workspace_of(7, 5)}, "ADL-KRN-04", "(7, 3, 2)"),
+        ({"factors": PackedFactors(np.ones((4, 2)), np.ones((3, 2)))}, "ADL-KRN-07", "allow"),
     ],
 )
 def test_arguments_that_do_not_fit(change: dict[str, object], code: str, message: str) -> None:
     given = arguments() | change
-    with refused(ConfigError, code, message=message):
+    with refused(ConfigError, code, where="rounded_forward.", message=message):
         rounded_forward(**given)  # type: ignore[arg-type]
 
 
@@ -107,5 +127,5 @@ def test_outputs_may_not_overwrite_inputs() -> None:
     given = arguments()
     factors = PackedFactors(np.ones((3, 2)), np.ones((3, 2)), bfloat16=True)
     x = np.zeros((5, 3), np.uint16)
-    with refused(ConfigError, "ADL-KRN-02", message="do not fit", remedy="apart"):
+    with refused(ConfigError, "ADL-KRN-02", message="overlap", remedy="of their own"):
         rounded_forward(x, factors, given["ranks"], x, Workspace(factors, 5))  # type: ignore[arg-type]

@@ -137,7 +137,7 @@ def test_factors_that_cannot_be_rounded(value: float) -> None:
     call.U[3, 4] = value
     factors = PackedFactors(call.U, call.V, bfloat16=True)
     workspace, out = Workspace(factors, 64), np.empty((64, 40), np.float32)
-    with refused(ConfigError, "ADL-KRN-07", where="run_path.path", remedy="bfloat16=True"):
+    with refused(ConfigError, "ADL-KRN-07", where="run_path.factors", remedy="finite"):
         run_path("bfloat16", factors, call.x, call.ranks, out, workspace)
     assert explain(call.x, factors, call.ranks).seconds["bfloat16"] == np.inf
 
@@ -148,9 +148,13 @@ def test_rounding_has_to_be_allowed() -> None:
     exact, rounded = (PackedFactors(call.U, call.V, bfloat16=may) for may in (False, True))
     assert explain(call.x, exact, call.ranks).seconds["bfloat16"] == np.inf
     assert explain(call.x, rounded, call.ranks).seconds["bfloat16"] < np.inf
-    for factors, made_for in ((exact, exact), (exact, rounded), (rounded, exact)):
+    for factors, made_for, message, remedy in (
+        (exact, exact, "do not allow it", "bfloat16=True"),
+        (exact, rounded, "do not allow it", "bfloat16=True"),
+        (rounded, exact, "the workspace is of others", "make a Workspace"),
+    ):
         workspace = Workspace(made_for, 64)
-        with refused(ConfigError, "ADL-KRN-07", message="not to be rounded"):
+        with refused(ConfigError, "ADL-KRN-07", message=message, remedy=remedy):
             run_path("bfloat16", factors, call.x, call.ranks, out, workspace)
 
 
@@ -162,6 +166,9 @@ def test_no_path_rounds_where_the_system_denies_its_registers(
     factors = PackedFactors(call.U, call.V, bfloat16=True)
     assert explain(call.x, factors, call.ranks).seconds["bfloat16"] == np.inf
     call.check(low_rank_forward(call.x, factors, None, call.ranks))
+    out = np.empty((64, 40), np.float32)
+    with refused(ConfigError, "ADL-KRN-07", message="the system denies", remedy="without"):
+        run_path("bfloat16", factors, call.x, call.ranks, out, Workspace(factors, 64))
 
 
 @settings(max_examples=50)
