@@ -3,15 +3,15 @@
 python benchmarks/bench_adaptive_mlp.py [--quick] [--json FILE]
 
 784-512-512-10, whose gates spread random samples over the ranks 8, 16, 32 and 64 by ``SHARES``, the
-same with one gate for the network (:class:`adlrns_neuro.AdaptiveModel`), and
-a 3 × 3 convolution of 64 channels on 16 × 16 pixels at the ranks 4, 8, 16 and 32. Both run as they
-are and compiled by inductor, the dense one in bfloat16 too; the perceptrons once more where torch
-may round products of float32 to bfloat16. Ours is the faster, the peers are all of them. Our
-outputs are checked against torch's own products first. Products are counted by torch's own counter.
-The limit is what the fastest dense twin of the same type, float32, takes, divided by its products
-over ours: all of the saving kept; how much is kept of the saving over the fastest twin of any type
-is printed too. Durations are the least of many, taken in turns, so that nobody has the machine's
-quiet moments alone.
+same with one gate for the network (:class:`adlrns_neuro.AdaptiveModel`), and a 3 × 3 convolution of
+64 channels on 16 × 16 pixels at the ranks 4, 8, 16 and 32. Both run as they are and compiled by
+inductor, the dense one in bfloat16 too; the perceptrons once more where torch may round products of
+float32 to bfloat16. Ours is the faster, the peers are all of them. Our outputs are checked against
+torch's own products first. Products are counted by torch's own counter. The limit is what the
+fastest dense twin of the same type, float32, takes, divided by its products over ours: all of the
+saving kept; how much is kept of the saving over the fastest twin of any type is printed too.
+Durations are the least of many, taken in turns, so that nobody has the machine's quiet moments
+alone.
 """
 
 from __future__ import annotations

@@ -5,15 +5,15 @@ python benchmarks/bench_kernels.py [--quick] [--json FILE] [--threads 1 2]
 All that is compared runs in turn, round after round, so that whatever else the machine does meets
 all alike; a row holds the fastest span of calls, its JSON the medians too. On one thread the clock
 is that of the thread, which stands still while others have the core; on more it is the wall's,
-which tells something on an idle machine only: look at the load that is printed. Results are
-checked first. The limit is what the machine, measured in the same run (:mod:`kernel_limits`), needs
-for the products of each sample's own rank, or to move every byte of factors in use, inputs and
-outputs once, if that takes longer; nothing padded. Peers (:mod:`kernel_peers`) of the row "time" do
-the same job; those of "time beside uniform" run all samples at the mean rank, of "time beside full
+which tells something on an idle machine only: look at the load that is printed. Results are checked
+first. The limit is what the machine, measured in the same run (:mod:`kernel_limits`), needs for the
+products of each sample's own rank, or to move every byte of factors in use, inputs and outputs
+once, if that takes longer; nothing padded. Peers (:mod:`kernel_peers`) of the row "time" do the
+same job; those of "time beside uniform" run all samples at the mean rank, of "time beside full
 rank" at r_max, and of "time beside dense" with the full matrix. Two more rows each are of our calls
-that may round numbers to bfloat16, of float32 inputs and outputs and of such that are bfloat16 as
-the peers' called so are. Rows of their own say what a shared
-call costs right after other libraries' threads were at work (:mod:`kernel_neighbours`).
+in bfloat16: on float32 inputs and outputs that may be rounded, and on inputs and outputs of that
+type, such as the peers named bf16 have. Rows of their own say what a shared call costs right after
+other libraries' threads were at work (:mod:`kernel_neighbours`).
 """
 
 from __future__ import annotations

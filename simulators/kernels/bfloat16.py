@@ -257,8 +257,8 @@ def _multiply(columns: int) -> Any:
 multiply_wide: Any = _multiply(2)
 """``multiply_wide(a, a_step, steps, table, table_step, into, count)``: a block of PANEL columns.
 
-into_i = Σ_k a_i[k] table[k] for ``count`` samples, up to BLOCK_ROWS; of more of them than that
-``into`` may hold what nobody asked for. ``a`` is the address of rows of bfloat16, ``a_step`` bytes
+into_i = Σ_k a_i[k] table[k] for ``count`` samples, up to BLOCK_ROWS; further rows of ``into`` may
+be overwritten. ``a`` is the address of rows of bfloat16, ``a_step`` bytes
 apart, ``table`` of pairs of rows of LANES columns, the next columns lying ``table_step`` bytes on;
 there are ``steps`` × 2 LANES numbers to a sum. ``into`` is of BLOCK_ROWS × PANEL float32.
 """

@@ -131,6 +131,8 @@ class Chain(Generic[Layer]):
 
 def _lay_out(workspace: Workspace) -> None:
     """Have the layouts that a call may read: which one it does depends on the batch."""
+    from simulators.kernels.vector import BFLOAT16
+
     workspace.lay_out("tiles")
-    if workspace.job[ROUNDS]:
+    if workspace.job[ROUNDS] and BFLOAT16:
         workspace.lay_out("bfloat16")
