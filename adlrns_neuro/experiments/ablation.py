@@ -37,13 +37,12 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "more distillation": {"train.distillation_share": 0.7},
     "no bias": {"model.level_bias": False},
     "gain by level": {"model.level_gain": True},
-    "one rank in all layers": {"model.layer_levels": None, "model.levels": (8, 16, 32, 64)},
-    "two levels": {"model.levels": None, "model.layer_levels": ((8, 64), (4, 32))},
-    "seven levels": {
+    "half the rank in the second layer": {
         "model.levels": None,
-        "model.layer_levels": ((8, 11, 16, 23, 32, 45, 64), (4, 6, 8, 11, 16, 23, 32)),
-        "train.levels_per_step": 7,
+        "model.layer_levels": ((8, 16, 32, 64), (4, 8, 16, 32)),
     },
+    "two levels": {"model.levels": (8, 64)},
+    "seven levels": {"model.levels": (8, 11, 16, 23, 32, 45, 64), "train.levels_per_step": 7},
     JOINT: {"train.energy_penalty_weight": 0.1},
 }
 """What is changed, by name."""
@@ -59,7 +58,8 @@ def ablation(
     """Train at every setting, and measure.
 
     Args:
-        config: of a perceptron with two hidden layers; its levels hold where a setting gives none.
+        config: of a perceptron with two hidden layers, the same levels in both; they hold where a
+            setting gives none.
         save_dir: folder for checkpoints and weights.
         budgets_macs: as in :func:`adlrns_neuro.experiments.study.rank_study`.
         progress: draw progress bars on stderr.

@@ -39,7 +39,7 @@ def test_every_setting_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert found["settings"]["default"]["gated"] is None
 
 
-@pytest.mark.parametrize("levels", [{"levels": [2, 8]}, {"layer_levels": [[2, 8], [1, 4]]}, {}])
+@pytest.mark.parametrize("levels", [{"levels": [2, 8]}, {}])
 def test_every_setting_suits_two_layers(levels: dict[str, object]) -> None:
     config = parse_config({"model": {"hidden": [64, 64], **levels}})
     for name, settings in SETTINGS.items():
