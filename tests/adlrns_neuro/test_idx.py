@@ -93,7 +93,9 @@ def test_labels_that_do_not_fit_are_refused(
 
 
 @pytest.mark.parametrize(
-    "content", [b"no gzip", gzip.compress(GOOD)[:-200], gzip.compress(GOOD)[:40]]
+    "content",
+    [b"no gzip", gzip.compress(GOOD)[:-200], gzip.compress(GOOD)[:40]],
+    ids=["no gzip", "cut off at the end", "cut off at the beginning"],
 )
 def test_a_damaged_compressed_file_is_refused(content: bytes, tmp_path: Path) -> None:
     write_idx(tmp_path, packed=True)
