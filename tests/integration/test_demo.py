@@ -40,7 +40,7 @@ def test_one_program_serves_seven_budgets_beside_its_baselines(
     assert all(point.accuracy is not None and point.accuracy > 0.7 for point in points)
     # By how much differs from CPU to CPU after so short a training.
     assert points[0].dynamic_j > 1.01 * points[-1].dynamic_j
-    assert points[0].mean_rank["encoder"] > 1.5 * points[-1].mean_rank["encoder"]
+    assert points[0].mean_rank["encoder"] > 1.1 * points[-1].mean_rank["encoder"]
     assert [b.name for b in demo.curve.baselines] == ["rank-8", "rank-16", "rank-24", "dense"]
     dense = demo.curve.baselines[-1]
     assert dense.kind == "dense"
