@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def demo(folder: Path) -> DemoResult:
     recipe = digits_recipe()
-    short = replace(recipe.training, teacher_epochs=6, nested_epochs=10)
+    short = replace(recipe.training, teacher_epochs=12, nested_epochs=24)
     return run_demo(
         folder, Recipe(snn=recipe.snn, training=short), compared_samples=8, progress=False
     )
@@ -38,9 +38,8 @@ def test_one_program_serves_seven_budgets_beside_its_baselines(
     points = demo.curve.adaptive.falling()
     assert len(points) == 7
     assert all(point.accuracy is not None and point.accuracy > 0.7 for point in points)
-    # By how much differs from CPU to CPU after so short a training.
-    assert points[0].dynamic_j > 1.01 * points[-1].dynamic_j
-    assert points[0].mean_rank["encoder"] > 1.1 * points[-1].mean_rank["encoder"]
+    assert points[0].dynamic_j > 1.2 * points[-1].dynamic_j
+    assert points[0].mean_rank["encoder"] > 1.5 * points[-1].mean_rank["encoder"]
     assert [b.name for b in demo.curve.baselines] == ["rank-8", "rank-16", "rank-24", "dense"]
     dense = demo.curve.baselines[-1]
     assert dense.kind == "dense"

@@ -155,8 +155,8 @@ def test_any_network_gets_a_rank_that_saves_energy(run_example: Callable[[str], 
     accuracy = {rank: float(share) for rank, share, _ in rows}
     energy_nj = {rank: float(energy) for rank, _, energy in rows}
     assert accuracy["None"] > 96
-    assert accuracy["auto"] > accuracy["None"] - 4  # Of 360 digits; the search saw others.
-    assert energy_nj["8"] <= energy_nj["auto"] < energy_nj["None"]
+    assert accuracy["auto"] > accuracy["None"] - 2.5
+    assert energy_nj["8"] < energy_nj["auto"] < energy_nj["None"]
     report = load_report(run_example.folder / "full-auto")  # type: ignore[attr-defined]
     search = report["low_rank"]["search"]
     assert search["accuracy"] >= search["full_accuracy"] - 0.01
