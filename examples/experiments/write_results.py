@@ -123,9 +123,7 @@ def rank_section(runs: Runs) -> str:
 
 
 def rivals_at(run: dict[str, Any], point: dict[str, Any]) -> float:
-    """Accuracy of the better family of networks of one rank each, between which it is interpolated
-    over multiply-accumulates.
-    """
+    """Accuracy of the rivals' better family, interpolated over multiply-accumulates."""
     spent, found = max(point["budget_macs"], point["macs"]), []
     for family in run["rivals"].values():
         known = [(rival["macs"], rival["accuracy"]) for rival in family.values()]

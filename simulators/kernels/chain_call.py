@@ -14,6 +14,7 @@ from simulators.kernels.job import (
     COUNTS,
     EVENT_ROOM,
     EXPAND,
+    EXPAND_EACH,
     EXPAND_ROUNDED,
     FEATURES,
     FLOOR,
@@ -22,6 +23,7 @@ from simulators.kernels.job import (
     JOB,
     KNOWN,
     OUTPUTS,
+    PROJECT,
     PROJECT_ROUNDED,
     R_MAX,
     RANKS,
@@ -35,12 +37,13 @@ from simulators.kernels.job import (
     Z,
 )
 from simulators.kernels.model import HAND_OVER_S
-from simulators.kernels.pool import THREADS
-from simulators.kernels.run import divide, divide_rounded, note_reach, run_phase
+from simulators.kernels.pool import THREADS, WORKERS
+from simulators.kernels.run import divide, divide_rounded, hire, note_reach, run_phase
 from simulators.kernels.vector import BFLOAT16, LANES, PANEL, TILE_ROWS, kernel, part
 
 _ROUNDED_FROM = 8 if BFLOAT16 else 1 << 62
-"""Samples from which products in bfloat16 save time, if there are instructions for them."""
+"""Samples from which products in bfloat16 save time, if there are instructions for them: see the
+Xeon's table in ``docs/kernels.md``."""
 
 
 @kernel
@@ -66,6 +69,32 @@ def most_threads(table: int, layers: int) -> int:
         job = load(table + 8 * (CHAIN_FIELDS * number + JOB))
         threads = min(threads, load(job + 8 * EVENT_ROOM))
     return threads
+
+
+@kernel
+def hire_for(table: int, threads: int, gain: float) -> int:
+    """How many threads a chain gets; 0, with nothing done, where workers have yet to be started.
+
+    Args:
+        table: address of the layers' fields.
+        threads: how many it may have.
+        gain: how many seconds it takes less with them; 0 if it takes more.
+    """
+    shared = load(load(table + 8 * JOB) + 8 * SHARED)
+    wanted = threads if gain > 0.0 else 1
+    if wanted - 1 > load_shared(shared + 8 * WORKERS):
+        return 0
+    hired: int = hire(shared, wanted, gain)
+    return hired
+
+
+@part
+def run_stages(job: int, rounds: bool, threads: int) -> None:
+    """V, then U with what each sample's outputs begin with, of samples that are in order."""
+    first = PROJECT_ROUNDED if rounds else PROJECT
+    second = EXPAND_ROUNDED if rounds else EXPAND_EACH
+    for phase in (first, second):
+        run_phase(job, phase, load(job + 8 * SHARED), threads)
 
 
 @part

@@ -9,23 +9,22 @@ from simulators.kernels.atomics import (
     load,
     load_double,
     load_float,
-    load_shared,
     store,
     store_double,
 )
 from simulators.kernels.chain_call import (
     arrange,
+    hire_for,
     most_threads,
     prepare_rounding,
     run_full,
+    run_stages,
     seconds_saved,
 )
 from simulators.kernels.job import (
     BATCH,
     CHAIN_FIELDS,
     DONE,
-    EXPAND_EACH,
-    EXPAND_ROUNDED,
     FLOOR,
     JOB,
     KNOWN,
@@ -36,7 +35,6 @@ from simulators.kernels.job import (
     PRICE,
     PROJECT,
     PROJECT_FIRST,
-    PROJECT_ROUNDED,
     RANKS,
     RECTIFIED,
     SCALE,
@@ -47,8 +45,7 @@ from simulators.kernels.job import (
     Z_WIDTH,
     Z,
 )
-from simulators.kernels.pool import WORKERS
-from simulators.kernels.run import dismiss, hire, note_reach, run_phase
+from simulators.kernels.run import dismiss, note_reach, run_phase
 from simulators.kernels.tiles import dot_floats, fill_floats
 from simulators.kernels.vector import LANES, entry, kernel, part
 
@@ -117,12 +114,7 @@ def _run_layer(
     _choose(job, batch, count, rank, weight, bias, cost, price, chosen)
     arrange(job, batch, count, chosen, ranks, starts, x, x_step, y, y_step, 0, 0)
     store(job + 8 * KNOWN, (rank + LANES - 1) // LANES)
-    first, second = (
-        PROJECT_ROUNDED if rounds else PROJECT,
-        EXPAND_ROUNDED if rounds else EXPAND_EACH,
-    )
-    for phase in (first, second):
-        run_phase(job, phase, shared, threads)
+    run_stages(job, rounds, threads)
     for i in range(batch):
         store(chosen + 8 * i, load(ranks + 8 * load(chosen + 8 * i)))
 
@@ -155,14 +147,10 @@ def run_chain(table: int, layers: int, batch: int, x: int, x_step: int, chosen: 
     Returns:
         DONE; or UNREADY, with nothing done, where more threads would pay than have been started.
     """
-    shared = load(load(table + 8 * JOB) + 8 * SHARED)
     threads = most_threads(table, layers)
-    gain = _gain_of_all(table, layers, batch, threads)
-    if gain == 0.0:
-        threads = 1
-    if threads - 1 > load_shared(shared + 8 * WORKERS):
+    threads = hire_for(table, threads, _gain_of_all(table, layers, batch, threads))
+    if not threads:
         return UNREADY
-    threads = hire(shared, threads, gain)
     for number in range(layers):
         row = table + 8 * CHAIN_FIELDS * number
         job, layer, count = load(row + 8 * JOB), load(row + 8 * LAYER), load(row + 8 * LEVELS)
@@ -175,5 +163,5 @@ def run_chain(table: int, layers: int, batch: int, x: int, x_step: int, chosen: 
         at = chosen + 8 * batch * number
         _run_layer(job, layer, count, price, batch, x, x_step, y, y_step, at, threads)
         x, x_step = y, y_step
-    dismiss(shared, threads)
+    dismiss(load(load(table + 8 * JOB) + 8 * SHARED), threads)
     return DONE

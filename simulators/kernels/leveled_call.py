@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 from numba import float32, int64
 
-from simulators.kernels.atomics import load, load_shared, store, store_double
+from simulators.kernels.atomics import load, store, store_double
 from simulators.kernels.chain_call import (
     arrange,
+    hire_for,
     most_threads,
     prepare_rounding,
     run_full,
+    run_stages,
     seconds_saved,
 )
 from simulators.kernels.job import (
     BATCH,
     CHAIN_FIELDS,
     DONE,
-    EXPAND_EACH,
-    EXPAND_ROUNDED,
     FLOOR,
     JOB,
     KNOWN,
@@ -26,16 +26,13 @@ from simulators.kernels.job import (
     LEVELS,
     OUT,
     OUT_STEP,
-    PROJECT,
-    PROJECT_ROUNDED,
     RECTIFIED,
     SCALE,
     SHARED,
     UNREADY,
     Z_WIDTH,
 )
-from simulators.kernels.pool import WORKERS
-from simulators.kernels.run import dismiss, hire, run_phase
+from simulators.kernels.run import dismiss
 from simulators.kernels.tiles import fill_floats
 from simulators.kernels.vector import entry, kernel, part
 
@@ -61,11 +58,7 @@ def _run_layer(
     store(job + 8 * KNOWN, 0)
     fill_floats(load(job + 8 * SCALE), load(job + 8 * Z_WIDTH), float32(1.0))
     arrange(job, batch, count, levels, ranks, starts, x, x_step, y, y_step, begin, begin_step)
-    rounds = prepare_rounding(job, batch, threads)
-    first = PROJECT_ROUNDED if rounds else PROJECT
-    second = EXPAND_ROUNDED if rounds else EXPAND_EACH
-    for phase in (first, second):
-        run_phase(job, phase, load(job + 8 * SHARED), threads)
+    run_stages(job, prepare_rounding(job, batch, threads), threads)
 
 
 @kernel
@@ -124,14 +117,11 @@ def run_levels(
     wrong = _first_wrong(table, layers, batch, levels)
     if wrong != DONE:
         return wrong
-    shared = load(load(table + 8 * JOB) + 8 * SHARED)
     threads = most_threads(table, layers)
     gain = _gain_of_all(table, layers, batch, levels, threads)
-    if gain == 0.0:
-        threads = 1
-    if threads - 1 > load_shared(shared + 8 * WORKERS):
+    threads = hire_for(table, threads, gain)
+    if not threads:
         return UNREADY
-    threads = hire(shared, threads, gain)
     for number in range(layers):
         row = table + 8 * CHAIN_FIELDS * number
         job, layer, count = load(row + 8 * JOB), load(row + 8 * LAYER), load(row + 8 * LEVELS)
@@ -144,5 +134,5 @@ def run_levels(
             job, layer, count, batch, x, x_step, y, y_step, levels, begin, begin_step, threads
         )
         x, x_step, begin, begin_step = y, y_step, 0, 0
-    dismiss(shared, threads)
+    dismiss(load(load(table + 8 * JOB) + 8 * SHARED), threads)
     return DONE

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -23,14 +22,6 @@ from simulators.kernels.pool import WORKERS, pool
 
 CLOSE, ROUNDED_CLOSE = 1e-4, 0.05
 """Gates that are so near to their threshold may fall either way; where numbers are rounded too."""
-
-
-@pytest.fixture
-def one_thread_after() -> Iterator[None]:
-    """Put the number of threads back."""
-    before = pool.threads
-    yield
-    set_threads(before)
 
 
 def factors_of(
@@ -154,7 +145,7 @@ def test_larger_and_smaller_batches_follow_each_other() -> None:
         check(chain, rng.standard_normal((batch, 20), np.float32), [0.1])
 
 
-@pytest.mark.usefixtures("one_thread_after")
+@pytest.mark.usefixtures("threads_kept")
 def test_two_threads_give_what_one_gives() -> None:
     rng = np.random.default_rng(2)
     layers = [layer_of(rng, 300, 700, (64, 100, 128), rectified=True) for _ in range(1)]
@@ -286,7 +277,7 @@ def test_calls_that_do_not_fit_are_refused() -> None:
         two.forward(x, [0.0, 0.0], chosen=apart)
 
 
-@pytest.mark.usefixtures("one_thread_after")
+@pytest.mark.usefixtures("threads_kept")
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("batch", [7, 8, 16, 45, 700])
 @pytest.mark.parametrize("headed", [False, True])
@@ -323,7 +314,7 @@ def test_a_layer_that_cannot_be_rounded_runs_as_float32() -> None:
     assert set(chosen[0]) == {4, 9}
 
 
-@pytest.mark.usefixtures("one_thread_after")
+@pytest.mark.usefixtures("threads_kept")
 def test_no_more_threads_than_there_is_memory_for() -> None:
     set_threads(1)
     rng = np.random.default_rng(0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -20,14 +19,6 @@ from simulators.kernels.chain_layers import FullLayer, LeveledLayer
 from simulators.kernels.job import EVENT_ROOM
 from simulators.kernels.leveled import LeveledChain
 from simulators.kernels.pool import WORKERS, pool
-
-
-@pytest.fixture
-def one_thread_after() -> Iterator[None]:
-    """Put the number of threads back."""
-    before = pool.threads
-    yield
-    set_threads(before)
 
 
 def layer_of(
@@ -117,7 +108,7 @@ def case_of(batch: int, *, bfloat16: bool = False) -> Case:
     return chain, x, rng.integers(0, 4, batch), start
 
 
-@pytest.mark.usefixtures("one_thread_after")
+@pytest.mark.usefixtures("threads_kept")
 @pytest.mark.parametrize("bfloat16", [False, True])
 @pytest.mark.parametrize("batch", [1, 8, 45, 700])
 def test_threads_and_rounding(batch: int, bfloat16: bool) -> None:
@@ -134,7 +125,7 @@ def test_threads_and_rounding(batch: int, bfloat16: bool) -> None:
         np.testing.assert_allclose(found, right_there, atol=tolerance * np.abs(right_there).max())
 
 
-@pytest.mark.usefixtures("one_thread_after")
+@pytest.mark.usefixtures("threads_kept")
 @pytest.mark.parametrize("bfloat16", [False, True])
 def test_nothing_is_left_of_an_earlier_call(bfloat16: bool) -> None:
     chain, x, _, start = case_of(48, bfloat16=bfloat16)
@@ -147,7 +138,7 @@ def test_nothing_is_left_of_an_earlier_call(bfloat16: bool) -> None:
         np.testing.assert_allclose(found, right, atol=tolerance * np.abs(right).max())
 
 
-@pytest.mark.usefixtures("one_thread_after")
+@pytest.mark.usefixtures("threads_kept")
 def test_no_more_threads_than_there_is_memory_for() -> None:
     set_threads(1)
     chain, x, levels, start = case_of(700, bfloat16=True)
