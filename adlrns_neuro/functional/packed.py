@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -41,8 +42,7 @@ class Packed:
     ) -> Tensor:
         """See :func:`adlrns_neuro.functional.low_rank_op.low_rank`."""
         outputs = torch.empty((*x.shape[:-1], self.factors.outputs))
-        mine = self._lock.acquire(blocking=False)
-        try:
+        with self._room(x.shape[:-1].numel()) as workspace:
             low_rank_forward(
                 x.detach().numpy(),
                 self.factors,
@@ -51,11 +51,8 @@ class Packed:
                 scale=None if scale is None else scale.detach().numpy(),
                 bias=None if bias is None else bias.detach().numpy(),
                 out=outputs.numpy(),
-                workspace=self._room(x.shape[:-1].numel()) if mine else None,
+                workspace=workspace,
             )
-        finally:
-            if mine:
-                self._lock.release()
         return outputs
 
     def forward_halves(
@@ -74,27 +71,30 @@ class Packed:
             refuse("ranks", f"shape {tuple(ranks.shape)} does not fit", fitting)
         rows = x.detach().reshape(-1, factors.inputs).contiguous()
         outputs = x.new_empty((*leading, factors.outputs))
-        mine = self._lock.acquire(blocking=False)
-        try:
+        with self._room(len(rows)) as workspace:
             rounded_forward(
                 rows.view(torch.uint16).numpy(),
                 factors,
                 chosen.reshape(-1).long().numpy(),
                 outputs.view(len(rows), factors.outputs).view(torch.uint16).numpy(),
-                self._room(len(rows)) if mine else Workspace(factors, len(rows)),
+                workspace or Workspace(factors, len(rows)),
                 scale=None if scale is None else scale.detach().float().numpy(),
                 bias=None if bias is None else bias.detach().float().numpy(),
             )
-        finally:
-            if mine:
-                self._lock.release()
         return outputs
 
-    def _room(self, batch: int) -> Workspace:
-        """The workspace, a new one if that is too small."""
-        if self._workspace is None or self._workspace.batch < batch:
-            self._workspace = Workspace(self.factors, batch)
-        return self._workspace
+    @contextmanager
+    def _room(self, batch: int) -> Iterator[Workspace | None]:
+        """The workspace, a new one if that is too small; None while another call has it."""
+        if not self._lock.acquire(blocking=False):
+            yield None
+            return
+        try:
+            if self._workspace is None or self._workspace.batch < batch:
+                self._workspace = Workspace(self.factors, batch)
+            yield self._workspace
+        finally:
+            self._lock.release()
 
 
 _LAYOUTS: Kept[Packed] = Kept()
