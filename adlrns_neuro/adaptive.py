@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from adlrns_neuro.gates.fit import fit_gate, price_for_energy
 from adlrns_neuro.gates.network import GateNetwork
 from adlrns_neuro.gates.scorers import SCORERS
+from adlrns_neuro.gates.stacking import stacking_weights
 from adlrns_neuro.layers.base import LowRankLayer
 from adlrns_neuro.layers.first_block import FirstBlock
 from adlrns_neuro.layers.ranked import Ranked
@@ -34,7 +35,8 @@ class AdaptiveModel(nn.Module):
     ``model(inputs)`` returns the outputs and the level of each sample. A sample costs what the
     scorer costs and what the layers cost at its level; samples of one level run together. In
     evaluation mode a sample that goes on after a probe does not compute the first rank block of the
-    first low-rank layer again, nor, without gains by level, what comes out of it.
+    first low-rank layer again, nor, without gains by level, what comes out of it. The probe's
+    answer counts beside that of the level that it goes on to, as :meth:`fit` has weighed it.
 
     Args:
         model: any module with :class:`~adlrns_neuro.layers.ranked.Ranked` layers that maps samples
@@ -47,6 +49,8 @@ class AdaptiveModel(nn.Module):
         model, scorer: as given, the scorer made.
         gate: :class:`~adlrns_neuro.gates.network.GateNetwork`; its cost is that of
             ``energies_mj`` in units of the largest of them.
+        probe_weights: buffer, shape (K,): what the probe's logits count in the sum with those of
+            each level; 0 until fitted, and without a probe.
         energies_mj: modelled energy of one sample at each level [mJ], of the low-rank layers alone.
             With a probe a higher level comes on top of the lowest; that the first block is not
             computed again is left out.
@@ -56,6 +60,8 @@ class AdaptiveModel(nn.Module):
     Raises:
         ConfigError: ``ADL-RNK-01`` when no layer has a rank, ``ADL-CFG-01`` on an unknown scorer.
     """
+
+    probe_weights: Tensor
 
     def __init__(
         self,
@@ -74,6 +80,7 @@ class AdaptiveModel(nn.Module):
         most = self.energies_mj[-1]
         steps = [(high - low) / most for low, high in pairwise(self.energies_mj)]
         self.gate = GateNetwork(features.shape[1], steps, scorer_hidden=scorer_hidden).to(features)
+        self.register_buffer("probe_weights", features.new_zeros(len(self.energies_mj)))
         self.price_per_mj: float | None = None
         self.spent_mj = 0.0
 
@@ -103,7 +110,7 @@ class AdaptiveModel(nn.Module):
         self.spent_mj = sum(n * energy for n, energy in spent) / max(len(levels), 1)
         return outputs, levels
 
-    def fit(self, inputs: Tensor, labels: Tensor) -> None:
+    def fit(self, inputs: Tensor, labels: Tensor, *, stacked: bool = True) -> None:
         """Fit the gate to what each level gains on held-out samples, in place.
 
         The gain of a level is by how much it lowers the probability of a wrong answer.
@@ -111,18 +118,26 @@ class AdaptiveModel(nn.Module):
         Args:
             inputs: samples that the model was not fitted to, shape (n, ...).
             labels: their classes, shape (n,), int64.
+            stacked: fit what the probe's answer counts first, see
+                :func:`adlrns_neuro.gates.stacking.stacking_weights`; otherwise it counts nothing
+                beside a higher level's.
 
         Raises:
             ConfigError: ``ADL-GAT-02`` when a feature is not finite.
         """
-        features, errors = [], []
+        features, answers = [], []
         with torch.no_grad():
-            for some, classes in zip(_split(inputs), _split(labels), strict=True):
+            for some in _split(inputs):
                 features.append(self.scorer.score(self.model, some)[0])
-                right = forward_levels(self.model, some).softmax(dim=-1)
-                index = classes.expand(len(right), -1)[..., None]
-                errors.append(1.0 - right.gather(-1, index)[..., 0].T)
-        fit_gate(self.gate, torch.cat(features), torch.cat(errors))
+                answers.append(forward_levels(self.model, some))
+        logits = torch.cat(answers, dim=1)
+        self.probe_weights.zero_()
+        if stacked and self.scorer.probes:
+            self.probe_weights.copy_(stacking_weights(logits, labels))
+            logits = logits + self.probe_weights[:, None, None] * logits[0]
+        index = labels.expand(len(logits), -1)[..., None]
+        right = logits.softmax(dim=-1).gather(-1, index)[..., 0]
+        fit_gate(self.gate, torch.cat(features), 1.0 - right.T)
 
     def price_for(
         self, budget: float, inputs: Tensor, costs: Sequence[float] | None = None
@@ -175,7 +190,9 @@ class AdaptiveModel(nn.Module):
     def _run(
         self, inputs: Tensor, levels: Tensor, first: Tensor | None, block: FirstBlock | None
     ) -> Tensor:
-        """Outputs at the given levels; those of the lowest are ``first`` where it is known."""
+        """Outputs at the given levels; those of the lowest are ``first`` where it is known, which
+        counts beside the others.
+        """
         outputs: Tensor
         if first is None:
             with at_level(self.model, levels):
@@ -185,9 +202,11 @@ class AdaptiveModel(nn.Module):
         if len(above) == 0:
             return first
         going_on = None if block is None else block.each(lambda part: part.index_select(0, above))
-        with at_level(self.model, levels[above]), self._known_block(going_on):
-            outputs = first.index_copy(0, above, self.model(inputs[above]).to(first))
-        return outputs
+        chosen = levels[above]
+        with at_level(self.model, chosen), self._known_block(going_on):
+            own: Tensor = self.model(inputs[above]).to(first)
+        weights = self.probe_weights.index_select(0, chosen)[:, None]
+        return first.index_copy(0, above, own.addcmul(weights, first.index_select(0, above)))
 
     def _keeping_block(self) -> AbstractContextManager[list[FirstBlock]]:
         """Inside, the first block that the first low-rank layer computes is put into a list."""

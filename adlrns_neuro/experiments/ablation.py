@@ -20,7 +20,7 @@ from adlrns_neuro.adaptive import AdaptiveModel
 from adlrns_neuro.config import ExperimentConfig, with_settings
 from adlrns_neuro.experiments.measure import BATCH, by_level, by_price, measured
 from adlrns_neuro.experiments.run import Split, arranged_splits
-from adlrns_neuro.experiments.study import at_budget
+from adlrns_neuro.experiments.study import SCORER, at_budget
 from adlrns_neuro.gates.scorers import SCORERS
 from adlrns_neuro.models.registry import MODELS
 from adlrns_neuro.perf import PerfEstimator
@@ -66,8 +66,9 @@ def ablation(
 
     Returns:
         ``dense`` accuracy, and by setting the accuracy of each rank (``levels``), the mean over the
-        budgets by scorer (``budgets``), and for gates trained with the factors the accuracy and
-        multiply-accumulates by price (``gated``).
+        budgets by scorer (``budgets``), the same where the probe's answer does not count beside
+        that of a higher level (``unstacked``), and for gates trained with the factors the accuracy
+        and multiply-accumulates by price (``gated``).
 
     Raises:
         ConfigError: ``ADL-YML-03`` when a setting does not suit the configuration, and as
@@ -108,6 +109,9 @@ def ablation(
                 scorer: _mean(model, scorer, chosen_by, (inputs, labels), budgets_macs, known)
                 for scorer in SCORERS.names()
             },
+            "unstacked": _mean(
+                model, SCORER, chosen_by, (inputs, labels), budgets_macs, known, stacked=False
+            ),
             "gated": [
                 {"price": price, "accuracy": one.accuracy, "macs": one.macs}
                 for price, one in by_price(model, inputs, labels).items()
@@ -125,10 +129,12 @@ def _mean(
     measured_on: Split,
     budgets_macs: Sequence[float],
     known: Mapping[int, Any],
+    *,
+    stacked: bool = True,
 ) -> float:
     """Accuracy with one gate for the network, over the budgets."""
     adaptive = AdaptiveModel(model.eval(), chosen_by[0][:1], scorer=scorer)
-    adaptive.fit(*chosen_by)
+    adaptive.fit(*chosen_by, stacked=stacked)
     points = [at_budget(adaptive, b, chosen_by[0], measured_on, [known]) for b in budgets_macs]
     return float(np.mean([point["accuracy"] for point in points]))
 

@@ -251,8 +251,13 @@ def ablation_section(runs: Runs) -> str:
             f"| gate sees {scorer.replace('_', ' ')} | | | {percent(b[scorer] for b in both)} "
             f"| {percent((b[scorer] - b[PROBE] for b in both), sign=True)} |"
         )
-    if note := runs[0].get("note"):
-        lines += ["", note]
+    default = [run["settings"]["default"] for run in runs]
+    alone = [one["unstacked"] for one in default]
+    pairs = zip(alone, (one["budgets"][PROBE] for one in default), strict=True)
+    lines.append(
+        f"| the probe's answer does not count | | | {percent(alone)} "
+        f"| {percent((a - b for a, b in pairs), sign=True)} |"
+    )
     return "\n".join([*lines, ""])
 
 

@@ -34,6 +34,7 @@ def test_every_setting_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for figures in found["settings"].values():
         assert list(figures["levels"]) == ["2", "8"]
         assert set(figures["budgets"]) == set(SCORERS.names())
+        assert 0.5 < figures["unstacked"] <= 1.0
     gated = found["settings"][ablation.JOINT]["gated"]
     assert [point["macs"] for point in gated] == sorted((p["macs"] for p in gated), reverse=True)
     assert found["settings"]["default"]["gated"] is None
