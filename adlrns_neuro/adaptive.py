@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adlrns_neuro.gates.fit import fit_gate, price_for_energy
 from adlrns_neuro.gates.network import GateNetwork
-from adlrns_neuro.gates.scorers import SCORERS
+from adlrns_neuro.gates.scorers import SCORERS, ConfidenceProbe
 from adlrns_neuro.gates.stacking import stacking_weights
 from adlrns_neuro.layers.base import LowRankLayer
 from adlrns_neuro.layers.first_block import FirstBlock
@@ -100,6 +100,8 @@ class AdaptiveModel(nn.Module):
             with self._deciding_inside(price) as chosen:
                 outputs = self.model(inputs)
             levels = chosen[0]
+        elif (found := self._in_one_call(inputs, price)) is not None:
+            outputs, levels = found
         else:
             with self._keeping_block() as kept:
                 features, first = self.scorer.score(self.model, inputs)
@@ -168,6 +170,18 @@ class AdaptiveModel(nn.Module):
             with self._known_block(self._reusable(kept)):
                 runs.append(self._counted(example, level))
         return tuple(cost + self.gate.macs for cost in self._with_probe(runs))
+
+    def _in_one_call(self, inputs: Tensor, price: float | None) -> tuple[Tensor, Tensor] | None:
+        """Outputs and levels, by the model's own method ``forward_probed``; None if it has none,
+        or cannot.
+        """
+        run = getattr(self.model, "forward_probed", None)
+        watched = self.model._forward_hooks or self.model._forward_pre_hooks
+        if run is None or watched or not isinstance(self.scorer, ConfidenceProbe):
+            return None
+        found: tuple[Tensor, Tensor] | None
+        found = run(inputs, self.gate, self.probe_weights, price)
+        return found
 
     def _reusable(self, kept: Sequence[FirstBlock]) -> FirstBlock | None:
         """What of a run at the lowest level holds at any other; in training nothing surely does."""

@@ -14,11 +14,13 @@ from adlrns_neuro.functional.gated_op import KEPT
 from adlrns_neuro.functional.kept import Kept
 from adlrns_neuro.functional.leveled_op import SIZE
 from adlrns_neuro.functional.packed import on_torchs_threads, torch_rounds
+from mapping.errors import ConfigError
 from simulators.kernels import PackedFactors
 from simulators.kernels.chain import Chain
 from simulators.kernels.chain_layers import FullLayer, GatedLayer, LeveledLayer
 from simulators.kernels.gated import GatedChain
 from simulators.kernels.leveled import LeveledChain
+from simulators.kernels.probed import AnswerGate, ProbedChain
 
 Own = TypeVar("Own", bound=Chain)  # type: ignore[type-arg]
 
@@ -57,6 +59,7 @@ class PackedLayers(Generic[Own]):
 
 _GATED: Kept[PackedLayers[GatedChain]] = Kept()
 _LEVELED: Kept[PackedLayers[LeveledChain]] = Kept()
+_PROBED: Kept[PackedLayers[ProbedChain]] = Kept()
 
 
 def forward(
@@ -127,6 +130,40 @@ def forward_levels(
     return outputs
 
 
+def forward_probed(
+    x: Tensor,
+    parts: Sequence[Tensor],
+    head: Sequence[Tensor],
+    gate: Sequence[Tensor],
+    price: float,
+) -> tuple[Tensor, Tensor]:
+    """See :func:`adlrns_neuro.functional.probed_op.probed_low_rank`.
+
+    It uses no more threads than torch may.
+    """
+    bfloat16 = torch_rounds()
+    packed = _PROBED.of(
+        [*parts, *head, *gate],
+        lambda: _packed_probe(parts, head, gate, bfloat16),
+        key=bfloat16,
+    )
+    batch = len(x)
+    outputs = torch.empty(batch, packed.outputs)
+    levels = torch.empty(batch, dtype=torch.int64)
+
+    def call() -> None:
+        with packed.room(batch) as chain:
+            if _plain(x, packed.inputs):
+                rows = (x.data_ptr(), 4 * packed.inputs), (outputs.data_ptr(), 4 * packed.outputs)
+                chain.forward_at(*rows, levels.data_ptr(), batch, price)
+            else:
+                rows_of_x = x.detach().contiguous().numpy()
+                chain.forward(rows_of_x, price, out=outputs.numpy(), chosen=levels.numpy())
+
+    on_torchs_threads(call)
+    return outputs, levels
+
+
 def _packed_gates(
     parts: Sequence[Tensor], head: Sequence[Tensor], rectified: bool, bfloat16: bool
 ) -> PackedLayers[GatedChain]:
@@ -144,14 +181,34 @@ def _packed_gates(
 def _packed_levels(
     parts: Sequence[Tensor], head: Sequence[Tensor], rectified: bool, bfloat16: bool
 ) -> PackedLayers[LeveledChain]:
+    layers, matrix = _leveled(parts, rectified, bfloat16), _full(head, bfloat16)
+    return PackedLayers(lambda batch: LeveledChain(layers, batch, matrix))
+
+
+def _packed_probe(
+    parts: Sequence[Tensor], head: Sequence[Tensor], gate: Sequence[Tensor], bfloat16: bool
+) -> PackedLayers[ProbedChain]:
+    layers, matrix = _leveled(parts, True, bfloat16), _full(head, bfloat16)
+    if matrix is None:
+        raise ConfigError(
+            "there is no full matrix whose answer a gate could read",
+            where="probed_low_rank.head",
+            remedy="pass its weight and bias",
+            code="ADL-KRN-02",
+        )
+    reads = AnswerGate(*(part.detach().numpy() for part in gate))
+    return PackedLayers(lambda batch: ProbedChain(layers, batch, matrix, reads))
+
+
+def _leveled(parts: Sequence[Tensor], rectified: bool, bfloat16: bool) -> list[LeveledLayer]:
+    """Layers with levels in the kernels' layout."""
     layers = []
     for first in range(0, len(parts), SIZE):
         U, V, ranks, level_bias = (part.detach().numpy() for part in parts[first : first + SIZE])
         steps = level_bias if level_bias.size else None
         factors = PackedFactors(U, V, bfloat16=bfloat16)
         layers.append(LeveledLayer(factors, ranks, steps, rectified))
-    matrix = _full(head, bfloat16)
-    return PackedLayers(lambda batch: LeveledChain(layers, batch, matrix))
+    return layers
 
 
 def _full(head: Sequence[Tensor], bfloat16: bool) -> FullLayer | None:

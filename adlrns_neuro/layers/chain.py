@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adlrns_neuro.functional.gated_op import gated_low_rank
-from adlrns_neuro.functional.leveled_op import leveled_low_rank
+from adlrns_neuro.functional.gated_op import GatedParts, gated_low_rank
+from adlrns_neuro.functional.leveled_op import LeveledParts, leveled_low_rank
 from adlrns_neuro.functional.low_rank_op import runs_on_kernels
+from adlrns_neuro.functional.probed_op import ProbeParts, probed_low_rank
+from adlrns_neuro.gates.network import GateNetwork
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
 from adlrns_neuro.layers.ranked import Ranked
 
@@ -33,6 +35,62 @@ def rectified_chain(x: Tensor, parts: Iterable[nn.Module], head: nn.Linear) -> T
         Outputs of the head, shape (n, classes); None, with nothing done, if the layers have to run
         one by one.
     """
+    found = _in_one_call(x, parts, head)
+    if found is None:
+        return None
+    ranked, matrix = found
+    if all(part.gated for part in ranked):
+        return _at_gates(x, ranked, matrix)
+    level = ranked[0].level
+    if level is not None and all(part.level is level for part in ranked):
+        return _at_levels(x, ranked, matrix, level)
+    return None
+
+
+def probed_chain(
+    x: Tensor,
+    parts: Iterable[nn.Module],
+    head: nn.Linear,
+    gate: GateNetwork,
+    probe_weights: Tensor,
+    price: float | None,
+) -> tuple[Tensor, Tensor] | None:
+    """The same with one gate for all layers, which reads what they answer at the lowest level.
+
+    It needs no more, since levels that are set and gates of the layers play no part.
+
+    Args:
+        x, parts, head: as of :func:`rectified_chain`.
+        gate: reads what :class:`~adlrns_neuro.gates.scorers.ConfidenceProbe` makes of an answer.
+        probe_weights: what that answer counts beside the one of each level.
+        price: of the gate's cost; its own if None.
+
+    Returns:
+        Answers, shape (n, classes), and levels, shape (n,), int64; None, with nothing done, if it
+        cannot be one call.
+    """
+    found = _in_one_call(x, parts, head)
+    if found is None or gate.scorer_hidden:
+        return None
+    ranked, matrix = found
+    layers = _leveled(ranked)
+    weights: Mapping[str, Any] = gate._parameters
+    constants: Mapping[str, Any] = gate._buffers
+    own, asked = weights["weight"], constants["price"]
+    if layers is None or not len(own) or not _kernels_run(x, layers, *matrix, own):
+        return None
+    reads = ProbeParts(own, weights["bias"], constants["cost"], probe_weights)
+    spends = asked if price is None else asked.new_tensor(price)
+    outputs, levels = probed_low_rank(x, layers, matrix, reads, spends)
+    for part in ranked:
+        part.note_levels(levels)
+    return outputs, levels
+
+
+def _in_one_call(
+    x: Tensor, parts: Iterable[nn.Module], head: nn.Linear
+) -> tuple[list[Ranked], list[Tensor]] | None:
+    """Ranked linear layers, and weight and bias of a head; None if they are others, or hooked."""
     ranked = []
     for part in parts:
         if not isinstance(part, Ranked):
@@ -45,12 +103,31 @@ def rectified_chain(x: Tensor, parts: Iterable[nn.Module], head: nn.Linear) -> T
     matrix = [part for part in (last.get("weight"), last.get("bias")) if part is not None]
     if len(matrix) < 2 or _hooked(head) or x.device.type != "cpu":
         return None
-    if all(part.gated for part in ranked):
-        return _at_gates(x, ranked, matrix)
-    level = ranked[0].level
-    if level is not None and all(part.level is level for part in ranked):
-        return _at_levels(x, ranked, matrix, level)
-    return None
+    return ranked, matrix
+
+
+def _leveled(ranked: Sequence[Ranked], *, beyond_first: bool = False) -> list[LeveledParts] | None:
+    """What layers of as many levels run on; None if there is none, or they have not.
+
+    Args:
+        ranked: the layers.
+        beyond_first: leave out the first rank block of the first one, and its biases.
+    """
+    layers: list[LeveledParts] = []
+    for part in ranked:
+        layer = part.layer
+        assert isinstance(layer, DynamicLowRankLayer)
+        given = layer.leveled_parts(beyond_first=beyond_first and not layers)
+        if given is None or len(given.ranks) != len(ranked[0].layer.levels):
+            return None
+        layers.append(given)
+    return layers
+
+
+def _kernels_run(x: Tensor, layers: Sequence[LeveledParts | GatedParts], *further: Tensor) -> bool:
+    """Whether kernels can multiply inputs and layers."""
+    factors = [factor for given in layers for factor in given[:2]]
+    return runs_on_kernels(x, *factors, *further)
 
 
 def _at_gates(x: Tensor, ranked: Sequence[Ranked], matrix: Sequence[Tensor]) -> Tensor | None:
@@ -64,8 +141,7 @@ def _at_gates(x: Tensor, ranked: Sequence[Ranked], matrix: Sequence[Tensor]) -> 
             return None
         layers.append(given)
         levels.append(len(layer.levels))
-    factors = [factor for given in layers for factor in given[:2]]
-    if not runs_on_kernels(x, *factors, *matrix):
+    if not _kernels_run(x, layers, *matrix):
         return None
     outputs, chosen = gated_low_rank(x, layers, levels, head=matrix, rectified=True)
     for part, ranks in zip(ranked, chosen.unbind(), strict=True):
@@ -78,17 +154,9 @@ def _at_levels(
 ) -> Tensor | None:
     """At one level for all samples, or one for each, the same in all layers."""
     leader, first_block = ranked[0].layer, ranked[0].first_block
-    layers = []
-    for part in ranked:
-        layer = part.layer
-        assert isinstance(layer, DynamicLowRankLayer)
-        known = layer is leader and first_block is not None and len(layer.levels) > 1
-        given = layer.leveled_parts(beyond_first=known)
-        if given is None or len(layer.levels) != len(leader.levels):
-            return None
-        layers.append(given)
-    factors = [factor for given in layers for factor in given[:2]]
-    if not runs_on_kernels(x, *factors, *matrix):
+    known = first_block is not None and len(leader.levels) > 1
+    layers = _leveled(ranked, beyond_first=known)
+    if layers is None or not _kernels_run(x, layers, *matrix):
         return None
     top = len(layers[0].ranks) - 1
     if isinstance(level, int):
@@ -96,7 +164,8 @@ def _at_levels(
     else:
         levels = level.clamp(max=top)
     start = None
-    if first_block is not None and top > 0:
+    if known:
+        assert first_block is not None
         assert isinstance(leader, DynamicLowRankLayer)
         start = leader.begun(first_block(x), levels)
     outputs = leveled_low_rank(x, layers, levels, head=matrix, start=start, rectified=True)

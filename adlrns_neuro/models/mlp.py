@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from adlrns_neuro.layers.chain import rectified_chain
+from adlrns_neuro.gates.network import GateNetwork
+from adlrns_neuro.layers.chain import probed_chain, rectified_chain
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
 from adlrns_neuro.layers.ranked import Ranked
 from adlrns_neuro.ranks import ranked_layers
@@ -127,6 +128,22 @@ class LowRankMLP(nn.Module):
                 x = _rectified(layer(x), self)
             logits = self.head(x)
         return logits
+
+    def forward_probed(
+        self, x: Tensor, gate: GateNetwork, probe_weights: Tensor, price: float | None
+    ) -> tuple[Tensor, Tensor] | None:
+        """Logits and levels that a gate for the whole network chooses, in one call of the kernels.
+
+        Args:
+            x: samples, shape (n, inputs).
+            gate, probe_weights, price: see :func:`adlrns_neuro.layers.chain.probed_chain`.
+
+        Returns:
+            Logits (n, classes) and levels (n,); None, with nothing done, if it cannot be one call.
+        """
+        if x.ndim != 2 or self.training:
+            return None
+        return probed_chain(x, self.hidden, self.head, gate, probe_weights, price)
 
     def forward_levels(self, x: Tensor, levels: Sequence[int] | None = None) -> Tensor:
         """Logits at several levels; what lies between the first pair of factors is computed once.

@@ -50,6 +50,8 @@ load_float: Any = _load(FLOAT, types.float32)
 """``load_float(address)``: the float32 there."""
 store: Any = _store(INT64, types.int64)
 """``store(address, value)`` writes an int64."""
+store_float: Any = _store(FLOAT, types.float32)
+"""``store_float(address, value)`` writes a float32."""
 store_double: Any = _store(DOUBLE, types.float64)
 """``store_double(address, value)`` writes a float64."""
 

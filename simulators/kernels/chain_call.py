@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numba import float32, int64
 
 from simulators.kernels.atomics import load, load_double, load_shared, store, store_double
 from simulators.kernels.job import (
@@ -22,13 +25,17 @@ from simulators.kernels.job import (
     INPUTS,
     JOB,
     KNOWN,
+    LAYER,
+    LEVELS,
     OUTPUTS,
     PROJECT,
     PROJECT_ROUNDED,
     R_MAX,
     RANKS,
     RATES,
+    RECTIFIED,
     ROUNDS,
+    SCALE,
     SHARED,
     X_ROWS,
     Y_ROWS,
@@ -39,11 +46,20 @@ from simulators.kernels.job import (
 from simulators.kernels.model import HAND_OVER_S
 from simulators.kernels.pool import THREADS, WORKERS
 from simulators.kernels.run import divide, divide_rounded, hire, note_reach, run_phase
+from simulators.kernels.tiles import fill_floats
 from simulators.kernels.vector import BFLOAT16, LANES, PANEL, TILE_ROWS, kernel, part
 
+_int64: Any = int64
 _ROUNDED_FROM = 8 if BFLOAT16 else 1 << 62
 """Samples from which products in bfloat16 save time, if there are instructions for them: see the
 Xeon's table in ``docs/kernels.md``."""
+
+
+@part
+def variable(value: int) -> int:
+    """A number as an int64: of a constant Numba would compile a version of its own for callees."""
+    found: int = _int64(value)
+    return found
 
 
 @kernel
@@ -107,6 +123,7 @@ def arrange(
     starts: int,
     x: int,
     x_step: int,
+    which: int,
     y: int,
     y_step: int,
     begin: int,
@@ -122,6 +139,7 @@ def arrange(
         ranks: address of each level's rank, int64.
         starts: address of what each level's outputs begin with, in whole panels.
         x, x_step, y, y_step: addresses of inputs and outputs, and bytes from row to row.
+        which: address of the number of each sample's row of inputs, int64; 0 if they are in order.
         begin, begin_step: the same of what each sample's outputs begin with, in the place of
             ``starts`` if ``begin`` is not 0.
     """
@@ -143,7 +161,7 @@ def arrange(
         number = load(fetch)
         store(fetch, number + 1)
         store(chosen + 8 * number, load(ranks + 8 * level))
-        store(x_rows + 8 * number, x + x_step * i)
+        store(x_rows + 8 * number, x + x_step * (load(which + 8 * i) if which else i))
         store(y_rows + 8 * number, y + y_step * i)
         store(z_rows + 8 * number, z + width * i)
         own = begin + begin_step * i if begin else starts + start_step * level
@@ -151,6 +169,51 @@ def arrange(
     for number in range(batch, batch + TILE_ROWS):
         store(begins + 8 * number, starts)
     note_reach(job)
+
+
+@kernel
+def run_leveled(
+    row: int,
+    batch: int,
+    x: int,
+    x_step: int,
+    which: int,
+    y: int,
+    y_step: int,
+    levels: int,
+    begin: int,
+    begin_step: int,
+    threads: int,
+) -> None:
+    """A layer at given levels.
+
+    Args:
+        row: address of its fields.
+        batch, x, x_step, which, y, y_step, levels, begin, begin_step: as of :func:`arrange`.
+        threads: how many work on it.
+    """
+    job, layer, count = load(row + 8 * JOB), load(row + 8 * LAYER), load(row + 8 * LEVELS)
+    ranks, starts = load(layer), load(layer + 8)
+    store(job + 8 * BATCH, batch)
+    store(job + 8 * KNOWN, 0)
+    store_double(job + 8 * FLOOR, 0.0 if load(row + 8 * RECTIFIED) else -np.inf)
+    fill_floats(load(job + 8 * SCALE), load(job + 8 * Z_WIDTH), float32(1.0))
+    arrange(
+        job,
+        batch,
+        count,
+        levels,
+        ranks,
+        starts,
+        x,
+        x_step,
+        which,
+        y,
+        y_step,
+        begin,
+        begin_step,
+    )
+    run_stages(job, prepare_rounding(job, batch, threads), threads)
 
 
 @part

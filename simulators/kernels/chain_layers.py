@@ -52,15 +52,15 @@ class LeveledLayer:
             or not self.LEAST_RANK <= self.ranks[0] <= self.ranks[-1] <= factors.r_max
             or not (np.diff(self.ranks) > 0).all()
         ):
-            allowed = f"{self.LEAST_RANK} to {factors.r_max}"
-            _refuse("ranks", ranks, f"pass ascending ranks from {allowed}", of=type(self).__name__)
+            remedy = f"pass ascending ranks from {self.LEAST_RANK} to {factors.r_max}"
+            refuse_array("ranks", ranks, remedy, of=type(self).__name__)
         levels = len(self.ranks)
         width = -(-factors.outputs // PANEL) * PANEL
         self.starts: Float32Array = aligned((levels, width))
         self.level_bias: Float32Array | None = None
         if level_bias is not None:
             shape, of = (levels, factors.outputs), type(self).__name__
-            self.level_bias = _array("level_bias", level_bias, shape, of=of)
+            self.level_bias = small_array("level_bias", level_bias, shape, of=of)
             self.starts[:, : factors.outputs] = self.level_bias.cumsum(axis=0)
         self._addresses: Int64Array = np.zeros(5, np.int64)
         self._addresses[:2] = self.ranks.ctypes.data, self.starts.ctypes.data
@@ -106,9 +106,9 @@ class GatedLayer(LeveledLayer):
     ) -> None:
         super().__init__(factors, ranks, level_bias, rectified)
         levels = len(self.ranks)
-        self.weight = _array("weight", weight, (levels - 1, int(self.ranks[0])))
-        self.bias = _array("bias", bias, (levels - 1,))
-        self.cost = _array("cost", cost, (levels - 1,))
+        self.weight = small_array("weight", weight, (levels - 1, int(self.ranks[0])))
+        self.bias = small_array("bias", bias, (levels - 1,))
+        self.cost = small_array("cost", cost, (levels - 1,))
         self._addresses[2:] = [part.ctypes.data for part in (self.weight, self.bias, self.cost)]
 
     def __reduce__(self) -> tuple[type[GatedLayer], tuple[object, ...]]:
@@ -141,20 +141,29 @@ class FullLayer:
         self.factors = PackedFactors(weight, nothing, bfloat16=bfloat16)
         outputs = self.factors.outputs
         self.start: Float32Array = aligned((-(-outputs // PANEL) * PANEL,))
-        self.start[:outputs] = _array("bias", bias, (outputs,), of="FullLayer")
+        self.start[:outputs] = small_array("bias", bias, (outputs,), of="FullLayer")
 
 
-def _array(
+def small_array(
     name: str, given: ArrayLike, shape: tuple[int, ...], *, of: str = "GatedLayer"
 ) -> Float32Array:
-    """An argument as float32 of that shape, a copy."""
+    """An argument as float32 of that shape, a copy.
+
+    Raises:
+        ConfigError: ``ADL-KRN-06``.
+    """
     found: Float32Array = np.array(given, np.float32, order="C")
     if found.shape != shape:
-        _refuse(name, given, f"pass shape {shape}", of=of)
+        refuse_array(name, given, f"pass shape {shape}", of=of)
     return found
 
 
-def _refuse(name: str, given: ArrayLike, remedy: str, *, of: str = "GatedLayer") -> NoReturn:
+def refuse_array(name: str, given: ArrayLike, remedy: str, *, of: str = "GatedLayer") -> NoReturn:
+    """Refuse an array that does not fit the others of a layer.
+
+    Raises:
+        ConfigError: ``ADL-KRN-06``.
+    """
     raise ConfigError(
         f"an array of shape {np.shape(given)} does not fit the other ones",
         where=f"{of}.{name}",

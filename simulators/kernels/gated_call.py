@@ -112,7 +112,7 @@ def _run_layer(
     rounds = prepare_rounding(job, batch, threads)
     run_phase(job, PROJECT_FIRST if rounds else PROJECT, shared, threads)
     _choose(job, batch, count, rank, weight, bias, cost, price, chosen)
-    arrange(job, batch, count, chosen, ranks, starts, x, x_step, y, y_step, 0, 0)
+    arrange(job, batch, count, chosen, ranks, starts, x, x_step, 0, y, y_step, 0, 0)
     store(job + 8 * KNOWN, (rank + LANES - 1) // LANES)
     run_stages(job, rounds, threads)
     for i in range(batch):

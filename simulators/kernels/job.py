@@ -78,3 +78,28 @@ LAYER, JOB, RECTIFIED, LEVELS, PRICE, OUT, OUT_STEP, CHAIN_FIELDS = range(8)
 :attr:`simulators.kernels.chain_layers.GatedLayer.address`; 0 of a full matrix) and of its job;
 whether outputs below 0 become 0; levels to choose from; price of the gate's cost, float64; address
 of the outputs' first row, and bytes from row to row."""
+
+(
+    FIRST,
+    BEGIN,
+    BEGIN_STEP,
+    ANSWERS,
+    ANSWERS_STEP,
+    ABOVE,
+    ABOVE_LEVELS,
+    CLASSES,
+    GATE_LEVELS,
+    TOP,
+    GATE_TOP,
+    GATE_WEIGHT,
+    GATE_BIAS,
+    GATE_COST,
+    PROBE_WEIGHTS,
+    PROBE_FIELDS,
+) = range(16)
+"""Fields of a probe, int64: address of the fields of the first layer's first rank block; address of
+what the outputs of that layer begin with, in whole panels, and bytes from row to row; the same of
+the answers of samples that go on; address of their numbers, and of their levels; numbers of an
+answer; levels; how many log-probabilities the gate reads, and the address where they are put;
+addresses of its weight, bias and cost; address of what the probe's answer counts beside that of
+each level, float32."""

@@ -156,6 +156,21 @@ class PackedFactors:
         """Copies and pickles hold the factors alone."""
         return partial(PackedFactors, bfloat16=self.bfloat16), (self._U, self._V)
 
+    def split(self, rank: int) -> tuple[PackedFactors, PackedFactors]:
+        """The pair of the first ranks, and that of the others.
+
+        Args:
+            rank: from 1 to r_max - 1.
+
+        Raises:
+            ConfigError: ``ADL-KRN-01`` when a pair would have no rank.
+        """
+        low, high = (
+            PackedFactors(self._U[:, part], self._V[:, part], bfloat16=self.bfloat16)
+            for part in (slice(rank), slice(rank, None))
+        )
+        return low, high
+
     @cached_property
     def input_is_finite(self) -> bool:
         """Whether V is free of NaN and infinity, so that inputs of zero may be passed over."""

@@ -2,63 +2,30 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numba import float32, int64
+from numba import int64
 
-from simulators.kernels.atomics import load, store, store_double
+from simulators.kernels.atomics import load
 from simulators.kernels.chain_call import (
-    arrange,
     hire_for,
     most_threads,
-    prepare_rounding,
     run_full,
-    run_stages,
+    run_leveled,
     seconds_saved,
+    variable,
 )
 from simulators.kernels.job import (
-    BATCH,
     CHAIN_FIELDS,
     DONE,
-    FLOOR,
     JOB,
-    KNOWN,
     LAYER,
     LEVELS,
     OUT,
     OUT_STEP,
-    RECTIFIED,
-    SCALE,
     SHARED,
     UNREADY,
-    Z_WIDTH,
 )
 from simulators.kernels.run import dismiss
-from simulators.kernels.tiles import fill_floats
-from simulators.kernels.vector import entry, kernel, part
-
-
-@part
-def _run_layer(
-    job: int,
-    layer: int,
-    count: int,
-    batch: int,
-    x: int,
-    x_step: int,
-    y: int,
-    y_step: int,
-    levels: int,
-    begin: int,
-    begin_step: int,
-    threads: int,
-) -> None:
-    """A layer of a chain; arguments as of :func:`run_levels` and of its fields."""
-    ranks, starts = load(layer), load(layer + 8)
-    store(job + 8 * BATCH, batch)
-    store(job + 8 * KNOWN, 0)
-    fill_floats(load(job + 8 * SCALE), load(job + 8 * Z_WIDTH), float32(1.0))
-    arrange(job, batch, count, levels, ranks, starts, x, x_step, y, y_step, begin, begin_step)
-    run_stages(job, prepare_rounding(job, batch, threads), threads)
+from simulators.kernels.vector import entry, kernel
 
 
 @kernel
@@ -122,17 +89,26 @@ def run_levels(
     threads = hire_for(table, threads, gain)
     if not threads:
         return UNREADY
+    nowhere = variable(0)
     for number in range(layers):
         row = table + 8 * CHAIN_FIELDS * number
-        job, layer, count = load(row + 8 * JOB), load(row + 8 * LAYER), load(row + 8 * LEVELS)
         y, y_step = load(row + 8 * OUT), load(row + 8 * OUT_STEP)
-        if not layer:
-            run_full(job, batch, x, x_step, y, y_step, threads)
+        if not load(row + 8 * LAYER):
+            run_full(load(row + 8 * JOB), batch, x, x_step, y, y_step, threads)
             break
-        store_double(job + 8 * FLOOR, 0.0 if load(row + 8 * RECTIFIED) else -np.inf)
-        _run_layer(
-            job, layer, count, batch, x, x_step, y, y_step, levels, begin, begin_step, threads
+        run_leveled(
+            row,
+            batch,
+            x,
+            x_step,
+            nowhere,
+            y,
+            y_step,
+            levels,
+            begin,
+            begin_step,
+            threads,
         )
-        x, x_step, begin, begin_step = y, y_step, 0, 0
+        x, x_step, begin, begin_step = y, y_step, nowhere, nowhere
     dismiss(load(load(table + 8 * JOB) + 8 * SHARED), threads)
     return DONE

@@ -254,6 +254,34 @@ def copy_floats(context: Any, source: Any, target: Any, count: Any) -> Any:
 
 
 @instruction
+def add_floats(
+    context: Any, first: Any, second: Any, factor: Any, target: Any, count: Any, floor: Any
+) -> Any:
+    """``add_floats(first, second, factor, target, count, floor)`` adds up numbers at two addresses.
+
+    Those of the second times ``factor``; sums below ``floor`` become ``floor``.
+    """
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        emit = Emitter(builder)
+        first, second, factor, target, count, floor = arguments
+        times, least = emit.broadcast(factor), emit.broadcast(floor)
+
+        def turn(i: Any, _held: Sequence[Any]) -> list[Any]:
+            mask = emit.leading(builder.sub(count, i))
+            a = emit.masked_vector(emit.at(emit.floats(first), i), mask)
+            b = emit.masked_vector(emit.at(emit.floats(second), i), mask)
+            total = emit.at_least(least, emit.fma(b, times, a))
+            emit.masked_store(total, emit.at(emit.floats(target), i), mask)
+            return []
+
+        emit.loop(INT64(0), count, LANES, [], turn)
+        return context.get_dummy_value()
+
+    return types.void(WORD, WORD, types.float32, WORD, WORD, types.float32), generate
+
+
+@instruction
 def dot_floats(context: Any, first: Any, second: Any, count: Any) -> Any:
     """``dot_floats(first, second, count)``: the inner product of numbers at two addresses."""
 

@@ -91,9 +91,11 @@ def test_what_the_kernels_cannot_run_goes_layer_by_layer(calls: list[bool]) -> N
 
 
 @torch.no_grad()
-def test_one_gate_runs_in_two_calls_that_share_the_first_block(calls: list[bool]) -> None:
+def test_one_gate_with_a_population_runs_in_two_calls_that_share_the_first_block(
+    calls: list[bool],
+) -> None:
     model, x = perceptron(), torch.randn(60, 20)
-    made = AdaptiveModel(model, x).eval()
+    made = AdaptiveModel(model, x, scorer_hidden=5).eval()
     made.gate.weight.normal_()
     gains = made.gate.gains(made.scorer.score(model, x)[0])
     made.gate.bias -= gains.quantile(0.4, dim=0)

@@ -1,0 +1,192 @@
+"""The operator that runs a network whose one gate reads its answer, and what runs on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from support.errors import refused
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from adlrns_neuro import AdaptiveModel
+from adlrns_neuro.functional.probed_op import ProbeParts, probed_low_rank
+from adlrns_neuro.layers import chain
+from adlrns_neuro.models import LowRankMLP, MlpConfig
+from adlrns_neuro.ranks import at_level, ranked_layers
+from mapping.errors import ConfigError
+
+CONFIG = MlpConfig(
+    inputs=20, hidden=(16, 12), classes=7, layer_levels=((2, 4, 8), (1, 3, 6)), dropout=0.0
+)
+
+
+def adaptive(**options: object) -> tuple[AdaptiveModel, Tensor]:
+    """A network whose gate spreads 100 samples over all levels at price 0, the probe weighed."""
+    torch.manual_seed(0)
+    model = LowRankMLP(replace(CONFIG, **options)).eval()  # type: ignore[arg-type]
+    x = torch.randn(100, 20)
+    with torch.no_grad():
+        for part in ranked_layers(model).values():
+            if part.layer.level_bias is not None:
+                part.layer.level_bias.normal_(std=0.3)
+        made = AdaptiveModel(model, x)
+        features, _ = made.scorer.score(model, x)
+        made.gate.weight.normal_()
+        made.gate.bias -= made.gate.gains(features).quantile(0.4, dim=0)
+        made.probe_weights.copy_(torch.tensor([0.0, 0.5, 0.3]))
+    return made.eval(), x
+
+
+def by_torch(made: AdaptiveModel, x: Tensor, price: float | None = None) -> tuple[Tensor, Tensor]:
+    """The same layer by layer: with gradients nothing runs on the kernels."""
+    with torch.enable_grad():
+        outputs, levels = made(x, price=price)
+    return outputs.detach(), levels
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many samples each call of the operator had."""
+    made: list[int] = []
+    run = chain.probed_low_rank
+
+    def noted(x: Tensor, *given: object) -> tuple[Tensor, Tensor]:
+        made.append(len(x))
+        return run(x, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(chain, "probed_low_rank", noted)
+    return made
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("level_bias", [False, True])
+@pytest.mark.parametrize("batch", [0, 1, 100])
+def test_a_network_with_one_gate_is_one_call(
+    level_bias: bool, batch: int, calls: list[int]
+) -> None:
+    made, samples = adaptive(level_bias=level_bias)
+    x = samples[:batch]
+    for price in (None, 0.0, 0.3, 1e9):
+        right, levels = by_torch(made, x, price)
+        outputs, chosen = made(x, price=price)
+        torch.testing.assert_close(outputs, right)
+        assert torch.equal(chosen, levels)
+        spent = sum(made.energies_mj[int(level)] for level in levels) / max(batch, 1)
+        assert made.spent_mj == pytest.approx(spent)
+        for part in made.model.hidden:
+            assert torch.equal(part.ran, chosen)
+    assert calls == [batch] * 4
+    if batch == 100:
+        assert made(x)[1].unique().tolist() == [0, 1, 2]
+
+
+@torch.no_grad()
+def test_what_is_no_float32_matrix_or_lies_apart_is_run_all_the_same() -> None:
+    made, x = adaptive()
+    right, levels = made(x)
+    for same in (x.repeat(1, 2)[:, :20], x.T.contiguous().T):
+        outputs, chosen = made(same)
+        torch.testing.assert_close(outputs, right)
+        assert torch.equal(chosen, levels)
+    outputs, _ = made.double()(x.double())
+    torch.testing.assert_close(outputs, right.double(), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_what_the_kernels_cannot_run_goes_layer_by_layer(calls: list[int]) -> None:
+    made, x = adaptive()
+    by_torch(made, x)
+    with torch.autocast("cpu", torch.bfloat16):
+        made(x)
+    made.train()(x)
+    made.eval().double()(x.double())
+    made.float()
+    gained, _ = adaptive(level_gain=True)
+    gained(x)
+    for watched in (made.model, made.model.hidden[1], made.model.head):
+        handle = watched.register_forward_hook(lambda *_: None)
+        made(x)
+        handle.remove()
+    AdaptiveModel(made.model, x, scorer_hidden=3).eval()(x)
+    AdaptiveModel(made.model, x, scorer="first_block").eval()(x)
+    one = LowRankMLP(replace(CONFIG, layer_levels=((4,), (3,)))).eval()
+    AdaptiveModel(one, x).eval()(x)
+    assert not calls
+    made(x)
+    assert calls == [100]
+
+
+@torch.no_grad()
+def test_products_are_counted_as_they_run() -> None:
+    made, x = adaptive()
+    with FlopCounterMode(display=False) as counter:
+        _, levels = made(x)
+    runs = torch.tensor(made.macs(x))[levels].sum()
+    assert counter.get_total_flops() == 2 * int(runs)
+
+
+@torch.no_grad()
+def test_changes_of_factors_and_gate_are_seen() -> None:
+    made, x = adaptive()
+    for change in (
+        lambda: made.model.hidden[0].layer.U.mul_(1.1),
+        lambda: made.model.hidden[1].layer.V.add_(0.1),
+        lambda: made.model.hidden[0].layer.level_bias.add_(0.1),
+        lambda: made.model.head.bias.add_(0.1),
+        lambda: made.gate.weight.mul_(0.7),
+        lambda: made.gate.bias.add_(0.2),
+        lambda: made.gate.cost.mul_(3.0),
+        lambda: made.gate.price.fill_(0.4),
+        lambda: made.probe_weights.mul_(2.0),
+    ):
+        for _ in range(2):
+            right, levels = by_torch(made, x)
+            outputs, chosen = made(x)
+            torch.testing.assert_close(outputs, right)
+            assert torch.equal(chosen, levels)
+            change()
+
+
+@torch.no_grad()
+def test_a_level_that_is_set_stays_set() -> None:
+    made, x = adaptive()
+    with at_level(made.model, 1):
+        right = made.model(x)
+        made(x)
+        torch.testing.assert_close(made.model(x), right)
+
+
+def given(made: AdaptiveModel, x: Tensor) -> tuple[object, ...]:
+    """Arguments of the operator."""
+    parts = [part.layer.leveled_parts() for part in made.model.hidden]
+    head = [part.detach() for part in (made.model.head.weight, made.model.head.bias)]
+    gate = made.gate.weight, made.gate.bias, made.gate.cost, made.probe_weights
+    return x, parts, head, ProbeParts(*(part.detach() for part in gate)), made.gate.price
+
+
+@torch.no_grad()
+def test_obeys_the_rules_of_operators() -> None:
+    x, parts, head, gate, price = given(*adaptive())
+    flat = [part.detach() for layer in parts for part in layer]  # type: ignore[attr-defined]
+    arguments = (x, flat, head, list(gate), price)  # type: ignore[call-overload]
+    torch.library.opcheck(torch.ops.adlrns.probed_low_rank.default, arguments)
+
+
+@torch.no_grad()
+def test_a_network_with_one_gate_compiles() -> None:
+    torch._dynamo.reset()
+    made, x = adaptive()
+    right, levels = made(x)
+    compiled = torch.compile(made, backend="aot_eager")
+    outputs, chosen = compiled(x)
+    torch.testing.assert_close(outputs, right)
+    assert torch.equal(chosen, levels)
+
+
+@torch.no_grad()
+def test_a_call_without_a_head_is_refused() -> None:
+    x, parts, _, gate, price = given(*adaptive())
+    with refused(ConfigError, "ADL-KRN-02", where="head", remedy="weight and bias"):
+        probed_low_rank(x, parts, [], gate, price)  # type: ignore[arg-type]
