@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter, is_
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary, ref
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 Layout = TypeVar("Layout")
+_CHANGES: Callable[[Tensor], object] = attrgetter("_version", "shape")
 
 
 class Kept(Generic[Layout]):
@@ -43,11 +45,13 @@ class Kept(Generic[Layout]):
             key: tells layouts of different kinds that begin with the same tensor apart.
         """
         try:
-            stamp: list[object] = [tensor._version for tensor in tensors]
+            stamp = [
+                *map(_CHANGES, tensors),
+                *map(Tensor.data_ptr, tensors),
+                *map(Tensor.stride, tensors),
+            ]
         except RuntimeError:  # One was made in inference mode.
             return make()
-        for tensor in tensors:
-            stamp += (tensor.data_ptr(), tensor.shape, tensor.stride())
         first = tensors[0]
         place = key, first.storage_offset()
         with self._lock:
@@ -77,7 +81,5 @@ class _Found(Generic[Layout]):
 
     def of(self, tensors: Sequence[Tensor]) -> bool:
         """Whether the tensors lie in the same memory, not in what has taken its place."""
-        return all(
-            memory() is tensor.untyped_storage()
-            for memory, tensor in zip(self.memories, tensors[1:], strict=True)
-        )
+        there = map(Tensor.untyped_storage, tensors[1:])
+        return all(map(is_, (memory() for memory in self.memories), there))

@@ -157,7 +157,8 @@ class DynamicLowRankLayer(LowRankLayer):
         # Attributes of modules take half a microsecond each, as long as a sample's products.
         own: Mapping[str, Any] = self._parameters
         buffers: Mapping[str, Any] = self._buffers
-        U, V, gate = own.get("U"), own.get("V"), self.gate
+        modules: Mapping[str, Any] = self._modules
+        U, V, gate = own.get("U"), own.get("V"), modules["gate"]
         if U is None or V is None or own["level_gain"] is not None:
             return None
         if self.training or gate.scorer_hidden:
