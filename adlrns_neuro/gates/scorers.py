@@ -20,7 +20,7 @@ from adlrns_neuro.ranks import at_level, ranked_layers
 from mapping.registry import Registry
 
 PROBABILITIES = 5
-"""Largest log-probabilities that the confidence probe reads, all of fewer classes."""
+"""Largest probabilities that the confidence probe reads, all of fewer classes."""
 
 
 class Scorer(Protocol):
@@ -86,7 +86,11 @@ class FirstBlock:
 
 @SCORERS.register("confidence_probe")
 class ConfidenceProbe:
-    """Largest log-probabilities and minus the entropy of the answer at the lowest level."""
+    """Largest probabilities and minus the entropy of the answer at the lowest level.
+
+    Not their logarithms: of classes that are out of the question these have no bound, and a linear
+    gate goes by them where they say nothing.
+    """
 
     probes, inside = True, False
 
@@ -95,5 +99,6 @@ class ConfidenceProbe:
         with at_level(model, 0):
             outputs: Tensor = model(inputs)
         logs = F.log_softmax(outputs, dim=-1)
-        order = logs.sort(dim=-1, descending=True).values[:, :PROBABILITIES]
-        return torch.cat([order, (logs.exp() * logs).sum(dim=-1, keepdim=True)], dim=-1), outputs
+        shares = logs.exp()
+        order = shares.sort(dim=-1, descending=True).values[:, :PROBABILITIES]
+        return torch.cat([order, (shares * logs).sum(dim=-1, keepdim=True)], dim=-1), outputs

@@ -100,6 +100,6 @@ of the outputs' first row, and bytes from row to row."""
 """Fields of a probe, int64: address of the fields of the first layer's first rank block; address of
 what the outputs of that layer begin with, in whole panels, and bytes from row to row; the same of
 the answers of samples that go on; address of their numbers, and of their levels; numbers of an
-answer; levels; how many log-probabilities the gate reads, and the address where they are put;
+answer; levels; how many probabilities the gate reads, and the address where they are put;
 addresses of its weight, bias and cost; address of what the probe's answer counts beside that of
 each level, float32."""

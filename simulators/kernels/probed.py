@@ -21,12 +21,12 @@ from simulators.kernels.pool import pool
 class AnswerGate:
     """A linear gate over K levels that reads the answer at the lowest one; all copied.
 
-    It reads the largest log-probabilities of the answer, descending, then its entropy with a minus.
+    It reads the largest probabilities of the answer, descending, then its entropy with a minus.
     A sample goes from level k - 1 on to level k while
     ``weight[k - 1] · features + bias[k - 1] > price · cost[k - 1]``.
 
     Args:
-        weight: shape (K - 1, log-probabilities + 1).
+        weight: shape (K - 1, probabilities + 1).
         bias, cost: shape (K - 1,).
         probe_weights: what the answer at the lowest level counts in the sum with that at the level
             that the gate chooses, shape (K,).
@@ -41,7 +41,7 @@ class AnswerGate:
         of = type(self).__name__
         shape = np.shape(weight)
         if len(shape) != 2 or shape[1] < 2:
-            refuse_array("weight", weight, "pass shape (K - 1, log-probabilities + 1)", of=of)
+            refuse_array("weight", weight, "pass shape (K - 1, probabilities + 1)", of=of)
         self.weight = small_array("weight", weight, shape, of=of)
         self.bias = small_array("bias", bias, shape[:1], of=of)
         self.cost = small_array("cost", cost, shape[:1], of=of)
@@ -83,7 +83,7 @@ class ProbedChain(Chain[LeveledLayer]):
                 f"{', '.join(map(str, counts))} levels and answers of {classes} numbers",
                 where=f"{type(self).__name__}.gate",
                 remedy="give gate and layers as many levels, two or more, and the gate no more "
-                "log-probabilities to read than an answer has",
+                "probabilities to read than an answer has",
                 code="ADL-KRN-06",
             )
         first, *others = layers

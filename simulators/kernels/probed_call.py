@@ -95,7 +95,7 @@ def _rest(
 
 @kernel
 def _features(answer: int, classes: int, top: int, place: int) -> float:
-    """Write the largest log-probabilities of an answer, descending; its entropy, negative.
+    """Write the largest probabilities of an answer, descending; its entropy, with a minus.
 
     Args:
         answer: address of the logits, float32.
@@ -112,10 +112,11 @@ def _features(answer: int, classes: int, top: int, place: int) -> float:
     log = most + math.log(total)
     entropy = 0.0
     for k in range(top):
-        store_float(place + 4 * k, float32(-np.inf))
+        store_float(place + 4 * k, float32(-1.0))
     for c in range(classes):
-        value = load_float(answer + 4 * c) - log
-        entropy += math.exp(value) * value
+        logarithm = load_float(answer + 4 * c) - log
+        value = math.exp(logarithm)
+        entropy += value * logarithm
         k = top
         while k > 0 and value > load_float(place + 4 * (k - 1)):
             if k < top:

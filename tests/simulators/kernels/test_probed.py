@@ -55,7 +55,7 @@ def expected(chain: ProbedChain, x: np.ndarray, price: float) -> tuple[np.ndarra
     answers = np.stack([answer(layers, chain.head, x, level) for level in range(levels)])
     logs = answers[0] - np.logaddexp.reduce(answers[0], axis=1, keepdims=True)
     entropy = (np.exp(logs) * logs).sum(axis=1, keepdims=True)
-    highest = -np.sort(-logs, axis=1)[:, : gate.weight.shape[1] - 1]
+    highest = -np.sort(-np.exp(logs), axis=1)[:, : gate.weight.shape[1] - 1]
     gains = np.concatenate([highest, entropy], axis=1) @ gate.weight.T + gate.bias
     over = gains - price * gate.cost
     chosen = np.logical_and.accumulate(over > 0, axis=1).sum(axis=1)
@@ -139,7 +139,7 @@ def case_of(batch: int, *, bfloat16: bool = False) -> tuple[ProbedChain, np.ndar
     start = answer(tuple(layers), head, rng.standard_normal((500, 300)), 0)
     logs = start - np.logaddexp.reduce(start, axis=1, keepdims=True)
     entropy = (np.exp(logs) * logs).sum(axis=1, keepdims=True)
-    gains = np.concatenate([-np.sort(-logs, axis=1)[:, :5], entropy], axis=1) @ one[0]
+    gains = np.concatenate([-np.sort(-np.exp(logs), axis=1)[:, :5], entropy], axis=1) @ one[0]
     even.bias[:] = -np.quantile(gains, (0.3, 0.6, 0.8))
     return ProbedChain(layers, batch, head, even), x
 
@@ -251,8 +251,8 @@ def test_parts_that_do_not_fit_are_refused() -> None:
 @pytest.mark.parametrize(
     ("wrong", "value", "remedy"),
     [
-        ("weight", np.zeros(6), "(K - 1, log-probabilities + 1)"),
-        ("weight", np.zeros((3, 1)), "(K - 1, log-probabilities + 1)"),
+        ("weight", np.zeros(6), "(K - 1, probabilities + 1)"),
+        ("weight", np.zeros((3, 1)), "(K - 1, probabilities + 1)"),
         ("bias", np.zeros(2), "(3,)"),
         ("cost", np.zeros((3, 1)), "(3,)"),
         ("probe_weights", np.zeros(3), "(4,)"),
