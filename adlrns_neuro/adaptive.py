@@ -177,7 +177,7 @@ class AdaptiveModel(nn.Module):
         """
         run = getattr(self.model, "forward_probed", None)
         watched = self.model._forward_hooks or self.model._forward_pre_hooks
-        if run is None or watched or not isinstance(self.scorer, ConfidenceProbe):
+        if run is None or watched or type(self.scorer) is not ConfidenceProbe:
             return None
         found: tuple[Tensor, Tensor] | None
         found = run(inputs, self.gate, self.probe_weights, price)

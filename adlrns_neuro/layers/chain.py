@@ -70,7 +70,7 @@ def probed_chain(
         cannot be one call.
     """
     found = _in_one_call(x, parts, head)
-    if found is None or gate.scorer_hidden:
+    if found is None or gate.scorer_hidden or type(gate) is not GateNetwork:
         return None
     ranked, matrix = found
     layers = _leveled(ranked)
@@ -90,20 +90,23 @@ def probed_chain(
 def _in_one_call(
     x: Tensor, parts: Iterable[nn.Module], head: nn.Linear
 ) -> tuple[list[Ranked], list[Tensor]] | None:
-    """Ranked linear layers, and weight and bias of a head; None if they are others, or hooked."""
+    """Ranked linear layers, and weight and bias of a head; None if they are others, or hooked.
+
+    Classes derived from them may compute something else.
+    """
     ranked = []
     for part in parts:
-        if not isinstance(part, Ranked):
+        if type(part) is not Ranked:
             return None
         layer = _layer(part)
-        if not isinstance(layer, DynamicLowRankLayer) or _hooked(part) or _hooked(layer):
+        if type(layer) is not DynamicLowRankLayer or _hooked(part) or _hooked(layer):
             return None
         ranked.append(part)
     last: Mapping[str, Any] = head._parameters
     matrix = [part for part in (last.get("weight"), last.get("bias")) if part is not None]
-    if len(matrix) < 2 or _hooked(head) or x.device.type != "cpu":
+    if type(head) is not nn.Linear or len(matrix) < 2 or _hooked(head):
         return None
-    return ranked, matrix
+    return (ranked, matrix) if x.device.type == "cpu" else None
 
 
 def _leveled(ranked: Sequence[Ranked], *, beyond_first: bool = False) -> list[LeveledParts] | None:

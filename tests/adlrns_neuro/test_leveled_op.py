@@ -96,9 +96,9 @@ def test_one_gate_with_a_population_runs_in_two_calls_that_share_the_first_block
 ) -> None:
     model, x = perceptron(), torch.randn(60, 20)
     made = AdaptiveModel(model, x, scorer_hidden=5).eval()
-    made.gate.weight.normal_()
-    gains = made.gate.gains(made.scorer.score(model, x)[0])
-    made.gate.bias -= gains.quantile(0.4, dim=0)
+    made.gate.weight.copy_(torch.randn(1, 5))
+    gains = made.gate.gains(made.scorer.score(model, x)[0])[:, 0]
+    made.gate.bias -= gains.quantile(torch.tensor([0.4, 0.7]))
     calls.clear()
     outputs, levels = made(x, price=0.0)
     assert calls == [True, True]

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 from support.errors import refused
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from adlrns_neuro import AdaptiveModel
 from adlrns_neuro.functional.probed_op import ProbeParts, probed_low_rank
-from adlrns_neuro.layers import chain
+from adlrns_neuro.layers import DynamicLowRankLayer, chain
 from adlrns_neuro.models import LowRankMLP, MlpConfig
 from adlrns_neuro.ranks import at_level, ranked_layers
 from mapping.errors import ConfigError
@@ -116,6 +116,48 @@ def test_what_the_kernels_cannot_run_goes_layer_by_layer(calls: list[int]) -> No
     assert not calls
     made(x)
     assert calls == [100]
+
+
+class Doubled(LowRankMLP):
+    """A network that computes something else."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Twice the logits."""
+        return 2.0 * super().forward(x)
+
+
+class Halved(nn.Linear):
+    """A head that does."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Half the outputs."""
+        return 0.5 * super().forward(input)
+
+
+class Negative(DynamicLowRankLayer):
+    """A layer that does."""
+
+    def _project(self, z: Tensor, low: int = 0) -> Tensor:
+        return -super()._project(z, low)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("changed", [Doubled, Halved, Negative])
+def test_classes_that_compute_something_else_do_so(
+    changed: type[nn.Module], calls: list[int]
+) -> None:
+    made, x = adaptive()
+    places = {Doubled: made.model, Halved: made.model.head, Negative: made.model.hidden[1].layer}
+    before = made(x, price=1e9)[0]
+    calls.clear()
+    places[changed].__class__ = changed
+    outputs, levels = made(x, price=1e9)
+    assert not calls
+    assert not levels.any()
+    assert not torch.allclose(outputs, before)
+    torch.testing.assert_close(outputs, by_torch(made, x, 1e9)[0])
+    with at_level(made.model, 0):
+        torch.testing.assert_close(made.model(x), outputs)
 
 
 @torch.no_grad()
