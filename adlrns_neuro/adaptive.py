@@ -15,6 +15,7 @@ from adlrns_neuro.gates.network import GateNetwork
 from adlrns_neuro.gates.scorers import SCORERS, ConfidenceProbe
 from adlrns_neuro.gates.stacking import stacking_weights
 from adlrns_neuro.layers.base import LowRankLayer
+from adlrns_neuro.layers.chain import hooked
 from adlrns_neuro.layers.first_block import FirstBlock
 from adlrns_neuro.layers.ranked import Ranked
 from adlrns_neuro.ranks import (
@@ -24,6 +25,7 @@ from adlrns_neuro.ranks import (
     ranked_layers,
     ranked_parts,
 )
+from adlrns_neuro.training.objective import check_labels
 
 BATCH = 1000
 """Samples that are scored at once."""
@@ -40,7 +42,9 @@ class AdaptiveModel(nn.Module):
 
     Args:
         model: any module with :class:`~adlrns_neuro.layers.ranked.Ranked` layers that maps samples
-            along the first axis to logits, shape (n, classes).
+            along the first axis to logits, shape (n, classes). If it has a method
+            ``forward_probed``, as :class:`~adlrns_neuro.models.mlp.LowRankMLP` has, that may run
+            probe, gate and what follows in one.
         example: inputs of the model, one sample or more, to learn the number of features from.
         scorer: name of what the gate sees, see :data:`~adlrns_neuro.gates.scorers.SCORERS`.
         scorer_hidden: size of the gate's rectified population; 0 is a linear gate.
@@ -125,7 +129,8 @@ class AdaptiveModel(nn.Module):
                 beside a higher level's.
 
         Raises:
-            ConfigError: ``ADL-GAT-02`` when a feature is not finite.
+            ConfigError: ``ADL-GAT-02`` when a feature is not finite, ``ADL-TRN-03`` when a label is
+                no class of the model.
         """
         features, answers = [], []
         with torch.no_grad():
@@ -133,13 +138,15 @@ class AdaptiveModel(nn.Module):
                 features.append(self.scorer.score(self.model, some)[0])
                 answers.append(forward_levels(self.model, some))
         logits = torch.cat(answers, dim=1)
-        self.probe_weights.zero_()
+        check_labels(labels, logits.shape[-1], where="AdaptiveModel.fit.labels")
+        weights = torch.zeros_like(self.probe_weights)
         if stacked and self.scorer.probes:
-            self.probe_weights.copy_(stacking_weights(logits, labels))
-            logits = logits + self.probe_weights[:, None, None] * logits[0]
+            weights = stacking_weights(logits, labels).to(weights)
+            logits = logits + weights[:, None, None] * logits[0]
         index = labels.expand(len(logits), -1)[..., None]
         right = logits.softmax(dim=-1).gather(-1, index)[..., 0]
         fit_gate(self.gate, torch.cat(features), 1.0 - right.T)
+        self.probe_weights.copy_(weights)
 
     def price_for(
         self, budget: float, inputs: Tensor, costs: Sequence[float] | None = None
@@ -161,6 +168,8 @@ class AdaptiveModel(nn.Module):
     def macs(self, example: Tensor) -> tuple[float, ...]:
         """Multiply-accumulates of a sample at each level, counted: all layers, probe and gate.
 
+        What is not counted is the one for each class with which the probe's answer is weighed.
+
         Args:
             example: inputs of the model, one sample or more, shape (n, ...).
         """
@@ -175,9 +184,9 @@ class AdaptiveModel(nn.Module):
         """Outputs and levels, by the model's own method ``forward_probed``; None if it has none,
         or cannot.
         """
-        run = getattr(self.model, "forward_probed", None)
-        watched = self.model._forward_hooks or self.model._forward_pre_hooks
-        if run is None or watched or type(self.scorer) is not ConfidenceProbe:
+        model = self.model
+        run = getattr(model, "forward_probed", None)
+        if run is None or hooked(model) or type(self.scorer) is not ConfidenceProbe:
             return None
         found: tuple[Tensor, Tensor] | None
         found = run(inputs, self.gate, self.probe_weights, price)
@@ -219,7 +228,7 @@ class AdaptiveModel(nn.Module):
         chosen = levels[above]
         with at_level(self.model, chosen), self._known_block(going_on):
             own: Tensor = self.model(inputs[above]).to(first)
-        weights = self.probe_weights.index_select(0, chosen)[:, None]
+        weights = self.probe_weights.to(first).index_select(0, chosen)[:, None]
         return first.index_copy(0, above, own.addcmul(weights, first.index_select(0, above)))
 
     def _keeping_block(self) -> AbstractContextManager[list[FirstBlock]]:

@@ -41,7 +41,7 @@ class Packed:
         self, x: Tensor, ranks: Tensor, scale: Tensor | None, bias: Tensor | None
     ) -> Tensor:
         """See :func:`adlrns_neuro.functional.low_rank_op.low_rank`."""
-        outputs = torch.empty((*x.shape[:-1], self.factors.outputs))
+        outputs = torch.empty((*x.shape[:-1], self.factors.outputs), dtype=torch.float32)
         with self._room(x.shape[:-1].numel()) as workspace:
             low_rank_forward(
                 x.detach().numpy(),

@@ -14,7 +14,6 @@ from adlrns_neuro.functional.gated_op import KEPT
 from adlrns_neuro.functional.kept import Kept
 from adlrns_neuro.functional.leveled_op import SIZE
 from adlrns_neuro.functional.packed import on_torchs_threads, torch_rounds
-from mapping.errors import ConfigError
 from simulators.kernels import PackedFactors
 from simulators.kernels.chain import Chain
 from simulators.kernels.chain_layers import FullLayer, GatedLayer, LeveledLayer
@@ -81,7 +80,7 @@ def forward(
         key=(rectified, bfloat16),
     )
     batch = len(x)
-    outputs = torch.empty(batch, packed.outputs)
+    outputs = torch.empty(batch, packed.outputs, dtype=torch.float32)
     chosen = torch.empty(len(parts) // KEPT, batch, dtype=torch.int64)
 
     def call() -> None:
@@ -115,7 +114,7 @@ def forward_levels(
         lambda: _packed_levels(parts, head, rectified, bfloat16),
         key=(rectified, bfloat16),
     )
-    outputs = torch.empty(len(x), packed.outputs)
+    outputs = torch.empty(len(x), packed.outputs, dtype=torch.float32)
 
     def call() -> None:
         with packed.room(len(x)) as chain:
@@ -143,12 +142,12 @@ def forward_probed(
     """
     bfloat16 = torch_rounds()
     packed = _PROBED.of(
-        [*parts, *head, *gate],
+        [*gate, *parts, *head],  # By gate: several may share a network.
         lambda: _packed_probe(parts, head, gate, bfloat16),
         key=bfloat16,
     )
     batch = len(x)
-    outputs = torch.empty(batch, packed.outputs)
+    outputs = torch.empty(batch, packed.outputs, dtype=torch.float32)
     levels = torch.empty(batch, dtype=torch.int64)
 
     def call() -> None:
@@ -188,14 +187,8 @@ def _packed_levels(
 def _packed_probe(
     parts: Sequence[Tensor], head: Sequence[Tensor], gate: Sequence[Tensor], bfloat16: bool
 ) -> PackedLayers[ProbedChain]:
-    layers, matrix = _leveled(parts, True, bfloat16), _full(head, bfloat16)
-    if matrix is None:
-        raise ConfigError(
-            "there is no full matrix whose answer a gate could read",
-            where="probed_low_rank.head",
-            remedy="pass its weight and bias",
-            code="ADL-KRN-02",
-        )
+    layers = _leveled(parts, True, bfloat16)
+    matrix = FullLayer(*(part.detach().numpy() for part in head), bfloat16=bfloat16)
     reads = AnswerGate(*(part.detach().numpy() for part in gate))
     return PackedLayers(lambda batch: ProbedChain(layers, batch, matrix, reads))
 

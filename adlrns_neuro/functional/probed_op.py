@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from adlrns_neuro.functional.leveled_op import SIZE, LeveledParts
+from mapping.errors import ConfigError
 
 _NAME = "adlrns::probed_low_rank"
 torch.library.define(
@@ -59,8 +60,16 @@ def probed_low_rank(
         Answers, shape (n, classes), and levels, shape (n,), int64.
 
     Raises:
-        ConfigError: as :class:`simulators.kernels.probed.ProbedChain` and its method ``forward``.
+        ConfigError: ``ADL-KRN-02`` without a head, and as
+            :class:`simulators.kernels.probed.ProbedChain` and its method ``forward``.
     """
+    if len(head) != 2:
+        raise ConfigError(
+            "there is no full matrix whose answer a gate could read",
+            where="probed_low_rank.head",
+            remedy="pass its weight and bias",
+            code="ADL-KRN-02",
+        )
     parts = [part for layer in layers for part in layer]
     outputs, levels = _OPERATOR(x, parts, head, gate, price)
     return outputs, levels

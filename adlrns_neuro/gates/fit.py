@@ -25,6 +25,8 @@ ITERATIONS = 500
 """Full-batch steps for a gate with a hidden population; a second or less on one core."""
 CONSTANT = 1e-6
 """A feature that deviates less, relative to its largest value, holds rounding noise only."""
+MARGIN = 1e-5
+"""By so much a price is raised: sums of a few float32 products differ by less."""
 BISECTIONS = 60
 """Enough to halve any price range down to a double's resolution."""
 
@@ -71,6 +73,8 @@ def price_for_energy(
 ) -> float:
     """The lowest price at which the mean energy over ``features`` keeps a budget, by bisection.
 
+    It is a hair above that, since gains are rounded otherwise in batches of other sizes.
+
     Args:
         gate: a fitted gate; its own price plays no part.
         features: first rank block of samples like those to come, shape (n, f).
@@ -100,7 +104,7 @@ def price_for_energy(
             levels = gate.decide(features, price).cpu()
         return float(energies[levels].mean()) <= budget_mj
 
-    return lowest_price(keeps)
+    return lowest_price(keeps) * (1.0 + MARGIN)
 
 
 def lowest_price(

@@ -95,7 +95,7 @@ class ConfidenceProbe:
     probes, inside = True, False
 
     def score(self, model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Six features of every sample, and its outputs at the lowest level."""
+        """Six features of a sample, fewer of few classes, and its outputs at the lowest level."""
         with at_level(model, 0):
             outputs: Tensor = model(inputs)
         logs = F.log_softmax(outputs, dim=-1)

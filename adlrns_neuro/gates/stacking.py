@@ -12,14 +12,15 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 ITERATIONS = 100
-"""Most steps of L-BFGS; the loss is convex in its two weights, and a dozen will do."""
+"""Most steps of L-BFGS on a loss that is convex in two weights. Where all answers are right it has
+no least value, and what comes out says little, as it need not."""
 
 
 def stacking_weights(logits: Tensor, labels: Tensor) -> Tensor:
     """What the lowest level's logits count beside those of each level, fitted to held-out samples.
 
-    For every level k above the lowest, a and b that minimise the cross-entropy of a y_k + b y_0;
-    the weight is b / a, between 0 and 1.
+    For every level k above the lowest, a and b minimise the cross-entropy of a y_k + b y_0; the
+    weight is b / a, or what of 0 to 1 is next to it.
 
     Args:
         logits: of each level, shape (K, n, classes).
@@ -28,11 +29,13 @@ def stacking_weights(logits: Tensor, labels: Tensor) -> Tensor:
     Returns:
         Shape (K,), float64; 0 for the lowest level.
     """
-    first, *others = logits.detach().double()
-    return torch.stack([first.new_zeros(()), *(_weight(own, first, labels) for own in others)])
+    with torch.inference_mode(False), torch.enable_grad():
+        # Copies, since tensors of inference mode take no part in gradients.
+        first, classes = logits[0].detach().double().clone(), labels.clone()
+        found = [_weight(own.detach().double().clone(), first, classes) for own in logits[1:]]
+    return torch.stack([first.new_zeros(()), *found])
 
 
-@torch.enable_grad()
 def _weight(own: Tensor, first: Tensor, labels: Tensor) -> Tensor:
     """The weight of ``first`` beside ``own``."""
     scales = own.new_tensor([1.0, 0.0], requires_grad=True)

@@ -76,10 +76,12 @@ def probed_chain(
     layers = _leveled(ranked)
     weights: Mapping[str, Any] = gate._parameters
     constants: Mapping[str, Any] = gate._buffers
-    own, asked = weights["weight"], constants["price"]
-    if layers is None or not len(own) or not _kernels_run(x, layers, *matrix, own):
+    own, bias, asked = weights.get("weight"), weights.get("bias"), constants["price"]
+    if layers is None or own is None or bias is None or isinstance(price, Tensor):
         return None
-    reads = ProbeParts(own, weights["bias"], constants["cost"], probe_weights)
+    if not len(own) or not _kernels_run(x, layers, *matrix, own, bias, probe_weights):
+        return None
+    reads = ProbeParts(own, bias, constants["cost"], probe_weights)
     spends = asked if price is None else asked.new_tensor(price)
     outputs, levels = probed_low_rank(x, layers, matrix, reads, spends)
     for part in ranked:
@@ -99,14 +101,15 @@ def _in_one_call(
         if type(part) is not Ranked:
             return None
         layer = _layer(part)
-        if type(layer) is not DynamicLowRankLayer or _hooked(part) or _hooked(layer):
+        if type(layer) is not DynamicLowRankLayer or hooked(part) or hooked(layer):
             return None
         ranked.append(part)
     last: Mapping[str, Any] = head._parameters
     matrix = [part for part in (last.get("weight"), last.get("bias")) if part is not None]
-    if type(head) is not nn.Linear or len(matrix) < 2 or _hooked(head):
+    if type(head) is not nn.Linear or len(matrix) < 2 or hooked(head):
         return None
-    return (ranked, matrix) if x.device.type == "cpu" else None
+    fits = bool(ranked) and x.shape[1:] == (_layer(ranked[0]).in_features,)
+    return (ranked, matrix) if fits and x.device.type == "cpu" else None
 
 
 def _leveled(ranked: Sequence[Ranked], *, beyond_first: bool = False) -> list[LeveledParts] | None:
@@ -127,7 +130,7 @@ def _leveled(ranked: Sequence[Ranked], *, beyond_first: bool = False) -> list[Le
 
 def _kernels_run(x: Tensor, layers: Sequence[LeveledParts | GatedParts], *further: Tensor) -> bool:
     """Whether kernels can multiply inputs and layers."""
-    factors = [factor for given in layers for factor in given[:2]]
+    factors = [part for given in layers for part in (given.U, given.V, given.level_bias)]
     return runs_on_kernels(x, *factors, *further)
 
 
@@ -173,9 +176,10 @@ def _at_levels(
     return outputs
 
 
-def _hooked(module: nn.Module) -> bool:
-    """Whether somebody wants to know when a module runs."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+def hooked(module: nn.Module) -> bool:
+    """Whether somebody wants to know when a module runs, or has put a function in its place."""
+    replaced = "forward" in vars(module)
+    return bool(replaced or module._forward_hooks or module._forward_pre_hooks)
 
 
 def _layer(part: Ranked) -> DynamicLowRankLayer:

@@ -141,7 +141,7 @@ class LowRankMLP(nn.Module):
         Returns:
             Logits (n, classes) and levels (n,); None, with nothing done, if it cannot be one call.
         """
-        derived = type(self).forward is not LowRankMLP.forward
+        derived = type(self).forward is not LowRankMLP.forward  # It may compute something else.
         if derived or x.ndim != 2 or self.training:
             return None
         return probed_chain(x, self.hidden, self.head, gate, probe_weights, price)

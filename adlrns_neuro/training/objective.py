@@ -173,7 +173,7 @@ def _penalty(active: Activity, weights: Mapping[str, float]) -> Tensor:
     return torch.stack([weight * active[name] for name, weight in weights.items()]).sum()
 
 
-def check_labels(labels: Tensor, classes: int) -> None:
+def check_labels(labels: Tensor, classes: int, *, where: str = "train_loader.labels") -> None:
     """Refuse labels that are no class of the model.
 
     Raises:
@@ -183,7 +183,7 @@ def check_labels(labels: Tensor, classes: int) -> None:
     if low < 0 or high >= classes:
         raise ConfigError(
             f"labels run from {low} to {high}, the model has {classes} classes",
-            where="train_loader.labels",
+            where=where,
             remedy="number the classes from 0 and give the model an output for each",
             code="ADL-TRN-03",
         )

@@ -144,6 +144,7 @@ class PackedFactors:
         self.outputs, self.r_max = self._U.shape
         self.inputs = self._V.shape[0]
         self.spare: list[Workspace] = []
+        self._split: dict[int, tuple[PackedFactors, PackedFactors]] = {}
         if self._V.shape[1] != self.r_max:
             raise ConfigError(
                 f"U has {self.r_max} columns and V has {self._V.shape[1]}",
@@ -157,7 +158,7 @@ class PackedFactors:
         return partial(PackedFactors, bfloat16=self.bfloat16), (self._U, self._V)
 
     def split(self, rank: int) -> tuple[PackedFactors, PackedFactors]:
-        """The pair of the first ranks, and that of the others.
+        """The pair of the first ranks, and that of the others; the same for every call.
 
         Args:
             rank: from 1 to r_max - 1.
@@ -165,11 +166,20 @@ class PackedFactors:
         Raises:
             ConfigError: ``ADL-KRN-01`` when a pair would have no rank.
         """
-        low, high = (
-            PackedFactors(self._U[:, part], self._V[:, part], bfloat16=self.bfloat16)
-            for part in (slice(rank), slice(rank, None))
-        )
-        return low, high
+        if not 0 < rank < self.r_max:
+            raise ConfigError(
+                f"{rank} of {self.r_max} ranks leave none for one of two pairs",
+                where="PackedFactors.split",
+                remedy="leave each pair one rank or more",
+                code="ADL-KRN-01",
+            )
+        if rank not in self._split:
+            low, high = (
+                PackedFactors(self._U[:, part], self._V[:, part], bfloat16=self.bfloat16)
+                for part in (slice(rank), slice(rank, None))
+            )
+            self._split[rank] = low, high
+        return self._split[rank]
 
     @cached_property
     def input_is_finite(self) -> bool:

@@ -108,7 +108,8 @@ class ProbedChain(Chain[LeveledLayer]):
         probe[fields.GATE_TOP], probe[fields.GATE_WEIGHT] = places.ctypes.data, _place(gate.weight)
         probe[fields.GATE_BIAS], probe[fields.GATE_COST] = _place(gate.bias), _place(gate.cost)
         probe[fields.PROBE_WEIGHTS] = _place(gate.probe_weights)
-        self._probe, self._held = probe.ctypes.data, (probe, above, places, *rooms)
+        arrays = gate.weight, gate.bias, gate.cost, gate.probe_weights
+        self._probe, self._held = probe.ctypes.data, (probe, above, places, *rooms, *arrays)
 
     def __reduce__(self) -> tuple[type[ProbedChain], tuple[object, ...]]:
         """As of any :class:`Chain`."""
@@ -179,8 +180,12 @@ def _divided(layer: LeveledLayer) -> tuple[LeveledLayer, LeveledLayer]:
     """A layer's lowest level without biases, and what lies beyond it, with all of them."""
     low = int(layer.ranks[0])
     if not low:
-        remedy = "pass ranks from 1 on"
-        refuse_array("layers[0].ranks", layer.ranks, remedy, of=ProbedChain.__name__)
+        raise ConfigError(
+            f"the lowest of its ranks {tuple(map(int, layer.ranks))} leaves nothing to go on from",
+            where=f"{ProbedChain.__name__}.layers[0].ranks",
+            remedy="pass ranks from 1 on",
+            code="ADL-KRN-06",
+        )
     begun, beyond = layer.factors.split(low)
     ranks = layer.ranks - low
     return (

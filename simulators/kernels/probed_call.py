@@ -147,16 +147,17 @@ def _choose(
         load(probe + 8 * ABOVE),
         load(probe + 8 * ABOVE_LEVELS),
     )
-    going_on = variable(0)
+    going_on, asked = variable(0), float32(price)
     for i in range(batch):
-        entropy = _features(answers + answers_step * i, classes, top, place)
+        entropy = float32(_features(answers + answers_step * i, classes, top, place))
         level = 0
         while level < count - 1:
-            own = weight + 4 * (top + 1) * level
-            gain = entropy * load_float(own + 4 * top) + load_float(bias + 4 * level)
+            # In float32, as the module's gate decides, by which prices are set.
+            own, gain = weight + 4 * (top + 1) * level, float32(0.0)
             for k in range(top):
                 gain += load_float(own + 4 * k) * load_float(place + 4 * k)
-            if not gain > price * load_float(cost + 4 * level):
+            gain += load_float(own + 4 * top) * entropy
+            if not gain + load_float(bias + 4 * level) > asked * load_float(cost + 4 * level):
                 break
             level += 1
         store(chosen + 8 * i, level)
@@ -196,6 +197,11 @@ def run_probed(
     first_job, first_ranks = load(first + 8 * JOB), load(load(first + 8 * LAYER))
     threads = min(most_threads(table, layers), load(first_job + 8 * EVENT_ROOM))
     gain = seconds_saved(first_job, batch, load(first_ranks), threads)
+    for number in range(1, layers):
+        row = table + 8 * CHAIN_FIELDS * number
+        if load(row + 8 * LAYER):
+            rank = load(load(load(row + 8 * LAYER)))
+            gain += seconds_saved(load(row + 8 * JOB), batch, rank, threads)
     threads = hire_for(table, threads, gain)
     if not threads:
         return UNREADY

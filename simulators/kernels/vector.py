@@ -66,7 +66,7 @@ def kernel(function: Function) -> Function:
 
 
 def part(function: Function) -> Function:
-    """As :func:`kernel`, for a function of one caller, or two, that becomes part of their code.
+    """As :func:`kernel`, for a function of few callers that becomes part of their code.
 
     Each kernel is compiled anew within each of its callers, so the deeper they call, the longer
     that takes.

@@ -8,13 +8,17 @@ import pytest
 import torch
 from support.errors import refused
 from torch import Tensor, nn
+from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
 
 from adlrns_neuro import AdaptiveModel
+from adlrns_neuro.functional import packed_chain
 from adlrns_neuro.functional.probed_op import ProbeParts, probed_low_rank
+from adlrns_neuro.gates import GateNetwork
+from adlrns_neuro.gates.scorers import ConfidenceProbe
 from adlrns_neuro.layers import DynamicLowRankLayer, chain
 from adlrns_neuro.models import LowRankMLP, MlpConfig
-from adlrns_neuro.ranks import at_level, ranked_layers
+from adlrns_neuro.ranks import at_level, forward_levels, ranked_layers
 from mapping.errors import ConfigError
 
 CONFIG = MlpConfig(
@@ -97,24 +101,124 @@ def test_what_is_no_float32_matrix_or_lies_apart_is_run_all_the_same() -> None:
 @torch.no_grad()
 def test_what_the_kernels_cannot_run_goes_layer_by_layer(calls: list[int]) -> None:
     made, x = adaptive()
-    by_torch(made, x)
-    with torch.autocast("cpu", torch.bfloat16):
-        made(x)
-    made.train()(x)
-    made.eval().double()(x.double())
-    made.float()
     gained, _ = adaptive(level_gain=True)
-    gained(x)
+    single = LowRankMLP(replace(CONFIG, layer_levels=((4,), (3,)))).eval()
+    for other in (
+        gained,
+        AdaptiveModel(made.model, x, scorer_hidden=3).eval(),
+        AdaptiveModel(made.model, x, scorer="first_block").eval(),
+        AdaptiveModel(single, x).eval(),
+        made.train(),
+    ):
+        check_outputs(other, x)
+    made.eval()
+    check_outputs(made.double(), x.double())
+    made.float()
+    prices = torch.linspace(-1, 1, 100)[:, None]
+    _, levels = made(x, price=prices)
+    assert levels[:30].float().mean() > levels[-30:].float().mean()
     for watched in (made.model, made.model.hidden[1], made.model.head):
-        handle = watched.register_forward_hook(lambda *_: None)
-        made(x)
-        handle.remove()
-    AdaptiveModel(made.model, x, scorer_hidden=3).eval()(x)
-    AdaptiveModel(made.model, x, scorer="first_block").eval()(x)
-    one = LowRankMLP(replace(CONFIG, layer_levels=((4,), (3,)))).eval()
-    AdaptiveModel(one, x).eval()(x)
+        for register in (watched.register_forward_hook, watched.register_forward_pre_hook):
+            handle = register(lambda *_: None)
+            check_outputs(made, x)
+            handle.remove()
+    made.model.forward = lambda x: 2.0 * LowRankMLP.forward(made.model, x)
+    assert not torch.allclose(made(x, price=1e9)[0], by_torch(adaptive()[0], x, 1e9)[0])
+    del made.model.forward
     assert not calls
-    made(x)
+    check_outputs(made, x)
+    assert calls == [100]
+
+
+def check_outputs(made: AdaptiveModel, x: Tensor) -> None:
+    """What each sample's level puts out, with what the probe counts."""
+    outputs, levels = made(x)
+    every = forward_levels(made.model, x)
+    right = every[levels, torch.arange(len(x))]
+    counts = made.probe_weights[levels][:, None]
+    torch.testing.assert_close(outputs, right + counts * every[0], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_autocast_gives_one_type_whatever_the_gate_decides(calls: list[int]) -> None:
+    made, x = adaptive()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = [made(x, price=price)[0] for price in (0.0, 1e9)]
+    assert [outputs.dtype for outputs in found] == [torch.bfloat16] * 2
+    assert not calls
+
+
+def test_gradients_of_biases_alone_are_computed(calls: list[int]) -> None:
+    made, x = adaptive()
+    made.requires_grad_(False)
+    bias = made.model.hidden[1].layer.level_bias.requires_grad_()
+    made(x)[0].sum().backward()
+    assert bias.grad is not None
+    assert bias.grad.any()
+    assert not calls
+
+
+@torch.no_grad()
+def test_results_are_float32_whatever_the_default_type() -> None:
+    made, x = adaptive()
+    right, levels = made(x)
+    torch.set_default_dtype(torch.float64)
+    try:
+        outputs, chosen = made(x)
+        with at_level(made.model, levels):
+            at_levels = made.model(x)
+        gated = made.model(x)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(outputs, right)
+    assert torch.equal(chosen, levels)
+    assert at_levels.dtype == gated.dtype == torch.float32
+    torch.testing.assert_close(gated, made.model(x))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("constant", [False, True])
+def test_prices_that_keep_a_budget_do_so_in_one_call(constant: bool) -> None:
+    """Prices are found by the gate's own module."""
+    made, x = adaptive()
+    if constant:
+        made.gate.weight.zero_()
+    low, high = made.energies_mj[0], made.energies_mj[-1]
+    for number in range(40):
+        made.gate.bias.fill_(0.1 + 0.01 * number)
+        budget = low + (number + 1) / 42 * (high - low)
+        price = made.price_for(budget, x)
+        levels = made(x, price=price)[1]
+        mean = sum(made.energies_mj[int(level)] for level in levels) / len(x)
+        assert mean <= budget * (1 + 1e-9)
+
+
+@torch.no_grad()
+def test_gates_that_share_a_network_keep_their_layouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, x = adaptive()
+    other = AdaptiveModel(made.model, x).eval()
+    packed: list[int] = []
+    pack = packed_chain._packed_probe
+
+    def noted(*given: object) -> object:
+        packed.append(1)
+        return pack(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(packed_chain, "_packed_probe", noted)
+    for _ in range(3):
+        made(x)
+        other(x)
+    assert len(packed) == 2
+
+
+@torch.no_grad()
+def test_a_pruned_gate_decides_by_what_is_left(calls: list[int]) -> None:
+    made, x = adaptive()
+    prune.l1_unstructured(made.gate, "weight", amount=4)
+    check_outputs(made, x)
+    assert not calls
+    prune.remove(made.gate, "weight")
+    check_outputs(made, x)
     assert calls == [100]
 
 
@@ -132,6 +236,23 @@ class Halved(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """Half the outputs."""
         return 0.5 * super().forward(input)
+
+
+class Modest(GateNetwork):
+    """A gate that does."""
+
+    def decide(self, features: Tensor, price: float | Tensor | None = None) -> Tensor:
+        """The highest level for all."""
+        return torch.full((len(features),), len(self.bias))
+
+
+class Blind(ConfidenceProbe):
+    """A scorer that does."""
+
+    def score(self, model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Nothing but zeros."""
+        features, outputs = super().score(model, inputs)
+        return torch.zeros_like(features), outputs
 
 
 class Negative(DynamicLowRankLayer):
@@ -158,6 +279,17 @@ def test_classes_that_compute_something_else_do_so(
     torch.testing.assert_close(outputs, by_torch(made, x, 1e9)[0])
     with at_level(made.model, 0):
         torch.testing.assert_close(made.model(x), outputs)
+
+
+@torch.no_grad()
+def test_gates_and_scorers_that_decide_otherwise_do_so(calls: list[int]) -> None:
+    made, x = adaptive()
+    made.scorer = Blind()
+    assert len(made(x)[1].unique()) == 1
+    made.scorer = ConfidenceProbe()
+    made.gate.__class__ = Modest
+    assert (made(x)[1] == 2).all()
+    assert not calls
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.errors import refused
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
@@ -12,6 +13,7 @@ from adlrns_neuro.gates.scorers import SCORERS
 from adlrns_neuro.gates.stacking import stacking_weights
 from adlrns_neuro.models import LowRankMLP, MlpConfig
 from adlrns_neuro.ranks import forward_levels
+from mapping.errors import ConfigError
 
 CLASSES = 5
 
@@ -84,6 +86,35 @@ def test_a_fitted_model_weighs_its_probe(scorer: str, stacked: bool) -> None:
         right = every[levels, torch.arange(len(x))]
         right = right + made.probe_weights[levels][:, None] * every[0]
         torch.testing.assert_close(outputs, right)
+
+
+def test_fits_in_inference_mode() -> None:
+    torch.manual_seed(0)
+    model = LowRankMLP(CONFIG).eval()
+    x, labels = torch.randn(300, 20), torch.randint(CLASSES, (300,))
+    made, other = (AdaptiveModel(model, x) for _ in range(2))
+    made.fit(x, labels)
+    with torch.inference_mode():
+        other.fit(x, labels)
+    torch.testing.assert_close(other.probe_weights, made.probe_weights)
+    torch.testing.assert_close(other.gate.weight, made.gate.weight)
+
+
+def test_a_fit_that_fails_changes_nothing() -> None:
+    torch.manual_seed(0)
+    model = LowRankMLP(CONFIG).eval()
+    x, labels = torch.randn(300, 20), torch.randint(CLASSES, (300,))
+    made = AdaptiveModel(model, x)
+    made.fit(x, labels)
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    spoiled = x.clone()
+    spoiled[3, 2] = torch.nan
+    with refused(ConfigError, "ADL-GAT-02", where="GateNetwork", remedy="finite features"):
+        made.fit(spoiled, labels)
+    with refused(ConfigError, "ADL-TRN-03", where="AdaptiveModel.fit.labels", message="to 5"):
+        made.fit(x, labels + 1)
+    for name, value in made.state_dict().items():
+        assert torch.equal(value, before[name])
 
 
 def test_gains_are_those_of_what_is_put_out() -> None:

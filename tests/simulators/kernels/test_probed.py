@@ -242,10 +242,31 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     ):
         with refused(ConfigError, "ADL-KRN-06", where="ProbedChain.gate", remedy="as many levels"):
             ProbedChain(layers, 4, head, gate)
-    with refused(ConfigError, "ADL-KRN-06", where="layers[0].ranks", remedy="from 1 on"):
+    with refused(ConfigError, "ADL-KRN-06", where="layers[0].ranks", message="(0, 5)"):
         ProbedChain([none], 4, head, gate_of(rng, 2, 2))
     with refused(ConfigError, "ADL-KRN-06", where="ProbedChain.layers", message="20 inputs"):
         ProbedChain([layer_of(rng, 19, 30, (2, 5))], 4, head, gate_of(rng, 2, 2))
+
+
+@pytest.mark.parametrize("rank", [-1, 0, 5, 6])
+def test_factors_that_cannot_be_split_are_refused(rank: int) -> None:
+    factors = PackedFactors(np.ones((4, 5)), np.ones((3, 5)))
+    with refused(ConfigError, "ADL-KRN-01", where="PackedFactors.split", remedy="one rank or more"):
+        factors.split(rank)
+    low, high = factors.split(2)
+    assert (low.r_max, high.r_max) == (2, 3)
+    assert factors.split(2)[1] is high
+
+
+def test_gates_whose_arrays_are_replaced_stay_what_they_were() -> None:
+    chain, x = case_of(50)
+    right, levels = chain.forward(x, 0.0)
+    chain.gate.bias = np.full(3, -1e9, np.float32)
+    spoils = [np.full(3, 1e9, np.float32) for _ in range(1000)]
+    found, chosen = chain.forward(x, 0.0)
+    np.testing.assert_array_equal(chosen, levels)
+    np.testing.assert_array_equal(found, right)
+    assert len(spoils) == 1000
 
 
 @pytest.mark.parametrize(
