@@ -113,6 +113,8 @@ class ModelConfig(_Section):
             ``levels``; r_min, r_max and num_gate_blocks are then the first layer's.
         scorer_hidden: size of the gates' rectified populations; 0 for linear gates.
         hidden: widths of the hidden layers of a perceptron.
+        early_exit: let a perceptron answer from its first hidden layer at the lowest level, and
+            leave out the others.
         depth: layers of a residual network.
         level_bias, level_gain: whether layers of a perceptron have a bias and a gain for each
             level.
@@ -125,6 +127,7 @@ class ModelConfig(_Section):
     num_gate_blocks: int | None = Field(default=None, ge=1)
     levels: _Ranks | None = Field(default=None, min_length=1)
     layer_levels: _RanksByLayer | None = None
+    early_exit: bool = False
     scorer_hidden: int = Field(default=0, ge=0)
     hidden: _Ranks = (512, 512)
     depth: int = Field(default=20, ge=1)
@@ -152,6 +155,8 @@ class ModelConfig(_Section):
         if self.layer_levels is not None:
             self._layers_agree(self.layer_levels)
         ranks = self.ranks
+        if self.early_exit:
+            self._can_exit(len(ranks))
         if not _ascend(ranks):
             raise ValueError(
                 f"levels {list(ranks)} do not ascend"
@@ -165,6 +170,16 @@ class ModelConfig(_Section):
             if given is not None and given != derived[key]:
                 raise ValueError(f"{key} {given} contradicts levels {list(ranks)}")
         return self
+
+    def _can_exit(self, levels: int) -> None:
+        """Refuse an early exit where there is nothing to leave out."""
+        if self.type != "adlrns_mlp":
+            raise ValueError(f"early_exit is for adlrns_mlp, not for {self.type}")
+        if len(self.hidden) < 2 or levels < 2:
+            raise ValueError(
+                f"early_exit leaves nothing out of {len(self.hidden)} hidden layers at {levels} "
+                "levels; give two or more of both"
+            )
 
     def _layers_agree(self, layers: Sequence[Sequence[int]]) -> None:
         """Refuse levels for each layer that do not fit each other, the layers or another key."""
@@ -313,6 +328,15 @@ class ExperimentConfig(_Section):
     train: TrainConfig = TrainConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     hardware: HardwareConfig = HardwareConfig()
+
+    @model_validator(mode="after")
+    def _gates_can_be_trained(self) -> Self:
+        if self.model.early_exit and self.train.energy_penalty_weight > 0:
+            raise ValueError(
+                "gates cannot be trained with the factors (train.energy_penalty_weight above 0) "
+                "beside model.early_exit, which is taken or not; fit them afterwards"
+            )
+        return self
 
     def as_dict(self) -> dict[str, Any]:
         """All keys with their values, as a file would give them; plain JSON types."""

@@ -165,13 +165,16 @@ def _energies_mj(model: nn.Module) -> dict[int, float]:
 
 def _spent_mj(model: nn.Module) -> float:
     """Mean energy of a sample in the last call [mJ]."""
+    parts = [part for part in model.modules() if isinstance(part, RankedModule)]
+    levels = {part.level for part in parts if isinstance(part.level, int)}
+    if len(levels) == 1 and all(isinstance(part.level, int) for part in parts):
+        energies = energies_mj(model)
+        return energies[min(levels.pop(), len(energies) - 1)]
     spent = 0.0
-    for part in model.modules():
-        if not isinstance(part, RankedModule):
-            continue
+    for part in parts:
         if isinstance(part.level, int):
-            energies = part.energies_mj
-            spent += energies[min(part.level, len(energies) - 1)]
+            own = part.energies_mj
+            spent += own[min(part.level, len(own) - 1)]
         else:
             spent += part.spent_mj
     return spent

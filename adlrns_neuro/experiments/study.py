@@ -1,7 +1,8 @@
 """One network for every budget beside networks of one rank each, on the same samples.
 
 The rivals start from the same dense network by the same whitened SVD and learn from it as long as
-the one network does, one for each of its levels; together they take about its training compute.
+the one network does, one for each of its levels, or of other ranks; together they take about its
+training compute.
 Between them their accuracy is interpolated over multiply-accumulates. Where each layer of the one
 network has levels of its own there are two families of rivals, of those ranks and of the first
 layer's in all layers; whichever is better at a budget counts. Held-out samples choose every
@@ -44,15 +45,17 @@ def rank_study(
     save_dir: Path,
     budgets_macs: Sequence[float],
     *,
+    rivals: Sequence[int] = (),
     resume: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Train all networks of one seed, and measure them.
 
     Args:
-        config: its levels are the ranks of the rivals.
+        config: of the one network.
         save_dir: folder for checkpoints and weights.
         budgets_macs: multiply-accumulates per sample, the gate's and its probe's included.
+        rivals: their ranks, each in all layers; those of the one network's levels if none.
         resume: go on where a run in that folder was cut off.
         progress: draw progress bars on stderr.
 
@@ -100,12 +103,11 @@ def rank_study(
         return model.eval()
 
     ranks = config.model.ranks
-    rivals = {
+    families = {
         kind: {
-            rank: measured(trained(f"{kind} {rank}", own), *test)
-            for rank, own in zip(ranks, settings, strict=True)
+            rank: measured(trained(f"{kind} {rank}", own), *test) for rank, own in settings.items()
         }
-        for kind, settings in rival_ranks(config.model).items()
+        for kind, settings in rival_ranks(config.model, rivals).items()
     }
     model = trained("all", {})
     levels = by_level(model, *test)
@@ -118,16 +120,16 @@ def rank_study(
         "dense": asdict(measured(dense, *test)),
         "rivals": {
             kind: {str(rank): asdict(found) for rank, found in known.items()}
-            for kind, known in rivals.items()
+            for kind, known in families.items()
         },
         "levels": {str(rank): asdict(found) for rank, found in zip(ranks, levels, strict=True)},
         "training_macs": {
-            "rivals": passes * sum(found.macs for found in next(iter(rivals.values())).values()),
+            "rivals": passes * sum(found.macs for found in next(iter(families.values())).values()),
             "one": passes * sum(found.macs for found in levels),
         },
         "budgets": {
             scorer: [
-                at_budget(one, b, held_out[0], test, list(rivals.values())) for b in budgets_macs
+                at_budget(one, b, held_out[0], test, list(families.values())) for b in budgets_macs
             ]
             for scorer, one in gated.items()
         },
@@ -135,17 +137,26 @@ def rank_study(
     }
 
 
-def rival_ranks(model: ModelConfig) -> dict[str, list[dict[str, Any]]]:
-    """Settings of the rivals' ranks, by family; the first has the ranks of the one network."""
-    one: list[dict[str, Any]] = [
-        {"model.levels": (rank,), "model.layer_levels": None} for rank in model.ranks
-    ]
-    if model.layer_levels is None:
+def rival_ranks(
+    model: ModelConfig, ranks: Sequence[int] = ()
+) -> dict[str, dict[int, dict[str, Any]]]:
+    """Settings of the rivals by family and rank; the first family has the ranks of the levels.
+
+    Args:
+        model: of the one network.
+        ranks: of rivals of one rank in all layers, in the place of those of its levels.
+    """
+    whole: dict[str, Any] = {"model.early_exit": False}
+    one = {
+        rank: {**whole, "model.levels": (rank,), "model.layer_levels": None}
+        for rank in ranks or model.ranks
+    }
+    if model.layer_levels is None or ranks:
         return {"one rank": one}
-    own: list[dict[str, Any]] = [
-        {"model.layer_levels": tuple((rank,) for rank in ranks)}
-        for ranks in zip(*model.layer_levels, strict=True)
-    ]
+    own = {
+        levels[0]: {**whole, "model.layer_levels": tuple((rank,) for rank in levels)}
+        for levels in zip(*model.layer_levels, strict=True)
+    }
     return {"own ranks": own, "one rank": one}
 
 

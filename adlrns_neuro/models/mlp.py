@@ -14,7 +14,7 @@ from adlrns_neuro.gates.network import GateNetwork
 from adlrns_neuro.layers.chain import probed_chain, rectified_chain
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
 from adlrns_neuro.layers.ranked import Ranked
-from adlrns_neuro.ranks import ranked_layers
+from adlrns_neuro.ranks import at_level, ranked_layers
 from mapping.errors import ConfigError
 
 
@@ -28,11 +28,14 @@ class MlpConfig:
         classes: number of outputs.
         levels: ranks of every hidden layer, ascending.
         layer_levels: ranks of each hidden layer, as many for each, in the place of ``levels``.
+        early_exit: answer at the lowest level from the first hidden layer, by a full matrix of its
+            own, and leave out the others (BranchyNet; Teerapittayanon et al., 2016).
         dropout: share of hidden values that training leaves out.
         level_bias, level_gain: see :class:`~adlrns_neuro.layers.linear.DynamicLowRankLayer`.
 
     Raises:
-        ConfigError: ``ADL-LAY-01`` when ``layer_levels`` are not as many for each hidden layer.
+        ConfigError: ``ADL-LAY-01`` when ``layer_levels`` are not as many for each hidden layer, or
+            there is nothing to leave out at an early exit.
     """
 
     inputs: int = 784
@@ -40,6 +43,7 @@ class MlpConfig:
     classes: int = 10
     levels: tuple[int, ...] = (8, 16, 32, 64)
     layer_levels: tuple[tuple[int, ...], ...] | None = None
+    early_exit: bool = False
     dropout: float = 0.1
     level_bias: bool = True
     level_gain: bool = False
@@ -52,6 +56,14 @@ class MlpConfig:
                 f"{layers} are not as many levels for each of {len(self.hidden)} hidden layers",
                 where="MlpConfig.layer_levels",
                 remedy="give one list of ranks for each hidden layer, all of one length",
+                code="ADL-LAY-01",
+            )
+        if self.early_exit and (len(self.hidden) < 2 or len(layers[0]) < 2):
+            raise ConfigError(
+                f"{len(self.hidden)} hidden layers at {len(layers[0])} levels leave nothing out at "
+                "the lowest one",
+                where="MlpConfig.early_exit",
+                remedy="give two hidden layers or more, and two levels or more",
                 code="ADL-LAY-01",
             )
 
@@ -95,10 +107,16 @@ class DenseMLP(nn.Module):
 class LowRankMLP(nn.Module):
     """The same perceptron with :class:`~adlrns_neuro.layers.ranked.Ranked` hidden layers.
 
+    With an early exit a sample whose first layer runs at its lowest level, set or chosen, is
+    answered from there; the other layers do not run.
+
     Attributes:
         hidden: the hidden layers.
         head: a full matrix.
+        exit_head: another one, which answers at an early exit; None without.
     """
+
+    exit_head: nn.Linear | None
 
     def __init__(self, config: MlpConfig) -> None:
         super().__init__()
@@ -118,9 +136,15 @@ class LowRankMLP(nn.Module):
             )
         )
         self.head = nn.Linear(config.hidden[-1], config.classes)
+        self.exit_head = None
+        if config.early_exit:
+            self.exit_head = nn.Linear(config.hidden[0], config.classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, shape (n, classes), of samples (n, inputs)."""
+        if self.exit_head is not None and self._some_may_leave():
+            answers = self._with_exit(x.flatten(0, -2), self.exit_head)
+            return answers.reshape(*x.shape[:-1], -1)
         plain = x.ndim == 2 and not self.training
         logits = rectified_chain(x, self.hidden, self.head) if plain else None
         if logits is None:
@@ -128,6 +152,40 @@ class LowRankMLP(nn.Module):
                 x = _rectified(layer(x), self)
             logits = self.head(x)
         return logits
+
+    def _some_may_leave(self) -> bool:
+        """Whether the lowest level is set for a sample, or may be chosen."""
+        first = self.hidden[0]
+        assert isinstance(first, Ranked)
+        return first.level is None or bool(torch.as_tensor(first.level == 0).any())
+
+    def _with_exit(self, x: Tensor, exit_head: nn.Linear) -> Tensor:
+        """Logits of samples (n, inputs), of which some leave after the first layer."""
+        first, *others = ranked_layers(self).values()
+        x = _rectified(first(x), self)
+        leaves = torch.as_tensor(first.ran == 0, device=x.device).expand(len(x))
+        above, below = ((~leaves).nonzero()[:, 0], leaves.nonzero()[:, 0])
+        exits: Tensor = exit_head(x.index_select(0, below))
+        logits = exits.new_zeros(len(x), exits.shape[-1]).index_copy(0, below, exits)
+        x = x.index_select(0, above)
+        for part in others:
+            level = part.level
+            if len(above):
+                with at_level(part, level[above] if isinstance(level, Tensor) else level):
+                    x = _rectified(part(x), self)
+            if level is None:
+                chosen = torch.zeros_like(leaves, dtype=torch.int64)
+                if len(above) and part.chosen is not None:
+                    chosen[above] = part.chosen
+                part.note_ranks(chosen)
+        return logits.index_copy(0, above, self.head(x).to(logits)) if len(above) else logits
+
+    def level_energies_mj(self) -> tuple[float, ...] | None:
+        """Modelled energy of a sample at each level [mJ]; None where it is that of all layers."""
+        if self.exit_head is None:
+            return None
+        first, *others = (part.energies_mj for part in ranked_layers(self).values())
+        return first[0], *(sum(level) for level in list(zip(first, *others, strict=True))[1:])
 
     def forward_probed(
         self, x: Tensor, gate: GateNetwork, probe_weights: Tensor, price: float | None
@@ -142,7 +200,7 @@ class LowRankMLP(nn.Module):
             Logits (n, classes) and levels (n,); None, with nothing done, if it cannot be one call.
         """
         derived = type(self).forward is not LowRankMLP.forward  # It may compute something else.
-        if derived or x.ndim != 2 or self.training:
+        if derived or self.exit_head is not None or x.ndim != 2 or self.training:
             return None
         return probed_chain(x, self.hidden, self.head, gate, probe_weights, price)
 
@@ -151,7 +209,7 @@ class LowRankMLP(nn.Module):
 
         Args:
             x: samples, shape (n, inputs).
-            levels: indices of the levels; all by default.
+            levels: indices of the levels, none twice; all by default.
 
         Returns:
             Shape (levels, n, classes).
@@ -159,12 +217,21 @@ class LowRankMLP(nn.Module):
         first, *others = (part.layer for part in ranked_layers(self).values())
         which = range(len(first.levels)) if levels is None else levels
         z = x @ first.V[:, : max(first.levels[level] for level in which)]
-        rows = [_rectified(first.decode(z, first.levels[level]), self) for level in which]
+        rows = {k: _rectified(first.decode(z, first.levels[k]), self) for k in which}
+        exits: dict[int, Tensor] = {}
+        if self.exit_head is not None and 0 in rows:
+            exits[0] = self.exit_head(rows.pop(0))
         for layer in others:
-            pairs = zip(rows, which, strict=True)
-            rows = [_rectified(layer.at_rank(row, layer.levels[k]), self) for row, k in pairs]
-        logits: Tensor = self.head(torch.stack(rows))
-        return logits
+            rows = {
+                k: _rectified(layer.at_rank(row, layer.levels[k]), self) for k, row in rows.items()
+            }
+        if not rows:
+            return torch.stack(list(exits.values()))
+        answers: Tensor = self.head(torch.stack(list(rows.values())))
+        if not exits:
+            return answers
+        found = exits | dict(zip(rows, answers, strict=True))
+        return torch.stack([found[k] for k in which])
 
 
 def _rectified(x: Tensor, model: DenseMLP | LowRankMLP) -> Tensor:

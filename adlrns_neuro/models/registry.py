@@ -136,6 +136,7 @@ class MlpFamily:
             classes=classes,
             levels=config.ranks,
             layer_levels=config.layer_levels,
+            early_exit=config.early_exit,
             level_bias=config.level_bias,
             level_gain=config.level_gain,
         )

@@ -2,6 +2,7 @@
 
 cd examples/experiments
 python rank_study.py --config fashion_mnist_study.yaml --seed 0 --seed 1 --seed 2
+python rank_study.py --config fashion_mnist_exit.yaml --rival 8 --rival 16 --rival 32 --rival 64
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def run(
-    config: Annotated[Path, typer.Option(help="YAML file; its levels are the rivals' ranks.")],
+    config: Annotated[Path, typer.Option(help="YAML file.")],
+    rival: Annotated[
+        list[int] | None,
+        typer.Option(help="Rank of a rival; of each level if none. Repeatable."),
+    ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
     save_dir: Annotated[Path, typer.Option(help="For weights.")] = Path("out/rank_study"),
     results: Annotated[Path, typer.Option(help="Folder for figures.")] = Path("results"),
@@ -37,15 +42,20 @@ def run(
     base = load_config(config)
     if data_dir is not None:
         base = with_settings(base, {"data.dir": str(data_dir)})
+    others = "".join(f" --rival {rank}" for rank in rival or ())
     for one in seed or [base.seed]:
         experiment = with_settings(base, {"seed": one})
         found = {
             "name": base.name,
             "seed": one,
-            "command": f"python rank_study.py --config {config} --seed {one}",
+            "command": f"python rank_study.py --config {config}{others} --seed {one}",
             "config": experiment.as_dict(),
             **rank_study(
-                experiment, save_dir / base.name / f"seed{one}", BUDGETS_MACS, resume=resume
+                experiment,
+                save_dir / base.name / f"seed{one}",
+                BUDGETS_MACS,
+                rivals=rival or (),
+                resume=resume,
             ),
         }
         with atomic_file(results / base.name / f"seed{one}.json") as work:

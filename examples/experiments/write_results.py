@@ -46,7 +46,10 @@ def rank_section(runs: Runs) -> str:
     first = runs[0]
     model = first["config"]["model"]
     layers = model.get("layer_levels")
-    ranks, more, which = ", ".join(first["levels"]), "", ""
+    ranks, more, which, each = ", ".join(first["levels"]), "", "", "level"
+    if leaves := model.get("early_exit"):
+        ranks += ", which at the lowest one answers from its first layer,"
+        each = f"of the ranks {', '.join(first['rivals']['one rank'])} in all layers"
     if layers:
         ranks = " and ".join(", ".join(map(str, own)) for own in layers) + " of its layers"
         more = f" {len(layers[0])} further ones have the first layer's rank in all layers."
@@ -54,11 +57,12 @@ def rank_section(runs: Runs) -> str:
     lines = [
         title(runs),
         f"A perceptron with hidden layers of {model['hidden']}: one network for the ranks {ranks}, "
-        "and a network of its own for each level, from the same dense network by whitened SVD and "
-        f"learning from it for as many epochs ({first['config']['train']['epochs']}). Together "
+        f"and a network of its own for each {each}, from the same dense network by whitened SVD "
+        f"and learning from it for as many epochs ({first['config']['train']['epochs']}). Together "
         f"those took {ratio(runs, 'rivals', 'one'):.2f} times the one's training operations.{more} "
         "*one rank each* is interpolated between them at the budget, or at what the one network "
-        f"spent if that is more, its gate and the probe at the lowest rank included{which}.",
+        "spent if that is more, its gate and the probe at the lowest level included, whose answer "
+        f"counts beside the next one's{which}.",
         "",
         "| budget [MAC] | spent [MAC] | one network [%] | one rank each [%] "
         "| difference [points] |",
@@ -82,11 +86,17 @@ def rank_section(runs: Runs) -> str:
     own, *others = first["rivals"]
     for place, rank in enumerate(first["levels"]):
         shown = ", ".join(str(levels[place]) for levels in layers) if layers else rank
+        beside = ""
+        if not leaves:
+            beside = percent(run["rivals"][own][rank]["accuracy"] for run in runs)
+        elif place == 0:
+            shown += " in the first layer"
         lines.append(
             f"| {shown} | {first['levels'][rank]['macs']:,.0f} "
-            f"| {percent(run['levels'][rank]['accuracy'] for run in runs)} "
-            f"| {percent(run['rivals'][own][rank]['accuracy'] for run in runs)} |"
+            f"| {percent(run['levels'][rank]['accuracy'] for run in runs)} | {beside} |"
         )
+    if leaves:
+        others = [own, *others]
     for kind in others:
         for rank, found in first["rivals"][kind].items():
             lines.append(

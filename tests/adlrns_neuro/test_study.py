@@ -58,11 +58,30 @@ def test_rivals_of_layers_that_have_ranks_of_their_own() -> None:
     families = study.rival_ranks(config.model)
     assert list(families) == ["own ranks", "one rank"]
     changed = [
-        [with_settings(config, ranks).model for ranks in family] for family in families.values()
+        [with_settings(config, ranks).model for ranks in family.values()]
+        for family in families.values()
     ]
     assert [one.layer_levels for one in changed[0]] == [((4,), (2,)), ((8,), (6,))]
     assert [one.levels for one in changed[1]] == [(4,), (8,)]
     assert all(one.layer_levels is None for one in changed[1])
+    assert [list(family) for family in families.values()] == [[4, 8], [4, 8]]
+
+
+def test_a_study_of_a_network_with_an_early_exit(tmp_path: Path) -> None:
+    """Its rivals have no exit, and ranks of their own."""
+    model = {"type": "adlrns_mlp", "hidden": [32, 32], "levels": [2, 8], "early_exit": True}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "STREAM", 20)
+        config = parse_config(CONFIG | {"model": model})
+        found = study.rank_study(config, tmp_path, (700,), rivals=(3, 6, 9), progress=False)
+    assert found["levels"]["2"]["macs"] == 2 * (64 + 32) + 32 * 10
+    assert found["levels"]["8"]["macs"] == 8 * (64 + 32 + 32 + 32) + 32 * 10
+    assert list(found["rivals"]) == ["one rank"]
+    for rank, rival in found["rivals"]["one rank"].items():
+        assert rival["macs"] == int(rank) * (64 + 32 + 32 + 32) + 32 * 10
+    assert [int(rank) for rank in found["rivals"]["one rank"]] == [3, 6, 9]
+    for points in found["budgets"].values():
+        assert points[0]["macs"] <= 1.1 * 700
 
 
 def test_a_study_of_layers_that_have_ranks_of_their_own(tmp_path: Path) -> None:
