@@ -133,6 +133,7 @@ def forward_probed(
     x: Tensor,
     parts: Sequence[Tensor],
     head: Sequence[Tensor],
+    exit_head: Sequence[Tensor],
     gate: Sequence[Tensor],
     price: float,
 ) -> tuple[Tensor, Tensor]:
@@ -142,9 +143,9 @@ def forward_probed(
     """
     bfloat16 = torch_rounds()
     packed = _PROBED.of(
-        [*gate, *parts, *head],  # By gate: several may share a network.
-        lambda: _packed_probe(parts, head, gate, bfloat16),
-        key=bfloat16,
+        [*gate, *parts, *head, *exit_head],  # By gate: several may share a network.
+        lambda: _packed_probe(parts, head, exit_head, gate, bfloat16),
+        key=(bfloat16, len(exit_head)),
     )
     batch = len(x)
     outputs = torch.empty(batch, packed.outputs, dtype=torch.float32)
@@ -185,12 +186,17 @@ def _packed_levels(
 
 
 def _packed_probe(
-    parts: Sequence[Tensor], head: Sequence[Tensor], gate: Sequence[Tensor], bfloat16: bool
+    parts: Sequence[Tensor],
+    head: Sequence[Tensor],
+    exit_head: Sequence[Tensor],
+    gate: Sequence[Tensor],
+    bfloat16: bool,
 ) -> PackedLayers[ProbedChain]:
     layers = _leveled(parts, True, bfloat16)
     matrix = FullLayer(*(part.detach().numpy() for part in head), bfloat16=bfloat16)
     reads = AnswerGate(*(part.detach().numpy() for part in gate))
-    return PackedLayers(lambda batch: ProbedChain(layers, batch, matrix, reads))
+    leaves = _full(exit_head, bfloat16)
+    return PackedLayers(lambda batch: ProbedChain(layers, batch, matrix, reads, leaves))
 
 
 def _leveled(parts: Sequence[Tensor], rectified: bool, bfloat16: bool) -> list[LeveledLayer]:

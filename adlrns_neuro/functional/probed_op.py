@@ -19,7 +19,8 @@ from mapping.errors import ConfigError
 _NAME = "adlrns::probed_low_rank"
 torch.library.define(
     _NAME,
-    "(Tensor x, Tensor[] parts, Tensor[] head, Tensor[] gate, Tensor price) -> (Tensor, Tensor)",
+    "(Tensor x, Tensor[] parts, Tensor[] head, Tensor[] exit_head, Tensor[] gate, Tensor price) "
+    "-> (Tensor, Tensor)",
 )
 _OPERATOR = torch.ops.adlrns.probed_low_rank.default
 
@@ -43,6 +44,8 @@ def probed_low_rank(
     head: Sequence[Tensor],
     gate: ProbeParts,
     price: Tensor,
+    *,
+    exit_head: Sequence[Tensor] = (),
 ) -> tuple[Tensor, Tensor]:
     """Layer after layer max(0, U[:, :r_i] V[:, :r_i]ᵀ x_i + b_i), at the level that a gate chooses.
 
@@ -55,6 +58,9 @@ def probed_low_rank(
         head: weight (classes, out) and bias (classes,) of a full matrix that comes last.
         gate: reads the answer of the lowest level.
         price: of the gate's cost, a scalar.
+        exit_head: weight (classes, first out) and bias (classes,) of a full matrix that answers at
+            the lowest level from the first layer, where the others then do not run; nothing if
+            there is none.
 
     Returns:
         Answers, shape (n, classes), and levels, shape (n,), int64.
@@ -71,17 +77,22 @@ def probed_low_rank(
             code="ADL-KRN-02",
         )
     parts = [part for layer in layers for part in layer]
-    outputs, levels = _OPERATOR(x, parts, head, gate, price)
+    outputs, levels = _OPERATOR(x, parts, head, exit_head, gate, price)
     return outputs, levels
 
 
 @torch.library.impl(_NAME, "cpu")
 def _on_cpu(
-    x: Tensor, parts: list[Tensor], head: list[Tensor], gate: list[Tensor], price: Tensor
+    x: Tensor,
+    parts: list[Tensor],
+    head: list[Tensor],
+    exit_head: list[Tensor],
+    gate: list[Tensor],
+    price: Tensor,
 ) -> tuple[Tensor, Tensor]:
     from adlrns_neuro.functional import packed_chain
 
-    return packed_chain.forward_probed(x, parts, head, gate, price.item())
+    return packed_chain.forward_probed(x, parts, head, exit_head, gate, price.item())
 
 
 @torch.library.register_fake(_NAME)  # type: ignore[untyped-decorator]
@@ -94,6 +105,7 @@ def _operations(
     x: Tensor,
     parts: list[Tensor],
     head: list[Tensor],
+    exit_head: list[Tensor],
     gate: list[Tensor],
     *_: object,
     out_val: tuple[Tensor, Tensor],
@@ -101,11 +113,13 @@ def _operations(
 ) -> int:
     """Multiplications and additions of a call, for torch's own counter."""
     above = out_val[1][out_val[1] > 0]
-    products = len(x) * gate[0].numel() + (len(x) + len(above)) * head[0].numel()
+    begun = exit_head or head
+    products = len(x) * (gate[0].numel() + begun[0].numel()) + len(above) * head[0].numel()
     for first in range(0, len(parts), SIZE):
         U, V, ranks, _bias = parts[first : first + SIZE]
         # The first layer goes on from its first rank block.
         known = len(above) * int(ranks[0]) if first == 0 else 0
-        total = len(x) * int(ranks[0]) + int(ranks[above].sum()) - known
+        begins = len(x) if first == 0 or not exit_head else 0
+        total = begins * int(ranks[0]) + int(ranks[above].sum()) - known
         products += total * (len(U) + len(V))
     return 2 * products

@@ -54,6 +54,8 @@ def probed_chain(
     gate: GateNetwork,
     probe_weights: Tensor,
     price: float | None,
+    *,
+    exit_head: nn.Linear | None = None,
 ) -> tuple[Tensor, Tensor] | None:
     """The same with one gate for all layers, which reads what they answer at the lowest level.
 
@@ -64,6 +66,7 @@ def probed_chain(
         gate: reads what :class:`~adlrns_neuro.gates.scorers.ConfidenceProbe` makes of an answer.
         probe_weights: what that answer counts beside the one of each level.
         price: of the gate's cost; its own if None.
+        exit_head: answers from the first layer at the lowest level, in the place of the others.
 
     Returns:
         Answers, shape (n, classes), and levels, shape (n,), int64; None, with nothing done, if it
@@ -73,17 +76,23 @@ def probed_chain(
     if found is None or gate.scorer_hidden or type(gate) is not GateNetwork:
         return None
     ranked, matrix = found
+    leaves: list[Tensor] = []
+    if exit_head is not None:
+        own_matrix = _matrix(exit_head)
+        if own_matrix is None:
+            return None
+        leaves = own_matrix
     layers = _leveled(ranked)
     weights: Mapping[str, Any] = gate._parameters
     constants: Mapping[str, Any] = gate._buffers
     own, bias, asked = weights.get("weight"), weights.get("bias"), constants["price"]
     if layers is None or own is None or bias is None or isinstance(price, Tensor):
         return None
-    if not len(own) or not _kernels_run(x, layers, *matrix, own, bias, probe_weights):
+    if not len(own) or not _kernels_run(x, layers, *matrix, *leaves, own, bias, probe_weights):
         return None
     reads = ProbeParts(own, bias, constants["cost"], probe_weights)
     spends = asked if price is None else asked.new_tensor(price)
-    outputs, levels = probed_low_rank(x, layers, matrix, reads, spends)
+    outputs, levels = probed_low_rank(x, layers, matrix, reads, spends, exit_head=leaves)
     for part in ranked:
         part.note_levels(levels)
     return outputs, levels
@@ -104,12 +113,18 @@ def _in_one_call(
         if type(layer) is not DynamicLowRankLayer or hooked(part) or hooked(layer):
             return None
         ranked.append(part)
-    last: Mapping[str, Any] = head._parameters
-    matrix = [part for part in (last.get("weight"), last.get("bias")) if part is not None]
-    if type(head) is not nn.Linear or len(matrix) < 2 or hooked(head):
-        return None
+    matrix = _matrix(head)
     fits = bool(ranked) and x.shape[1:] == (_layer(ranked[0]).in_features,)
-    return (ranked, matrix) if fits and x.device.type == "cpu" else None
+    return (ranked, matrix) if matrix and fits and x.device.type == "cpu" else None
+
+
+def _matrix(head: nn.Linear) -> list[Tensor] | None:
+    """Weight and bias; None if the module is another, has none, or is hooked."""
+    parameters: Mapping[str, Any] = head._parameters
+    weight, bias = parameters.get("weight"), parameters.get("bias")
+    if type(head) is not nn.Linear or weight is None or bias is None or hooked(head):
+        return None
+    return [weight, bias]
 
 
 def _leveled(ranked: Sequence[Ranked], *, beyond_first: bool = False) -> list[LeveledParts] | None:

@@ -143,8 +143,7 @@ class LowRankMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits, shape (n, classes), of samples (n, inputs)."""
         if self.exit_head is not None and self._some_may_leave():
-            answers = self._with_exit(x.flatten(0, -2), self.exit_head)
-            return answers.reshape(*x.shape[:-1], -1)
+            return self._with_exit(x, self.exit_head)
         plain = x.ndim == 2 and not self.training
         logits = rectified_chain(x, self.hidden, self.head) if plain else None
         if logits is None:
@@ -160,25 +159,28 @@ class LowRankMLP(nn.Module):
         return first.level is None or bool(torch.as_tensor(first.level == 0).any())
 
     def _with_exit(self, x: Tensor, exit_head: nn.Linear) -> Tensor:
-        """Logits of samples (n, inputs), of which some leave after the first layer."""
+        """Logits of samples, of which some leave after the first layer."""
         first, *others = ranked_layers(self).values()
-        x = _rectified(first(x), self)
-        leaves = torch.as_tensor(first.ran == 0, device=x.device).expand(len(x))
+        leading, x = x.shape[:-1], _rectified(first(x), self).flatten(0, -2)
+        leaves = _each(torch.as_tensor(first.ran == 0, device=x.device), leading)
         above, below = ((~leaves).nonzero()[:, 0], leaves.nonzero()[:, 0])
         exits: Tensor = exit_head(x.index_select(0, below))
-        logits = exits.new_zeros(len(x), exits.shape[-1]).index_copy(0, below, exits)
+        logits = exits.new_zeros(len(x), self.config.classes).index_copy(0, below, exits)
         x = x.index_select(0, above)
         for part in others:
             level = part.level
             if len(above):
-                with at_level(part, level[above] if isinstance(level, Tensor) else level):
+                own = _each(level, leading)[above] if isinstance(level, Tensor) else level
+                with at_level(part, own):
                     x = _rectified(part(x), self)
             if level is None:
                 chosen = torch.zeros_like(leaves, dtype=torch.int64)
                 if len(above) and part.chosen is not None:
                     chosen[above] = part.chosen
-                part.note_ranks(chosen)
-        return logits.index_copy(0, above, self.head(x).to(logits)) if len(above) else logits
+                part.note_ranks(chosen.reshape(leading))
+        if len(above):
+            logits = logits.index_copy(0, above, self.head(x).to(logits))
+        return logits.reshape(*leading, self.config.classes)
 
     def level_energies_mj(self) -> tuple[float, ...] | None:
         """Modelled energy of a sample at each level [mJ]; None where it is that of all layers."""
@@ -200,9 +202,11 @@ class LowRankMLP(nn.Module):
             Logits (n, classes) and levels (n,); None, with nothing done, if it cannot be one call.
         """
         derived = type(self).forward is not LowRankMLP.forward  # It may compute something else.
-        if derived or self.exit_head is not None or x.ndim != 2 or self.training:
+        if derived or x.ndim != 2 or self.training:
             return None
-        return probed_chain(x, self.hidden, self.head, gate, probe_weights, price)
+        return probed_chain(
+            x, self.hidden, self.head, gate, probe_weights, price, exit_head=self.exit_head
+        )
 
     def forward_levels(self, x: Tensor, levels: Sequence[int] | None = None) -> Tensor:
         """Logits at several levels; what lies between the first pair of factors is computed once.
@@ -232,6 +236,12 @@ class LowRankMLP(nn.Module):
             return answers
         found = exits | dict(zip(rows, answers, strict=True))
         return torch.stack([found[k] for k in which])
+
+
+def _each(values: Tensor, leading: Sequence[int]) -> Tensor:
+    """Values along all axes of samples, or the first of them, one for each sample."""
+    aligned = values.reshape(*values.shape, *[1] * (len(leading) - values.ndim))
+    return aligned.expand(*leading).reshape(-1)
 
 
 def _rectified(x: Tensor, model: DenseMLP | LowRankMLP) -> Tensor:

@@ -68,9 +68,7 @@ class Chain(Generic[Layer]):
         for row, room in zip(self.table, self._between, strict=False):
             row[OUT], row[OUT_STEP] = room.ctypes.data, room.strides[0]
         if head is not None:
-            workspace = Workspace(head.factors, batch)
-            _lay_out(workspace)
-            workspace.job[BIAS] = head.start.ctypes.data
+            workspace = full_workspace(head, batch)
             self._workspaces.append(workspace)
             self.table[-1, JOB] = workspace.address
 
@@ -127,6 +125,14 @@ class Chain(Generic[Layer]):
         """Refuse an argument of a call."""
         where = f"{type(self).__name__}.{name}"
         raise ConfigError(message, where=where, remedy=remedy, code="ADL-KRN-02")
+
+
+def full_workspace(head: FullLayer, batch: int) -> Workspace:
+    """Memory for calls of a full matrix."""
+    workspace = Workspace(head.factors, batch)
+    _lay_out(workspace)
+    workspace.job[BIAS] = head.start.ctypes.data
+    return workspace
 
 
 def _lay_out(workspace: Workspace) -> None:

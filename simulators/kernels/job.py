@@ -81,6 +81,7 @@ of the outputs' first row, and bytes from row to row."""
 
 (
     FIRST,
+    EXIT,
     BEGIN,
     BEGIN_STEP,
     ANSWERS,
@@ -96,10 +97,10 @@ of the outputs' first row, and bytes from row to row."""
     GATE_COST,
     PROBE_WEIGHTS,
     PROBE_FIELDS,
-) = range(16)
+) = range(17)
 """Fields of a probe, int64: address of the fields of the first layer's first rank block; address of
-what the outputs of that layer begin with, in whole panels, and bytes from row to row; the same of
-the answers of samples that go on; address of their numbers, and of their levels; numbers of an
-answer; levels; how many probabilities the gate reads, and the address where they are put;
-addresses of its weight, bias and cost; address of what the probe's answer counts beside that of
-each level, float32."""
+the job of a matrix that answers from there, 0 if the other layers do; address of what the outputs
+of that layer begin with, in whole panels, and bytes from row to row; the same of the answers of
+samples that go on; address of their numbers, and of their levels; numbers of an answer; levels; how
+many probabilities the gate reads, and the address where they are put; addresses of its weight, bias
+and cost; address of what the probe's answer counts beside that of each level, float32."""

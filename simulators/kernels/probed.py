@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from mapping.errors import ConfigError
 from simulators.kernels import job as fields
-from simulators.kernels.chain import Chain
+from simulators.kernels.chain import Chain, full_workspace
 from simulators.kernels.chain_layers import FullLayer, LeveledLayer, refuse_array, small_array
 from simulators.kernels.layout import Float32Array, Int64Array, aligned
 from simulators.kernels.leveled import LeveledChain
@@ -62,17 +62,24 @@ class ProbedChain(Chain[LeveledLayer]):
         batch: most samples of a call.
         head: the full matrix.
         gate: chooses the level of each sample, the same in all layers.
+        exit_head: a full matrix that answers from the first layer's outputs at the lowest level,
+            where the other layers then do not run.
 
     Attributes are those of :class:`~simulators.kernels.chain.Chain`, where the first layer is what
     lies beyond its lowest level.
 
     Raises:
-        ConfigError: ``ADL-KRN-06`` when layers, head and gate do not fit each other, or the first
-            layer's lowest rank is 0.
+        ConfigError: ``ADL-KRN-06`` when layers, matrices and gate do not fit each other, or the
+            first layer's lowest rank is 0.
     """
 
     def __init__(
-        self, layers: Sequence[LeveledLayer], batch: int, head: FullLayer, gate: AnswerGate
+        self,
+        layers: Sequence[LeveledLayer],
+        batch: int,
+        head: FullLayer,
+        gate: AnswerGate,
+        exit_head: FullLayer | None = None,
     ) -> None:
         counts = [len(layer.ranks) for layer in layers]
         levels, features = len(gate.cost) + 1, gate.weight.shape[1]
@@ -89,7 +96,7 @@ class ProbedChain(Chain[LeveledLayer]):
         first, *others = layers
         begun, beyond = _divided(first)
         super().__init__([beyond, *others], batch, head)
-        self._given, self.gate = tuple(layers), gate
+        self._given, self.gate, self.exit_head = tuple(layers), gate, exit_head
         self._first = LeveledChain([begun], batch)
         width = beyond.starts.shape[1]
         rooms = [aligned((batch, width)), aligned((batch, width)), aligned((batch, classes))]
@@ -101,6 +108,10 @@ class ProbedChain(Chain[LeveledLayer]):
         row[fields.OUT], row[fields.OUT_STEP] = raw.ctypes.data, raw.strides[0]
         probe: Int64Array = aligned((fields.PROBE_FIELDS,), np.int64)
         probe[fields.FIRST] = self._first.address
+        if exit_head is not None:
+            self._check_exit(exit_head)
+            self._exit = full_workspace(exit_head, batch)
+            probe[fields.EXIT] = self._exit.address
         probe[fields.BEGIN], probe[fields.BEGIN_STEP] = begin.ctypes.data, begin.strides[0]
         probe[fields.ANSWERS], probe[fields.ANSWERS_STEP] = answers.ctypes.data, 4 * classes
         probe[fields.ABOVE], probe[fields.ABOVE_LEVELS] = (part.ctypes.data for part in above)
@@ -113,7 +124,20 @@ class ProbedChain(Chain[LeveledLayer]):
 
     def __reduce__(self) -> tuple[type[ProbedChain], tuple[object, ...]]:
         """As of any :class:`Chain`."""
-        return type(self), (self._given, self.batch, self.head, self.gate)
+        return type(self), (self._given, self.batch, self.head, self.gate, self.exit_head)
+
+    def _check_exit(self, exit_head: FullLayer) -> None:
+        """Refuse a matrix that does not take the first layer's outputs, or answers otherwise."""
+        given, taken = self.layers[0].factors.outputs, exit_head.factors.r_max
+        answers = exit_head.factors.outputs
+        if given != taken or answers != self.outputs:
+            raise ConfigError(
+                f"a matrix of {taken} inputs and {answers} outputs does not fit a first layer of "
+                f"{given} outputs and answers of {self.outputs} numbers",
+                where=f"{type(self).__name__}.exit_head",
+                remedy=f"pass one of {given} inputs and {self.outputs} outputs",
+                code="ADL-KRN-06",
+            )
 
     def forward(
         self,

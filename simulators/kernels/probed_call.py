@@ -27,6 +27,7 @@ from simulators.kernels.job import (
     CLASSES,
     DONE,
     EVENT_ROOM,
+    EXIT,
     FIRST,
     GATE_BIAS,
     GATE_COST,
@@ -181,7 +182,8 @@ def run_probed(
 ) -> int:
     """Layers at the lowest level, then again for the samples that a gate sends on.
 
-    The first layer goes on from what its first rank block gave.
+    The first layer goes on from what its first rank block gave. With an early exit the lowest level
+    is that layer, and a matrix of its own.
 
     Args:
         table, layers, batch, x, x_step: as of :func:`simulators.kernels.gated_call.run_chain`; of
@@ -196,10 +198,12 @@ def run_probed(
     first = load(probe + 8 * FIRST)
     first_job, first_ranks = load(first + 8 * JOB), load(load(first + 8 * LAYER))
     threads = min(most_threads(table, layers), load(first_job + 8 * EVENT_ROOM))
+    if load(probe + 8 * EXIT):
+        threads = min(threads, load(load(probe + 8 * EXIT) + 8 * EVENT_ROOM))
     gain = seconds_saved(first_job, batch, load(first_ranks), threads)
     for number in range(1, layers):
         row = table + 8 * CHAIN_FIELDS * number
-        if load(row + 8 * LAYER):
+        if load(row + 8 * LAYER) and not load(probe + 8 * EXIT):
             rank = load(load(load(row + 8 * LAYER)))
             gain += seconds_saved(load(row + 8 * JOB), batch, rank, threads)
     threads = hire_for(table, threads, gain)
@@ -231,7 +235,10 @@ def run_probed(
         add_floats(source, starts, float32(1.0), target, outputs, floor)
     last = table + 8 * CHAIN_FIELDS * (layers - 1)
     out, out_step = load(last + 8 * OUT), load(last + 8 * OUT_STEP)
-    _rest(table, layers, batch, chosen, out, out_step, threads)
+    if load(probe + 8 * EXIT):
+        run_full(load(probe + 8 * EXIT), batch, hidden, hidden_step, out, out_step, threads)
+    else:
+        _rest(table, layers, batch, chosen, out, out_step, threads)
     going_on = _choose(probe, batch, out, out_step, price, chosen)
     if going_on:
         above, levels = load(probe + 8 * ABOVE), load(probe + 8 * ABOVE_LEVELS)

@@ -56,9 +56,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     made: list[int] = []
     run = chain.probed_low_rank
 
-    def noted(x: Tensor, *given: object) -> tuple[Tensor, Tensor]:
+    def noted(x: Tensor, *given: object, **further: object) -> tuple[Tensor, Tensor]:
         made.append(len(x))
-        return run(x, *given)  # type: ignore[arg-type]
+        return run(x, *given, **further)  # type: ignore[arg-type]
 
     monkeypatch.setattr(chain, "probed_low_rank", noted)
     return made
@@ -66,11 +66,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @torch.no_grad()
 @pytest.mark.parametrize("level_bias", [False, True])
+@pytest.mark.parametrize("early_exit", [False, True])
 @pytest.mark.parametrize("batch", [0, 1, 100])
 def test_a_network_with_one_gate_is_one_call(
-    level_bias: bool, batch: int, calls: list[int]
+    level_bias: bool, early_exit: bool, batch: int, calls: list[int]
 ) -> None:
-    made, samples = adaptive(level_bias=level_bias)
+    made, samples = adaptive(level_bias=level_bias, early_exit=early_exit)
     x = samples[:batch]
     for price in (None, 0.0, 0.3, 1e9):
         right, levels = by_torch(made, x, price)
@@ -117,6 +118,10 @@ def test_what_the_kernels_cannot_run_goes_layer_by_layer(calls: list[int]) -> No
     prices = torch.linspace(-1, 1, 100)[:, None]
     _, levels = made(x, price=prices)
     assert levels[:30].float().mean() > levels[-30:].float().mean()
+    leaving, _ = adaptive(early_exit=True)
+    handle = leaving.model.exit_head.register_forward_hook(lambda *_: None)
+    check_outputs(leaving, x)
+    handle.remove()
     for watched in (made.model, made.model.hidden[1], made.model.head):
         for register in (watched.register_forward_hook, watched.register_forward_pre_hook):
             handle = register(lambda *_: None)
@@ -293,8 +298,9 @@ def test_gates_and_scorers_that_decide_otherwise_do_so(calls: list[int]) -> None
 
 
 @torch.no_grad()
-def test_products_are_counted_as_they_run() -> None:
-    made, x = adaptive()
+@pytest.mark.parametrize("early_exit", [False, True])
+def test_products_are_counted_as_they_run(early_exit: bool) -> None:
+    made, x = adaptive(early_exit=early_exit)
     with FlopCounterMode(display=False) as counter:
         _, levels = made(x)
     runs = torch.tensor(made.macs(x))[levels].sum()
@@ -303,12 +309,13 @@ def test_products_are_counted_as_they_run() -> None:
 
 @torch.no_grad()
 def test_changes_of_factors_and_gate_are_seen() -> None:
-    made, x = adaptive()
+    made, x = adaptive(early_exit=True)
     for change in (
         lambda: made.model.hidden[0].layer.U.mul_(1.1),
         lambda: made.model.hidden[1].layer.V.add_(0.1),
         lambda: made.model.hidden[0].layer.level_bias.add_(0.1),
         lambda: made.model.head.bias.add_(0.1),
+        lambda: made.model.exit_head.weight.mul_(1.2),
         lambda: made.gate.weight.mul_(0.7),
         lambda: made.gate.bias.add_(0.2),
         lambda: made.gate.cost.mul_(3.0),
@@ -344,8 +351,10 @@ def given(made: AdaptiveModel, x: Tensor) -> tuple[object, ...]:
 def test_obeys_the_rules_of_operators() -> None:
     x, parts, head, gate, price = given(*adaptive())
     flat = [part.detach() for layer in parts for part in layer]  # type: ignore[attr-defined]
-    arguments = (x, flat, head, list(gate), price)  # type: ignore[call-overload]
-    torch.library.opcheck(torch.ops.adlrns.probed_low_rank.default, arguments)
+    leaves = [torch.randn(7, 16), torch.randn(7)]
+    for exit_head in ([], leaves):
+        arguments = (x, flat, head, exit_head, list(gate), price)  # type: ignore[call-overload]
+        torch.library.opcheck(torch.ops.adlrns.probed_low_rank.default, arguments)
 
 
 @torch.no_grad()

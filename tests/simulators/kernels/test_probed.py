@@ -53,6 +53,8 @@ def expected(chain: ProbedChain, x: np.ndarray, price: float) -> tuple[np.ndarra
     gate, layers = chain.gate, chain._given
     levels = len(gate.cost) + 1
     answers = np.stack([answer(layers, chain.head, x, level) for level in range(levels)])
+    if chain.exit_head is not None:
+        answers[0] = answer(layers[:1], chain.exit_head, x, 0)
     logs = answers[0] - np.logaddexp.reduce(answers[0], axis=1, keepdims=True)
     entropy = (np.exp(logs) * logs).sum(axis=1, keepdims=True)
     highest = -np.sort(-np.exp(logs), axis=1)[:, : gate.weight.shape[1] - 1]
@@ -110,9 +112,13 @@ def cases(draw: st.DrawFn) -> tuple[ProbedChain, np.ndarray, float]:
     classes = draw(st.integers(1, 40))
     head = FullLayer(rng.standard_normal((classes, widths[-1])), rng.standard_normal(classes))
     gate = gate_of(rng, count, draw(st.integers(1, min(classes, 6))))
+    leaves = None
+    if draw(st.booleans()):
+        matrix = rng.standard_normal((classes, widths[1])), rng.standard_normal(classes)
+        leaves = FullLayer(*matrix)
     batch = draw(st.integers(1, 40))
     x = rng.standard_normal((batch, widths[0]), np.float32)
-    chain = ProbedChain(layers, batch + draw(st.integers(0, 9)), head, gate)
+    chain = ProbedChain(layers, batch + draw(st.integers(0, 9)), head, gate, leaves)
     return chain, x, draw(st.sampled_from([0.0, 1.0, 1e9]))
 
 
@@ -124,7 +130,9 @@ def test_a_chain_computes_the_equation(case: tuple[ProbedChain, np.ndarray, floa
         assert not chosen.any()
 
 
-def case_of(batch: int, *, bfloat16: bool = False) -> tuple[ProbedChain, np.ndarray]:
+def case_of(
+    batch: int, *, bfloat16: bool = False, leaves: bool = False
+) -> tuple[ProbedChain, np.ndarray]:
     """Two layers and a head, whose gate chooses all levels."""
     rng = np.random.default_rng(5)
     layers = [
@@ -136,19 +144,25 @@ def case_of(batch: int, *, bfloat16: bool = False) -> tuple[ProbedChain, np.ndar
     one = rng.standard_normal((1, 6))
     x = rng.standard_normal((batch, 300), np.float32)
     even = AnswerGate(np.repeat(one, 3, 0), np.zeros(3), np.ones(3), (0, 0.5, 0.4, 0.6))
-    start = answer(tuple(layers), head, rng.standard_normal((500, 300)), 0)
+    samples, exit_head = rng.standard_normal((500, 300)), None
+    start = answer(tuple(layers), head, samples, 0)
+    if leaves:
+        matrix = rng.standard_normal((10, 96)) / 9, rng.standard_normal(10)
+        exit_head = FullLayer(*matrix, bfloat16=bfloat16)
+        start = answer(tuple(layers[:1]), exit_head, samples, 0)
     logs = start - np.logaddexp.reduce(start, axis=1, keepdims=True)
     entropy = (np.exp(logs) * logs).sum(axis=1, keepdims=True)
     gains = np.concatenate([-np.sort(-np.exp(logs), axis=1)[:, :5], entropy], axis=1) @ one[0]
     even.bias[:] = -np.quantile(gains, (0.3, 0.6, 0.8))
-    return ProbedChain(layers, batch, head, even), x
+    return ProbedChain(layers, batch, head, even, exit_head), x
 
 
 @pytest.mark.usefixtures("threads_kept")
 @pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize("leaves", [False, True])
 @pytest.mark.parametrize("batch", [1, 8, 45, 700])
-def test_threads_and_rounding(batch: int, bfloat16: bool) -> None:
-    chain, x = case_of(batch, bfloat16=bfloat16)
+def test_threads_and_rounding(batch: int, leaves: bool, bfloat16: bool) -> None:
+    chain, x = case_of(batch, bfloat16=bfloat16, leaves=leaves)
     for threads in (1, 2):
         set_threads(threads)
         chosen = check(chain, x, 0.0, 0.03 if bfloat16 else 1e-5)
@@ -156,8 +170,9 @@ def test_threads_and_rounding(batch: int, bfloat16: bool) -> None:
 
 
 @pytest.mark.usefixtures("threads_kept")
-def test_nothing_is_left_of_an_earlier_call() -> None:
-    chain, x = case_of(48)
+@pytest.mark.parametrize("leaves", [False, True])
+def test_nothing_is_left_of_an_earlier_call(leaves: bool) -> None:
+    chain, x = case_of(48, leaves=leaves)
     set_threads(2)
     for samples, price in ((x, 0.0), (x[::-1].copy(), 0.5), (x[:17], -9.0), (x[::-1].copy(), -0.5)):
         check(chain, samples, price)
@@ -204,7 +219,7 @@ def test_nan_stays_in_its_sample_and_at_the_lowest_level() -> None:
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
 def test_copies_stand_on_their_own(copied: Any) -> None:
-    chain, x = case_of(9)
+    chain, x = case_of(9, leaves=True)
     right, levels = chain.forward(x, 0.0)
     twin = copied(chain)
     assert twin.address != chain.address
@@ -244,6 +259,10 @@ def test_parts_that_do_not_fit_are_refused() -> None:
             ProbedChain(layers, 4, head, gate)
     with refused(ConfigError, "ADL-KRN-06", where="layers[0].ranks", message="(0, 5)"):
         ProbedChain([none], 4, head, gate_of(rng, 2, 2))
+    for matrix in (np.zeros((3, 19)), np.zeros((4, 20))):
+        leaves = FullLayer(matrix, np.zeros(len(matrix)))
+        with refused(ConfigError, "ADL-KRN-06", where="exit_head", remedy="20 inputs and 3"):
+            ProbedChain([layer], 4, head, gate_of(rng, 2, 2), leaves)
     with refused(ConfigError, "ADL-KRN-06", where="ProbedChain.layers", message="20 inputs"):
         ProbedChain([layer_of(rng, 19, 30, (2, 5))], 4, head, gate_of(rng, 2, 2))
 
