@@ -3,15 +3,15 @@
 python benchmarks/bench_adaptive_mlp.py [--quick] [--json FILE]
 
 784-512-512-10, whose gates spread random samples over the ranks 8, 16, 32 and 64 by ``SHARES``, the
-same with one gate for the network (:class:`adlrns_neuro.AdaptiveModel`), and a 3 × 3 convolution of
-64 channels on 16 × 16 pixels at the ranks 4, 8, 16 and 32. Both run as they are and compiled by
-inductor, the dense one in bfloat16 too; the perceptrons once more where torch may round products of
-float32 to bfloat16. Ours is the faster, the peers are all of them. Our outputs are checked against
-torch's own products first. Products are counted by torch's own counter. The limit is what the
-fastest dense twin of the same type, float32, takes, divided by its products over ours: all of the
-saving kept; how much is kept of the saving over the fastest twin of any type is printed too.
-Durations are the least of many, taken in turns, so that nobody has the machine's quiet moments
-alone.
+same with one gate for the network (:class:`adlrns_neuro.AdaptiveModel`), without an early exit and
+with one, and a 3 × 3 convolution of 64 channels on 16 × 16 pixels at the ranks 4, 8, 16 and 32.
+Both run as they are and compiled by inductor, the dense one in bfloat16 too; the perceptrons once
+more where torch may round products of float32 to bfloat16. Ours is the faster, the peers are all of
+them. Our outputs are checked against torch's own products first. Products are counted by torch's
+own counter. The limit is what the fastest dense twin of the same type, float32, takes, divided by
+its products over ours: all of the saving kept; how much is kept of the saving over the fastest twin
+of any type is printed too. Durations are the least of many, taken in turns, so that nobody has the
+machine's quiet moments alone.
 """
 
 from __future__ import annotations
@@ -139,10 +139,10 @@ def check(outputs: Tensor, right: Tensor, *, rounded: bool) -> None:
     assert (error < 0.02).float().mean() > 0.9, error
 
 
-def bench_one_gate(batch: int, rounds: int) -> Row:
-    """A row of the perceptron with one gate, which reads what it says at its lowest rank."""
+def bench_one_gate(batch: int, rounds: int, *, early_exit: bool) -> Row:
+    """A row of the perceptron with one gate, which reads what it says at its lowest level."""
     torch.manual_seed(batch)
-    config = MlpConfig(dropout=0.0)
+    config = MlpConfig(dropout=0.0, early_exit=early_exit)
     dense, x, some = DenseMLP(config).eval(), samples(batch), samples(CALIBRATION)
     ours = AdaptiveModel(LowRankMLP(config).eval(), x).eval()
     features, _ = ours.scorer.score(ours.model, some)
@@ -156,7 +156,8 @@ def bench_one_gate(batch: int, rounds: int) -> Row:
     torch.testing.assert_close(outputs, right)
     ours.model.float()
     run = {"adaptive f32 eager": lambda: ours(x, price=0.0)[0]}
-    return compared("784-512-512-10 with one gate", run, ours, dense, x, rounds)
+    name = f"784-512-512-10 with one gate{' and an early exit' if early_exit else ''}"
+    return compared(name, run, ours, dense, x, rounds)
 
 
 def bench_pair(name: str, ours: nn.Module, dense: nn.Module, x: Tensor, rounds: int) -> Row:
@@ -202,7 +203,11 @@ def main() -> None:
     with torch.no_grad():
         rounds = ROUNDS // 5 if options.quick else ROUNDS
         rows = [found for batch in BATCHES for found in bench_perceptron(batch, rounds)]
-        rows += [bench_one_gate(batch, rounds) for batch in BATCHES]
+        rows += [
+            bench_one_gate(batch, rounds, early_exit=leaves)
+            for leaves in (False, True)
+            for batch in BATCHES
+        ]
         rows += [bench_convolution(batch, rounds) for batch in BATCHES[:2]]
     if options.json:
         write(options.json, rows, ("torch", "numba", "numpy"))
