@@ -48,7 +48,7 @@ def rank_section(runs: Runs) -> str:
     layers = model.get("layer_levels")
     ranks, more, which, each = ", ".join(first["levels"]), "", "", "level"
     if leaves := model.get("early_exit"):
-        ranks += ", which at the lowest one answers from its first layer,"
+        ranks += ", which at the lowest one answers from its first layer"
         each = f"of the ranks {', '.join(first['rivals']['one rank'])} in all layers"
     if layers:
         ranks = " and ".join(", ".join(map(str, own)) for own in layers) + " of its layers"
