@@ -323,5 +323,7 @@ def test_no_more_threads_than_there_is_memory_for() -> None:
     x = rng.standard_normal((700, 300), np.float32)
     (right, _), before = chain.forward(x, [0.1]), int(pool.shared[WORKERS])
     set_threads(room + 5)
-    np.testing.assert_array_equal(chain.forward(x, [0.1])[0], right)
+    found, _ = chain.forward(x, [0.1])
+    # Chunks of other sizes may add up in another order, as with vectors of 4 they do.
+    np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-5)
     assert pool.shared[WORKERS] <= max(before, room - 1)

@@ -50,10 +50,11 @@ for batch in (1, 3, 8, 21):
         run_path(path, factors, call.x, call.ranks, out, Workspace(factors, batch), threads=2)
         call.check(out, path=path)
 """
-GATED = """
+CHAINS = """
 import sys
 import pytest
-sys.exit(pytest.main(["-q", "tests/simulators/kernels/test_gated.py"]))
+tests = [f"tests/simulators/kernels/test_{kind}.py" for kind in ("gated", "probed")]
+sys.exit(pytest.main(["-q", *tests]))
 """
 FOR_ARM = """
 import re
@@ -105,7 +106,7 @@ def test_the_first_call_of_a_process_is_quick_once_kernels_are_cached() -> None:
 )
 def test_narrower_vectors_compute_the_same(features: str, lanes: int) -> None:
     python(ALL_PATHS.format(lanes=lanes), NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=features)
-    python(GATED, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=features)
+    python(CHAINS, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=features)
 
 
 @pytest.mark.slow
