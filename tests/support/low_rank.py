@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
-from simulators.kernels import low_rank_reference
+from simulators.kernels import PackedFactors, low_rank_reference
+from simulators.kernels.chain_layers import LeveledLayer
 
 TOLERANCE = 1e-5
 ROUNDED_TOLERANCE = (1 + 2**-8) ** 4 - 1
@@ -93,3 +94,28 @@ def calls(draw: st.DrawFn) -> Call:
         scaled=draw(st.booleans()),
         biased=draw(st.booleans()),
     )
+
+
+def factors_of(
+    rng: np.random.Generator, outputs: int, inputs: int, r_max: int, *, bfloat16: bool = False
+) -> PackedFactors:
+    """Factors that keep the size of what passes."""
+    U = rng.standard_normal((outputs, r_max)) / np.sqrt(r_max)
+    V = rng.standard_normal((inputs, r_max)) / np.sqrt(inputs)
+    return PackedFactors(U, V, bfloat16=bfloat16)
+
+
+def leveled_layer(
+    rng: np.random.Generator,
+    outputs: int,
+    inputs: int,
+    ranks: tuple[int, ...],
+    *,
+    biased: bool = True,
+    rectified: bool = True,
+    bfloat16: bool = False,
+) -> LeveledLayer:
+    """A layer with such factors, of rank 1 where no level has any, and biases by level."""
+    factors = factors_of(rng, outputs, inputs, ranks[-1] or 1, bfloat16=bfloat16)
+    bias = rng.standard_normal((len(ranks), outputs)) if biased else None
+    return LeveledLayer(factors, ranks, bias, rectified)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.errors import refused
+from support.low_rank import factors_of
 
 from mapping.errors import ConfigError
 from simulators.kernels import PackedFactors, set_threads
@@ -22,15 +23,6 @@ from simulators.kernels.pool import WORKERS, pool
 
 CLOSE, ROUNDED_CLOSE = 1e-4, 0.05
 """Gates that are so near to their threshold may fall either way; where numbers are rounded too."""
-
-
-def factors_of(
-    rng: np.random.Generator, outputs: int, inputs: int, r_max: int, *, bfloat16: bool = False
-) -> PackedFactors:
-    """Factors that keep the size of what passes."""
-    U = rng.standard_normal((outputs, r_max)) / np.sqrt(r_max)
-    V = rng.standard_normal((inputs, r_max)) / np.sqrt(inputs)
-    return PackedFactors(U, V, bfloat16=bfloat16)
 
 
 def layer_of(
@@ -318,12 +310,14 @@ def test_a_layer_that_cannot_be_rounded_runs_as_float32() -> None:
 def test_no_more_threads_than_there_is_memory_for() -> None:
     set_threads(1)
     rng = np.random.default_rng(0)
-    chain = GatedChain([layer_of(rng, 200, 300, (40, 90), bfloat16=True)], 700)
+    # Of whole numbers sums are exact, in whatever order threads and vectors add them up.
+    U, V, weight = (rng.integers(-1, 2, shape) for shape in ((200, 90), (300, 90), (1, 40)))
+    factors = PackedFactors(U, V, bfloat16=True)
+    chain = GatedChain([GatedLayer(factors, (40, 90), weight, [0.5], [1.0])], 700)
     room = int(chain._workspaces[0].job[EVENT_ROOM])
-    x = rng.standard_normal((700, 300), np.float32)
-    (right, _), before = chain.forward(x, [0.1]), int(pool.shared[WORKERS])
+    x = rng.integers(-2, 3, (700, 300)).astype(np.float32)
+    (right, chosen), before = chain.forward(x, [0.1]), int(pool.shared[WORKERS])
     set_threads(room + 5)
-    found, _ = chain.forward(x, [0.1])
-    # Chunks of other sizes may add up in another order, as with vectors of 4 they do.
-    np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(chain.forward(x, [0.1])[0], right)
+    assert np.unique(chosen).tolist() == [40, 90]
     assert pool.shared[WORKERS] <= max(before, room - 1)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.errors import refused
+from support.low_rank import leveled_layer
 
 from mapping.errors import ConfigError
 from simulators.kernels import PackedFactors, set_threads
@@ -19,23 +20,6 @@ from simulators.kernels.chain_layers import FullLayer, LeveledLayer
 from simulators.kernels.job import EVENT_ROOM
 from simulators.kernels.leveled import LeveledChain
 from simulators.kernels.pool import WORKERS, pool
-
-
-def layer_of(
-    rng: np.random.Generator,
-    outputs: int,
-    inputs: int,
-    ranks: tuple[int, ...],
-    *,
-    biased: bool = True,
-    rectified: bool = True,
-    bfloat16: bool = False,
-) -> LeveledLayer:
-    """A layer that keeps the size of what passes."""
-    U = rng.standard_normal((outputs, ranks[-1] or 1)) / np.sqrt(ranks[-1] or 1)
-    V = rng.standard_normal((inputs, ranks[-1] or 1)) / np.sqrt(inputs)
-    bias = rng.standard_normal((len(ranks), outputs)) if biased else None
-    return LeveledLayer(PackedFactors(U, V, bfloat16=bfloat16), ranks, bias, rectified)
 
 
 def expected(
@@ -73,7 +57,9 @@ def cases(draw: st.DrawFn) -> Case:
         ranks = draw(st.lists(st.integers(0, 48), min_size=count, max_size=count, unique=True))
         biased, rectified = draw(st.booleans()), draw(st.booleans())
         ascending = tuple(sorted(ranks))
-        layers.append(layer_of(rng, outputs, inputs, ascending, biased=biased, rectified=rectified))
+        layers.append(
+            leveled_layer(rng, outputs, inputs, ascending, biased=biased, rectified=rectified)
+        )
     head = None
     if draw(st.booleans()):
         classes = draw(st.integers(1, 40))
@@ -98,8 +84,8 @@ def case_of(batch: int, *, bfloat16: bool = False) -> Case:
     """Two layers and a head, whose first layer may add nothing."""
     rng = np.random.default_rng(batch)
     layers = [
-        layer_of(rng, 96, 300, (0, 8, 24, 56), bfloat16=bfloat16),
-        layer_of(rng, 90, 96, (4, 8, 16, 40), bfloat16=bfloat16),
+        leveled_layer(rng, 96, 300, (0, 8, 24, 56), bfloat16=bfloat16),
+        leveled_layer(rng, 90, 96, (4, 8, 16, 40), bfloat16=bfloat16),
     ]
     weight, bias = rng.standard_normal((10, 90)) / 9, rng.standard_normal(10)
     chain = LeveledChain(layers, batch, FullLayer(weight, bias, bfloat16=bfloat16))
