@@ -14,6 +14,7 @@ from torch import Tensor
 
 Layout = TypeVar("Layout")
 _CHANGES: Callable[[Tensor], object] = attrgetter("_version", "shape")
+"""How often a tensor has changed in place, and its shape."""
 
 
 class Kept(Generic[Layout]):

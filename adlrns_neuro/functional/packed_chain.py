@@ -86,8 +86,7 @@ def forward(
     def call() -> None:
         with packed.room(batch) as chain:
             if _plain(x, packed.inputs):
-                rows = (x.data_ptr(), 4 * packed.inputs), (outputs.data_ptr(), 4 * packed.outputs)
-                chain.forward_at(*rows, chosen.data_ptr(), batch, prices, levels)
+                chain.forward_at(_rows(x), _rows(outputs), chosen.data_ptr(), batch, prices, levels)
             else:
                 into = {"out": outputs.numpy(), "chosen": chosen.numpy()}
                 chain.forward(x.detach().contiguous().numpy(), prices, levels=levels, **into)
@@ -154,11 +153,10 @@ def forward_probed(
     def call() -> None:
         with packed.room(batch) as chain:
             if _plain(x, packed.inputs):
-                rows = (x.data_ptr(), 4 * packed.inputs), (outputs.data_ptr(), 4 * packed.outputs)
-                chain.forward_at(*rows, levels.data_ptr(), batch, price)
+                chain.forward_at(_rows(x), _rows(outputs), levels.data_ptr(), batch, price)
             else:
-                rows_of_x = x.detach().contiguous().numpy()
-                chain.forward(rows_of_x, price, out=outputs.numpy(), chosen=levels.numpy())
+                into = {"out": outputs.numpy(), "chosen": levels.numpy()}
+                chain.forward(x.detach().contiguous().numpy(), price, **into)
 
     on_torchs_threads(call)
     return outputs, levels
@@ -214,6 +212,11 @@ def _full(head: Sequence[Tensor], bfloat16: bool) -> FullLayer | None:
     """Weight and bias of a full matrix in the kernels' layout; None if there is none."""
     matrix = [part.detach().numpy() for part in head]
     return FullLayer(*matrix, bfloat16=bfloat16) if matrix else None
+
+
+def _rows(matrix: Tensor) -> tuple[int, int]:
+    """Address of the first row of a contiguous float32 matrix, and bytes from row to row."""
+    return matrix.data_ptr(), 4 * matrix.shape[1]
 
 
 def _plain(x: Tensor, inputs: int) -> bool:
