@@ -18,6 +18,7 @@ from adlrns_neuro.layers.base import LowRankLayer
 from adlrns_neuro.layers.chain import hooked
 from adlrns_neuro.layers.first_block import FirstBlock
 from adlrns_neuro.layers.ranked import Ranked
+from adlrns_neuro.layers.repeat import Repeat
 from adlrns_neuro.ranks import (
     at_level,
     energies_mj,
@@ -87,6 +88,7 @@ class AdaptiveModel(nn.Module):
         self.register_buffer("probe_weights", features.new_zeros(len(self.energies_mj)))
         self.price_per_mj: float | None = None
         self.spent_mj = 0.0
+        self._repeat: Repeat[tuple[Tensor, Tensor]] = Repeat()
 
     def forward(self, inputs: Tensor, *, price: float | None = None) -> tuple[Tensor, Tensor]:
         """Outputs, and the level that the gate chose for each sample.
@@ -189,7 +191,7 @@ class AdaptiveModel(nn.Module):
         if run is None or hooked(model) or type(self.scorer) is not ConfidenceProbe:
             return None
         found: tuple[Tensor, Tensor] | None
-        found = run(inputs, self.gate, self.probe_weights, price)
+        found = run(inputs, self.gate, self.probe_weights, price, self._repeat)
         return found
 
     def _reusable(self, kept: Sequence[FirstBlock]) -> FirstBlock | None:

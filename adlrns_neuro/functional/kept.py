@@ -46,11 +46,7 @@ class Kept(Generic[Layout]):
             key: tells layouts of different kinds that begin with the same tensor apart.
         """
         try:
-            stamp = [
-                *map(_CHANGES, tensors),
-                *map(Tensor.data_ptr, tensors),
-                *map(Tensor.stride, tensors),
-            ]
+            stamp = changes(tensors)
         except RuntimeError:  # One was made in inference mode.
             return make()
         first = tensors[0]
@@ -66,13 +62,26 @@ class Kept(Generic[Layout]):
         return found.layout
 
 
+def changes(tensors: Sequence[Tensor]) -> list[object]:
+    """What differs after a change that torch counts, or once tensors take other memory.
+
+    Raises:
+        RuntimeError: if one was made in inference mode, which counts none.
+    """
+    return [
+        *map(_CHANGES, tensors),
+        *map(Tensor.data_ptr, tensors),
+        *map(Tensor.stride, tensors),
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class _Found(Generic[Layout]):
     """A layout and what it is of.
 
     Attributes:
         layout: the same.
-        stamp: of all tensors, what differs after a change that torch counts.
+        stamp: of all tensors, see :func:`changes`.
         memories: of all tensors but the first.
     """
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import torch
@@ -32,6 +31,7 @@ class PackedLayers(Generic[Own]):
 
     Attributes:
         inputs, outputs: of a call.
+        layers: how many, without a head.
     """
 
     def __init__(self, make: Callable[[int], Own]) -> None:
@@ -39,21 +39,23 @@ class PackedLayers(Generic[Own]):
         self._lock = threading.Lock()
         self._chain = make(1)
         self.inputs, self.outputs = self._chain.inputs, self._chain.outputs
+        self.layers = len(self._chain.layers)
 
-    @contextmanager
-    def room(self, batch: int) -> Iterator[Own]:
-        """A chain for so many samples: the one that is kept, or another while a call has that."""
-        mine = self._lock.acquire(blocking=False)
+    def run(self, batch: int, call: Callable[[Own], None]) -> None:
+        """Make a call on a chain for so many samples, on no more threads than torch may use.
+
+        The chain is the one that is kept, or another while a call has that.
+        """
+        if not self._lock.acquire(blocking=False):
+            other = self._make(batch)
+            on_torchs_threads(lambda: call(other))
+            return
         try:
-            if not mine:
-                yield self._make(batch)
-                return
             if self._chain.batch < batch:
                 self._chain = self._make(batch)
-            yield self._chain
+            on_torchs_threads(lambda: call(self._chain))
         finally:
-            if mine:
-                self._lock.release()
+            self._lock.release()
 
 
 _GATED: Kept[PackedLayers[GatedChain]] = Kept()
@@ -73,25 +75,37 @@ def forward(
 
     It uses no more threads than torch may.
     """
+    return run_gates(packed_gates(parts, head, rectified), x, prices, levels)
+
+
+def packed_gates(
+    parts: Sequence[Tensor], head: Sequence[Tensor], rectified: bool
+) -> PackedLayers[GatedChain]:
+    """The layout of layers with gates, kept while they stay as they are; arguments as there."""
     bfloat16 = torch_rounds()
-    packed = _GATED.of(
+    return _GATED.of(
         [*parts, *head],
         lambda: _packed_gates(parts, head, rectified, bfloat16),
         key=(rectified, bfloat16),
     )
+
+
+def run_gates(
+    packed: PackedLayers[GatedChain], x: Tensor, prices: Sequence[float], levels: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """As :func:`forward`, on a layout."""
     batch = len(x)
     outputs = torch.empty(batch, packed.outputs, dtype=torch.float32)
-    chosen = torch.empty(len(parts) // KEPT, batch, dtype=torch.int64)
+    chosen = torch.empty(packed.layers, batch, dtype=torch.int64)
 
-    def call() -> None:
-        with packed.room(batch) as chain:
-            if _plain(x, packed.inputs):
-                chain.forward_at(_rows(x), _rows(outputs), chosen.data_ptr(), batch, prices, levels)
-            else:
-                into = {"out": outputs.numpy(), "chosen": chosen.numpy()}
-                chain.forward(x.detach().contiguous().numpy(), prices, levels=levels, **into)
+    def call(chain: GatedChain) -> None:
+        if plain(x, packed.inputs):
+            chain.forward_at(_rows(x), _rows(outputs), chosen.data_ptr(), batch, prices, levels)
+        else:
+            into = {"out": outputs.numpy(), "chosen": chosen.numpy()}
+            chain.forward(x.detach().contiguous().numpy(), prices, levels=levels, **into)
 
-    on_torchs_threads(call)
+    packed.run(batch, call)
     return outputs, chosen
 
 
@@ -115,16 +129,15 @@ def forward_levels(
     )
     outputs = torch.empty(len(x), packed.outputs, dtype=torch.float32)
 
-    def call() -> None:
-        with packed.room(len(x)) as chain:
-            chain.forward(
-                x.detach().contiguous().numpy(),
-                levels.contiguous().numpy(),
-                start=None if start is None else start.detach().contiguous().numpy(),
-                out=outputs.numpy(),
-            )
+    def call(chain: LeveledChain) -> None:
+        chain.forward(
+            x.detach().contiguous().numpy(),
+            levels.contiguous().numpy(),
+            start=None if start is None else start.detach().contiguous().numpy(),
+            out=outputs.numpy(),
+        )
 
-    on_torchs_threads(call)
+    packed.run(len(x), call)
     return outputs
 
 
@@ -140,25 +153,38 @@ def forward_probed(
 
     It uses no more threads than torch may.
     """
+    return run_probe(packed_probe(parts, head, exit_head, gate), x, price)
+
+
+def packed_probe(
+    parts: Sequence[Tensor],
+    head: Sequence[Tensor],
+    exit_head: Sequence[Tensor],
+    gate: Sequence[Tensor],
+) -> PackedLayers[ProbedChain]:
+    """The layout of layers behind a probe, kept while they stay as they are; arguments as there."""
     bfloat16 = torch_rounds()
-    packed = _PROBED.of(
+    return _PROBED.of(
         [*gate, *parts, *head, *exit_head],  # By gate: several may share a network.
         lambda: _packed_probe(parts, head, exit_head, gate, bfloat16),
         key=(bfloat16, len(exit_head)),
     )
+
+
+def run_probe(packed: PackedLayers[ProbedChain], x: Tensor, price: float) -> tuple[Tensor, Tensor]:
+    """As :func:`forward_probed`, on a layout."""
     batch = len(x)
     outputs = torch.empty(batch, packed.outputs, dtype=torch.float32)
     levels = torch.empty(batch, dtype=torch.int64)
 
-    def call() -> None:
-        with packed.room(batch) as chain:
-            if _plain(x, packed.inputs):
-                chain.forward_at(_rows(x), _rows(outputs), levels.data_ptr(), batch, price)
-            else:
-                into = {"out": outputs.numpy(), "chosen": levels.numpy()}
-                chain.forward(x.detach().contiguous().numpy(), price, **into)
+    def call(chain: ProbedChain) -> None:
+        if plain(x, packed.inputs):
+            chain.forward_at(_rows(x), _rows(outputs), levels.data_ptr(), batch, price)
+        else:
+            into = {"out": outputs.numpy(), "chosen": levels.numpy()}
+            chain.forward(x.detach().contiguous().numpy(), price, **into)
 
-    on_torchs_threads(call)
+    packed.run(batch, call)
     return outputs, levels
 
 
@@ -219,6 +245,7 @@ def _rows(matrix: Tensor) -> tuple[int, int]:
     return matrix.data_ptr(), 4 * matrix.shape[1]
 
 
-def _plain(x: Tensor, inputs: int) -> bool:
+def plain(x: Tensor, inputs: int) -> bool:
     """Whether compiled code may take inputs at their address."""
-    return x.dtype == torch.float32 and x.shape[1:] == (inputs,) and x.is_contiguous()
+    fits = x.dtype == torch.float32 and x.shape[1:] == (inputs,)
+    return fits and x.is_contiguous() and x.is_cpu

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from adlrns_neuro.functional.gated_op import GatedParts, gated_low_rank
+from adlrns_neuro.functional.gated_op import KEPT, GatedParts, gated_low_rank
 from adlrns_neuro.functional.leveled_op import LeveledParts, leveled_low_rank
 from adlrns_neuro.functional.low_rank_op import runs_on_kernels
 from adlrns_neuro.functional.probed_op import ProbeParts, probed_low_rank
 from adlrns_neuro.gates.network import GateNetwork
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
 from adlrns_neuro.layers.ranked import Ranked
+from adlrns_neuro.layers.repeat import Repeat, RestsOn
 
 
-def rectified_chain(x: Tensor, parts: Iterable[nn.Module], head: nn.Linear) -> Tensor | None:
+def rectified_chain(
+    x: Tensor, parts: nn.ModuleList, head: nn.Linear, repeat: Repeat[Tensor]
+) -> Tensor | None:
     """What layers in a row make of x, each rectified, if the kernels can run them in one call.
 
     A full matrix comes last.
@@ -30,17 +34,24 @@ def rectified_chain(x: Tensor, parts: Iterable[nn.Module], head: nn.Linear) -> T
         x: inputs of the first layer, shape (n, in).
         parts: each takes what the one before puts out.
         head: takes what the last one puts out.
+        repeat: of the network's last call of this function.
 
     Returns:
         Outputs of the head, shape (n, classes); None, with nothing done, if the layers have to run
         one by one.
     """
+    again = repeat.again((parts, head), x)
+    if again is not None:
+        return again
     found = _in_one_call(x, parts, head)
     if found is None:
         return None
     ranked, matrix = found
     if all(part.gated for part in ranked):
-        return _at_gates(x, ranked, matrix)
+        outputs = _at_gates(x, ranked, matrix)
+        if outputs is not None:
+            repeat.note((parts, head), lambda: _at_own_gates(parts, ranked, head))
+        return outputs
     level = ranked[0].level
     if level is not None and all(part.level is level for part in ranked):
         return _at_levels(x, ranked, matrix, level)
@@ -49,11 +60,12 @@ def rectified_chain(x: Tensor, parts: Iterable[nn.Module], head: nn.Linear) -> T
 
 def probed_chain(
     x: Tensor,
-    parts: Iterable[nn.Module],
+    parts: nn.ModuleList,
     head: nn.Linear,
     gate: GateNetwork,
     probe_weights: Tensor,
     price: float | None,
+    repeat: Repeat[tuple[Tensor, Tensor]],
     *,
     exit_head: nn.Linear | None = None,
 ) -> tuple[Tensor, Tensor] | None:
@@ -66,12 +78,17 @@ def probed_chain(
         gate: reads what :class:`~adlrns_neuro.gates.scorers.ConfidenceProbe` makes of an answer.
         probe_weights: what that answer counts beside the one of each level.
         price: of the gate's cost; its own if None.
+        repeat: of the last call of this function for this gate.
         exit_head: answers from the first layer at the lowest level, in the place of the others.
 
     Returns:
         Answers, shape (n, classes), and levels, shape (n,), int64; None, with nothing done, if it
         cannot be one call.
     """
+    rests_on = parts, head, gate, probe_weights, exit_head
+    again = None if isinstance(price, Tensor) else repeat.again(rests_on, x, price)
+    if again is not None:
+        return again
     found = _in_one_call(x, parts, head)
     if found is None or gate.scorer_hidden or type(gate) is not GateNetwork:
         return None
@@ -95,7 +112,83 @@ def probed_chain(
     outputs, levels = probed_low_rank(x, layers, matrix, reads, spends, exit_head=leaves)
     for part in ranked:
         part.note_levels(levels)
+    repeat.note(
+        rests_on, lambda: _behind_probe(parts, ranked, layers, head, exit_head, gate, reads)
+    )
     return outputs, levels
+
+
+def _behind_probe(
+    parts: nn.ModuleList,
+    ranked: Sequence[Ranked],
+    layers: Sequence[LeveledParts],
+    head: nn.Linear,
+    exit_head: nn.Linear | None,
+    gate: GateNetwork,
+    choosing: ProbeParts,
+) -> RestsOn[tuple[Tensor, Tensor]]:
+    """What a call behind a probe rests on; it is made of samples and a price."""
+    from adlrns_neuro.functional.packed_chain import packed_probe, plain, run_probe
+
+    matrices = [head] if exit_head is None else [head, exit_head]
+    flat = [part for given in layers for part in given]
+    full, *leaves = ([matrix.weight, matrix.bias] for matrix in matrices)
+    packed = packed_probe(flat, full, leaves[0] if leaves else [], choosing)
+    own = float(gate.price)
+
+    def run(x: Tensor, price: float | None) -> tuple[Tensor, Tensor] | None:
+        if not plain(x, packed.inputs):
+            return None
+        outputs, levels = run_probe(packed, x, own if price is None else price)
+        for part in ranked:
+            part.note_levels(levels)
+        return outputs, levels
+
+    return RestsOn(
+        modules=[*_modules(parts, ranked), gate, *matrices],
+        reads=[*flat, *full, *chain.from_iterable(leaves), *choosing, gate.price],
+        run=run,
+    )
+
+
+def _at_own_gates(
+    parts: nn.ModuleList, ranked: Sequence[Ranked], head: nn.Linear
+) -> RestsOn[Tensor]:
+    """What a call at the levels that each layer's gate chooses rests on; it is made of samples."""
+    from adlrns_neuro.functional.packed_chain import packed_gates, plain, run_gates
+
+    layers = [given for part in ranked if (given := _layer(part).gated_parts(None))]
+    matrix = [head.weight, head.bias]
+    packed = packed_gates(
+        [part for given in layers for part in given[:KEPT]], matrix, rectified=True
+    )
+    levels = [len(given.ranks) for given in layers]
+    own = [float(given.price) for given in layers]
+
+    def run(x: Tensor) -> Tensor | None:
+        if not plain(x, packed.inputs):
+            return None
+        prices = own.copy()
+        for number, part in enumerate(ranked):
+            price = part.price()
+            if price is not None:
+                prices[number] = price
+        outputs, chosen = run_gates(packed, x, prices, levels)
+        for part, ranks in zip(ranked, chosen.unbind(), strict=True):
+            part.note_ranks(ranks)
+        return outputs
+
+    return RestsOn(
+        modules=[*_modules(parts, ranked), *(_layer(part).gate for part in ranked), head],
+        settings=[(part, ("level", "decide", "scheduler")) for part in ranked],
+        reads=[*(part for given in layers for part in given), *matrix],
+        run=run,
+    )
+
+
+def _modules(parts: nn.ModuleList, ranked: Sequence[Ranked]) -> list[nn.Module]:
+    """What a call of such layers rests on."""
+    return [parts, *ranked, *map(_layer, ranked)]
 
 
 def _in_one_call(

@@ -14,6 +14,7 @@ from adlrns_neuro.gates.network import GateNetwork
 from adlrns_neuro.layers.chain import probed_chain, rectified_chain
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
 from adlrns_neuro.layers.ranked import Ranked
+from adlrns_neuro.layers.repeat import Repeat
 from adlrns_neuro.ranks import at_level, ranked_layers
 from mapping.errors import ConfigError
 
@@ -136,6 +137,7 @@ class LowRankMLP(nn.Module):
             )
         )
         self.head = nn.Linear(config.hidden[-1], config.classes)
+        self._repeat: Repeat[Tensor] = Repeat()
         self.exit_head = None
         if config.early_exit:
             self.exit_head = nn.Linear(config.hidden[0], config.classes)
@@ -145,7 +147,7 @@ class LowRankMLP(nn.Module):
         if self.exit_head is not None and self._some_may_leave():
             return self._with_exit(x, self.exit_head)
         plain = x.ndim == 2 and not self.training
-        logits = rectified_chain(x, self.hidden, self.head) if plain else None
+        logits = rectified_chain(x, self.hidden, self.head, self._repeat) if plain else None
         if logits is None:
             for layer in self.hidden:
                 x = _rectified(layer(x), self)
@@ -190,13 +192,18 @@ class LowRankMLP(nn.Module):
         return first[0], *(sum(level) for level in list(zip(first, *others, strict=True))[1:])
 
     def forward_probed(
-        self, x: Tensor, gate: GateNetwork, probe_weights: Tensor, price: float | None
+        self,
+        x: Tensor,
+        gate: GateNetwork,
+        probe_weights: Tensor,
+        price: float | None,
+        repeat: Repeat[tuple[Tensor, Tensor]],
     ) -> tuple[Tensor, Tensor] | None:
         """Logits and levels that a gate for the whole network chooses, in one call of the kernels.
 
         Args:
             x: samples, shape (n, inputs).
-            gate, probe_weights, price: see :func:`adlrns_neuro.layers.chain.probed_chain`.
+            gate, probe_weights, price, repeat: see :func:`adlrns_neuro.layers.chain.probed_chain`.
 
         Returns:
             Logits (n, classes) and levels (n,); None, with nothing done, if it cannot be one call.
@@ -205,7 +212,7 @@ class LowRankMLP(nn.Module):
         if derived or x.ndim != 2 or self.training:
             return None
         return probed_chain(
-            x, self.hidden, self.head, gate, probe_weights, price, exit_head=self.exit_head
+            x, self.hidden, self.head, gate, probe_weights, price, repeat, exit_head=self.exit_head
         )
 
     def forward_levels(self, x: Tensor, levels: Sequence[int] | None = None) -> Tensor:

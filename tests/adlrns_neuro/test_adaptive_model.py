@@ -21,7 +21,9 @@ from adlrns_neuro.models import LowRankMLP, MlpConfig
 from adlrns_neuro.ranks import forward_levels, ranked_layers
 from mapping.errors import ConfigError
 
-CONFIG = MlpConfig(inputs=20, hidden=(16, 12), classes=4, levels=(2, 4, 8), dropout=0.0)
+CONFIG = MlpConfig(
+    inputs=20, hidden=(16, 12), classes=4, levels=(2, 4, 8), dropout=0.0, level_bias=True
+)
 
 
 def adaptive(

@@ -21,7 +21,13 @@ from adlrns_neuro.ranks import at_level, energies_mj, ranked_layers
 from mapping.errors import ConfigError
 
 CONFIG = MlpConfig(
-    inputs=20, hidden=(16, 12, 10), classes=5, levels=(2, 4, 8), early_exit=True, dropout=0.0
+    inputs=20,
+    hidden=(16, 12, 10),
+    classes=5,
+    levels=(2, 4, 8),
+    early_exit=True,
+    dropout=0.0,
+    level_bias=True,
 )
 SAMPLES = 60
 

@@ -11,14 +11,18 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from adlrns_neuro.functional import packed_chain
 from adlrns_neuro.functional.gated_op import GatedParts, gated_low_rank
-from adlrns_neuro.layers import chain
+from adlrns_neuro.functional.packed_chain import PackedLayers
 from adlrns_neuro.models import LowRankMLP, MlpConfig
 from adlrns_neuro.ranks import at_level, ranked_layers
 from adlrns_neuro.schedulers import RankScheduler
 from simulators.kernels import vector
+from simulators.kernels.gated import GatedChain
 
-CONFIG = MlpConfig(inputs=20, hidden=(16, 12), classes=4, levels=(2, 4, 8), dropout=0.0)
+CONFIG = MlpConfig(
+    inputs=20, hidden=(16, 12), classes=4, levels=(2, 4, 8), dropout=0.0, level_bias=True
+)
 
 
 def perceptron(**options: bool) -> LowRankMLP:
@@ -48,13 +52,14 @@ def layer_by_layer(model: LowRankMLP, x: Tensor) -> tuple[Tensor, list[Tensor]]:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Grows by one with every chain that the kernels have run."""
     made: list[bool] = []
-    run = chain.gated_low_rank
+    run = packed_chain.run_gates
 
-    def noted(*given: object, **further: object) -> tuple[Tensor, Tensor]:
-        made.append(True)
-        return run(*given, **further)  # type: ignore[arg-type]
+    def noted(packed: PackedLayers[GatedChain], *given: object) -> tuple[Tensor, Tensor]:
+        if packed.layers > 1:
+            made.append(True)
+        return run(packed, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(chain, "gated_low_rank", noted)
+    monkeypatch.setattr(packed_chain, "run_gates", noted)
     return made
 
 

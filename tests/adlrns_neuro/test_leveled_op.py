@@ -18,7 +18,12 @@ from adlrns_neuro.ranks import at_level, ranked_layers
 from mapping.errors import ConfigError
 
 CONFIG = MlpConfig(
-    inputs=20, hidden=(16, 12), classes=4, layer_levels=((2, 4, 8), (1, 3, 6)), dropout=0.0
+    inputs=20,
+    hidden=(16, 12),
+    classes=4,
+    layer_levels=((2, 4, 8), (1, 3, 6)),
+    dropout=0.0,
+    level_bias=True,
 )
 
 

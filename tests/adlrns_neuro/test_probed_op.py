@@ -16,13 +16,18 @@ from adlrns_neuro.functional import packed_chain
 from adlrns_neuro.functional.probed_op import ProbeParts, probed_low_rank
 from adlrns_neuro.gates import GateNetwork
 from adlrns_neuro.gates.scorers import ConfidenceProbe
-from adlrns_neuro.layers import DynamicLowRankLayer, chain
+from adlrns_neuro.layers import DynamicLowRankLayer
 from adlrns_neuro.models import LowRankMLP, MlpConfig
 from adlrns_neuro.ranks import at_level, forward_levels, ranked_layers
 from mapping.errors import ConfigError
 
 CONFIG = MlpConfig(
-    inputs=20, hidden=(16, 12), classes=7, layer_levels=((2, 4, 8), (1, 3, 6)), dropout=0.0
+    inputs=20,
+    hidden=(16, 12),
+    classes=7,
+    layer_levels=((2, 4, 8), (1, 3, 6)),
+    dropout=0.0,
+    level_bias=True,
 )
 
 
@@ -52,15 +57,15 @@ def by_torch(made: AdaptiveModel, x: Tensor, price: float | None = None) -> tupl
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many samples each call of the operator had."""
+    """How many samples each call of the kernels had."""
     made: list[int] = []
-    run = chain.probed_low_rank
+    run = packed_chain.run_probe
 
-    def noted(x: Tensor, *given: object, **further: object) -> tuple[Tensor, Tensor]:
+    def noted(packed: object, x: Tensor, *given: object) -> tuple[Tensor, Tensor]:
         made.append(len(x))
-        return run(x, *given, **further)  # type: ignore[arg-type]
+        return run(packed, x, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(chain, "probed_low_rank", noted)
+    monkeypatch.setattr(packed_chain, "run_probe", noted)
     return made
 
 

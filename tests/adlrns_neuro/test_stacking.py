@@ -64,7 +64,9 @@ def test_weights_stay_between_nothing_and_as_much() -> None:
     assert same.isfinite().all()
 
 
-CONFIG = MlpConfig(inputs=20, hidden=(16, 12), classes=CLASSES, levels=(2, 4, 8), dropout=0.0)
+CONFIG = MlpConfig(
+    inputs=20, hidden=(16, 12), classes=CLASSES, levels=(2, 4, 8), dropout=0.0, level_bias=True
+)
 
 
 @pytest.mark.parametrize("scorer", SCORERS.names())
