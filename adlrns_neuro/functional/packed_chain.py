@@ -41,7 +41,7 @@ class PackedLayers(Generic[Own]):
         self.inputs, self.outputs = self._chain.inputs, self._chain.outputs
         self.layers = len(self._chain.layers)
 
-    def run(self, batch: int, call: Callable[[Own], None]) -> None:
+    def run(self, batch: int, call: Callable[[Own], object]) -> None:
         """Make a call on a chain for so many samples, on no more threads than torch may use.
 
         The chain is the one that is kept, or another while a call has that.
@@ -75,7 +75,16 @@ def forward(
 
     It uses no more threads than torch may.
     """
-    return run_gates(packed_gates(parts, head, rectified), x, prices, levels)
+    packed = packed_gates(parts, head, rectified)
+    found = run_gates(packed, x, prices, levels)
+    if found is not None:
+        return found
+    rows, batch = x.detach().contiguous().numpy(), len(x)
+    outputs = torch.empty(batch, packed.outputs, dtype=torch.float32)
+    chosen = torch.empty(packed.layers, batch, dtype=torch.int64)
+    into = {"out": outputs.numpy(), "chosen": chosen.numpy()}
+    packed.run(batch, lambda chain: chain.forward(rows, prices, levels=levels, **into))
+    return outputs, chosen
 
 
 def packed_gates(
@@ -92,20 +101,15 @@ def packed_gates(
 
 def run_gates(
     packed: PackedLayers[GatedChain], x: Tensor, prices: Sequence[float], levels: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    """As :func:`forward`, on a layout."""
+) -> tuple[Tensor, Tensor] | None:
+    """As :func:`forward`, on a layout; None if compiled code cannot take x at its address."""
+    if not _plain(x, packed.inputs):
+        return None
     batch = len(x)
     outputs = torch.empty(batch, packed.outputs, dtype=torch.float32)
     chosen = torch.empty(packed.layers, batch, dtype=torch.int64)
-
-    def call(chain: GatedChain) -> None:
-        if plain(x, packed.inputs):
-            chain.forward_at(_rows(x), _rows(outputs), chosen.data_ptr(), batch, prices, levels)
-        else:
-            into = {"out": outputs.numpy(), "chosen": chosen.numpy()}
-            chain.forward(x.detach().contiguous().numpy(), prices, levels=levels, **into)
-
-    packed.run(batch, call)
+    rows, into, ranks = _rows(x), _rows(outputs), chosen.data_ptr()
+    packed.run(batch, lambda chain: chain.forward_at(rows, into, ranks, batch, prices, levels))
     return outputs, chosen
 
 
@@ -153,7 +157,16 @@ def forward_probed(
 
     It uses no more threads than torch may.
     """
-    return run_probe(packed_probe(parts, head, exit_head, gate), x, price)
+    packed = packed_probe(parts, head, exit_head, gate)
+    found = run_probe(packed, x, price)
+    if found is not None:
+        return found
+    rows, batch = x.detach().contiguous().numpy(), len(x)
+    outputs = torch.empty(batch, packed.outputs, dtype=torch.float32)
+    levels = torch.empty(batch, dtype=torch.int64)
+    into = {"out": outputs.numpy(), "chosen": levels.numpy()}
+    packed.run(batch, lambda chain: chain.forward(rows, price, **into))
+    return outputs, levels
 
 
 def packed_probe(
@@ -171,20 +184,17 @@ def packed_probe(
     )
 
 
-def run_probe(packed: PackedLayers[ProbedChain], x: Tensor, price: float) -> tuple[Tensor, Tensor]:
-    """As :func:`forward_probed`, on a layout."""
+def run_probe(
+    packed: PackedLayers[ProbedChain], x: Tensor, price: float
+) -> tuple[Tensor, Tensor] | None:
+    """As :func:`forward_probed`, on a layout; None as of :func:`run_gates`."""
+    if not _plain(x, packed.inputs):
+        return None
     batch = len(x)
     outputs = torch.empty(batch, packed.outputs, dtype=torch.float32)
     levels = torch.empty(batch, dtype=torch.int64)
-
-    def call(chain: ProbedChain) -> None:
-        if plain(x, packed.inputs):
-            chain.forward_at(_rows(x), _rows(outputs), levels.data_ptr(), batch, price)
-        else:
-            into = {"out": outputs.numpy(), "chosen": levels.numpy()}
-            chain.forward(x.detach().contiguous().numpy(), price, **into)
-
-    packed.run(batch, call)
+    rows, into, chosen = _rows(x), _rows(outputs), levels.data_ptr()
+    packed.run(batch, lambda chain: chain.forward_at(rows, into, chosen, batch, price))
     return outputs, levels
 
 
@@ -245,7 +255,7 @@ def _rows(matrix: Tensor) -> tuple[int, int]:
     return matrix.data_ptr(), 4 * matrix.shape[1]
 
 
-def plain(x: Tensor, inputs: int) -> bool:
+def _plain(x: Tensor, inputs: int) -> bool:
     """Whether compiled code may take inputs at their address."""
     fits = x.dtype == torch.float32 and x.shape[1:] == (inputs,)
     return fits and x.is_contiguous() and x.is_cpu

@@ -128,7 +128,7 @@ def _behind_probe(
     choosing: ProbeParts,
 ) -> RestsOn[tuple[Tensor, Tensor]]:
     """What a call behind a probe rests on; it is made of samples and a price."""
-    from adlrns_neuro.functional.packed_chain import packed_probe, plain, run_probe
+    from adlrns_neuro.functional.packed_chain import packed_probe, run_probe
 
     matrices = [head] if exit_head is None else [head, exit_head]
     flat = [part for given in layers for part in given]
@@ -137,12 +137,11 @@ def _behind_probe(
     own = float(gate.price)
 
     def run(x: Tensor, price: float | None) -> tuple[Tensor, Tensor] | None:
-        if not plain(x, packed.inputs):
-            return None
-        outputs, levels = run_probe(packed, x, own if price is None else price)
-        for part in ranked:
-            part.note_levels(levels)
-        return outputs, levels
+        found = run_probe(packed, x, own if price is None else price)
+        if found is not None:
+            for part in ranked:
+                part.note_levels(found[1])
+        return found
 
     return RestsOn(
         modules=[*_modules(parts, ranked), gate, *matrices],
@@ -155,7 +154,7 @@ def _at_own_gates(
     parts: nn.ModuleList, ranked: Sequence[Ranked], head: nn.Linear
 ) -> RestsOn[Tensor]:
     """What a call at the levels that each layer's gate chooses rests on; it is made of samples."""
-    from adlrns_neuro.functional.packed_chain import packed_gates, plain, run_gates
+    from adlrns_neuro.functional.packed_chain import packed_gates, run_gates
 
     layers = [given for part in ranked if (given := _layer(part).gated_parts(None))]
     matrix = [head.weight, head.bias]
@@ -166,14 +165,14 @@ def _at_own_gates(
     own = [float(given.price) for given in layers]
 
     def run(x: Tensor) -> Tensor | None:
-        if not plain(x, packed.inputs):
+        prices = own
+        if any(part.price_per_mj is not None for part in ranked):
+            asked = zip([part.price() for part in ranked], own, strict=True)
+            prices = [price if of_gate is None else of_gate for of_gate, price in asked]
+        found = run_gates(packed, x, prices, levels)
+        if found is None:
             return None
-        prices = own.copy()
-        for number, part in enumerate(ranked):
-            price = part.price()
-            if price is not None:
-                prices[number] = price
-        outputs, chosen = run_gates(packed, x, prices, levels)
+        outputs, chosen = found
         for part, ranks in zip(ranked, chosen.unbind(), strict=True):
             part.note_ranks(ranks)
         return outputs
