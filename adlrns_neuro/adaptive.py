@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import pairwise
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -44,8 +45,9 @@ class AdaptiveModel(nn.Module):
     Args:
         model: any module with :class:`~adlrns_neuro.layers.ranked.Ranked` layers that maps samples
             along the first axis to logits, shape (n, classes). If it has a method
-            ``forward_probed``, as :class:`~adlrns_neuro.models.mlp.LowRankMLP` has, that may run
-            probe, gate and what follows in one.
+            ``forward_probed`` with the arguments of that of
+            :class:`~adlrns_neuro.models.mlp.LowRankMLP`, it may run probe, gate and what follows in
+            one.
         example: inputs of the model, one sample or more, to learn the number of features from.
         scorer: name of what the gate sees, see :data:`~adlrns_neuro.gates.scorers.SCORERS`.
         scorer_hidden: size of the gate's rectified population; 0 is a linear gate.
@@ -117,6 +119,12 @@ class AdaptiveModel(nn.Module):
         spent = zip(used, self.energies_mj, strict=True)
         self.spent_mj = sum(n * energy for n, energy in spent) / max(len(levels), 1)
         return outputs, levels
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module; training leaves nothing of the last call."""
+        if mode:
+            self._repeat.forget()
+        return super().train(mode)
 
     def fit(self, inputs: Tensor, labels: Tensor, *, stacked: bool = True) -> None:
         """Fit the gate to what each level gains on held-out samples, in place.

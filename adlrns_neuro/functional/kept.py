@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, is_
-from typing import Generic, TypeVar
-from weakref import WeakKeyDictionary, ref
+from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 import torch
 from torch import Tensor
@@ -21,11 +21,13 @@ class Kept(Generic[Layout]):
     """Makes layouts and keeps them, each as long as the memory of its first tensor lives.
 
     A layout is made anew when torch sees that a tensor has changed: in place (as optimisers and
-    ``load_state_dict`` do) or by taking other memory. Tensors made in inference mode count no
-    changes, so theirs is made every time.
+    ``load_state_dict`` do) or by taking other memory. Fused optimisers change tensors unseen:
+    :func:`forget` is for those. Tensors made in inference mode count no changes, so theirs is made
+    every time.
     """
 
     def __init__(self) -> None:
+        _ALL.add(self)
         self._by_memory: WeakKeyDictionary[torch.UntypedStorage, dict[Hashable, _Found[Layout]]] = (
             WeakKeyDictionary()
         )
@@ -61,6 +63,25 @@ class Kept(Generic[Layout]):
                 self._by_memory.setdefault(first.untyped_storage(), {})[place] = found
         return found.layout
 
+    def forget(self, tensors: Sequence[Tensor]) -> None:
+        """Drop the layouts that any of these tensors is part of."""
+        gone = {id(tensor.untyped_storage()) for tensor in tensors}
+        with self._lock:
+            for first, there in list(self._by_memory.items()):
+                for place, found in list(there.items()):
+                    if id(first) in gone or not gone.isdisjoint(found.parts()):
+                        del there[place]
+
+
+_ALL: WeakSet[Kept[Any]] = WeakSet()
+
+
+def forget(tensors: Iterable[Tensor]) -> None:
+    """Drop all layouts of tensors that may change without torch counting it."""
+    given = [*tensors]
+    for kept in _ALL:
+        kept.forget(given)
+
 
 def changes(tensors: Sequence[Tensor]) -> list[object]:
     """What differs after a change that torch counts, or once tensors take other memory.
@@ -88,6 +109,10 @@ class _Found(Generic[Layout]):
     layout: Layout
     stamp: list[object]
     memories: Sequence[ref[torch.UntypedStorage]]
+
+    def parts(self) -> list[int]:
+        """Identities of the memories that are still there."""
+        return [id(found) for memory in self.memories if (found := memory()) is not None]
 
     def of(self, tensors: Sequence[Tensor]) -> bool:
         """Whether the tensors lie in the same memory, not in what has taken its place."""

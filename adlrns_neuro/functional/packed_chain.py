@@ -90,7 +90,7 @@ def forward(
 def packed_gates(
     parts: Sequence[Tensor], head: Sequence[Tensor], rectified: bool
 ) -> PackedLayers[GatedChain]:
-    """The layout of layers with gates, kept while they stay as they are; arguments as there."""
+    """The layout of layers with gates, kept while they stay; arguments as of :func:`forward`."""
     bfloat16 = torch_rounds()
     return _GATED.of(
         [*parts, *head],
@@ -175,7 +175,7 @@ def packed_probe(
     exit_head: Sequence[Tensor],
     gate: Sequence[Tensor],
 ) -> PackedLayers[ProbedChain]:
-    """The layout of layers behind a probe, kept while they stay as they are; arguments as there."""
+    """The layout of layers behind a probe, likewise, as of :func:`forward_probed`."""
     bfloat16 = torch_rounds()
     return _PROBED.of(
         [*gate, *parts, *head, *exit_head],  # By gate: several may share a network.

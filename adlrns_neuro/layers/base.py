@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from adlrns_neuro.functional.cost import (
     expected_rank,
     relative_cost,
 )
+from adlrns_neuro.functional.kept import forget
 from adlrns_neuro.functional.lowrank import block_weights, run_by_level
 from adlrns_neuro.gates.network import GateNetwork
 from adlrns_neuro.layers.budgets import BudgetCheck
@@ -53,6 +54,7 @@ class LowRankLayer(nn.Module, ABC):
         gate: :class:`~adlrns_neuro.gates.network.GateNetwork` that reads the first rank block.
             Its cost of a level is the step of :func:`~adlrns_neuro.functional.cost.relative_cost`.
         energies_mj: modelled energy of one sample on its own by rank [mJ], the gate's excluded.
+        times_trained: how often training has begun.
         fan_in, out, positions, activations: as given.
     """
 
@@ -104,7 +106,18 @@ class LowRankLayer(nn.Module, ABC):
         self.energies_mj = (perf_estimator or PerfEstimator()).energies_mj(
             fan_in, out, self.levels, positions=positions, activations=self.activations
         )
+        self.times_trained = 0
         self._check_budget = BudgetCheck(type(self).__name__, "sample")
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module; what the kernels keep of the layer is dropped if training begins.
+
+        Fused optimisers change parameters without torch counting it.
+        """
+        if mode:
+            self.times_trained += 1
+            forget(self.parameters())
+        return super().train(mode)
 
     @abstractmethod
     def _input_factor_shape(self, rank: int) -> tuple[int, ...]:

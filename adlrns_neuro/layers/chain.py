@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +16,10 @@ from adlrns_neuro.gates.network import GateNetwork
 from adlrns_neuro.layers.linear import DynamicLowRankLayer
 from adlrns_neuro.layers.ranked import Ranked
 from adlrns_neuro.layers.repeat import Repeat, RestsOn
+
+ProbedParts = tuple[list[LeveledParts], list[Tensor], ProbeParts, Tensor]
+"""Layers, weight and bias of a matrix at an exit, what chooses, and the gate's own price."""
+_OF_LAYER = ("levels", "times_trained")
 
 
 def rectified_chain(
@@ -50,7 +53,7 @@ def rectified_chain(
     if all(part.gated for part in ranked):
         outputs = _at_gates(x, ranked, matrix)
         if outputs is not None:
-            repeat.note((parts, head), lambda: _at_own_gates(parts, ranked, head))
+            repeat.note((parts, head), x, lambda: _at_own_gates(x, parts, ranked, head))
         return outputs
     level = ranked[0].level
     if level is not None and all(part.level is level for part in ranked):
@@ -90,98 +93,137 @@ def probed_chain(
     if again is not None:
         return again
     found = _in_one_call(x, parts, head)
-    if found is None or gate.scorer_hidden or type(gate) is not GateNetwork:
+    if found is None or isinstance(price, Tensor):
         return None
     ranked, matrix = found
-    leaves: list[Tensor] = []
-    if exit_head is not None:
-        own_matrix = _matrix(exit_head)
-        if own_matrix is None:
-            return None
-        leaves = own_matrix
-    layers = _leveled(ranked)
-    weights: Mapping[str, Any] = gate._parameters
-    constants: Mapping[str, Any] = gate._buffers
-    own, bias, asked = weights.get("weight"), weights.get("bias"), constants["price"]
-    if layers is None or own is None or bias is None or isinstance(price, Tensor):
+    on = _on_probe(x, ranked, matrix, exit_head, gate, probe_weights)
+    if on is None:
         return None
-    if not len(own) or not _kernels_run(x, layers, *matrix, *leaves, own, bias, probe_weights):
-        return None
-    reads = ProbeParts(own, bias, constants["cost"], probe_weights)
+    layers, leaves, reads, asked = on
     spends = asked if price is None else asked.new_tensor(price)
     outputs, levels = probed_low_rank(x, layers, matrix, reads, spends, exit_head=leaves)
     for part in ranked:
         part.note_levels(levels)
     repeat.note(
-        rests_on, lambda: _behind_probe(parts, ranked, layers, head, exit_head, gate, reads)
+        rests_on, x, lambda: _behind_probe(x, parts, ranked, head, exit_head, gate, probe_weights)
     )
     return outputs, levels
 
 
+def _on_probe(
+    x: Tensor,
+    ranked: Sequence[Ranked],
+    matrix: Sequence[Tensor],
+    exit_head: nn.Linear | None,
+    gate: GateNetwork,
+    probe_weights: Tensor,
+) -> ProbedParts | None:
+    """What a call behind a probe runs on; None if it cannot be one call."""
+    if gate.scorer_hidden or type(gate) is not GateNetwork:
+        return None
+    leaves: list[Tensor] | None = []
+    if exit_head is not None:
+        leaves = _matrix(exit_head)
+    layers = _leveled(ranked)
+    weights: Mapping[str, Any] = gate._parameters
+    constants: Mapping[str, Any] = gate._buffers
+    own, bias = weights.get("weight"), weights.get("bias")
+    if leaves is None or layers is None or own is None or bias is None or not len(own):
+        return None
+    if not _kernels_run(x, layers, *matrix, *leaves, own, bias, probe_weights):
+        return None
+    reads = ProbeParts(own, bias, constants["cost"], probe_weights)
+    return layers, leaves, reads, constants["price"]
+
+
 def _behind_probe(
+    x: Tensor,
     parts: nn.ModuleList,
     ranked: Sequence[Ranked],
-    layers: Sequence[LeveledParts],
     head: nn.Linear,
     exit_head: nn.Linear | None,
     gate: GateNetwork,
-    choosing: ProbeParts,
+    probe_weights: Tensor,
 ) -> RestsOn[tuple[Tensor, Tensor]]:
     """What a call behind a probe rests on; it is made of samples and a price."""
     from adlrns_neuro.functional.packed_chain import packed_probe, run_probe
 
     matrices = [head] if exit_head is None else [head, exit_head]
-    flat = [part for given in layers for part in given]
-    full, *leaves = ([matrix.weight, matrix.bias] for matrix in matrices)
-    packed = packed_probe(flat, full, leaves[0] if leaves else [], choosing)
-    own = float(gate.price)
+    modules = [*_modules(parts, ranked), gate, *matrices]
+    layers = [_layer(part) for part in ranked]
 
-    def run(x: Tensor, price: float | None) -> tuple[Tensor, Tensor] | None:
-        found = run_probe(packed, x, own if price is None else price)
-        if found is not None:
-            for part in ranked:
-                part.note_levels(found[1])
-        return found
+    def prepare() -> Callable[..., tuple[Tensor, Tensor] | None] | None:
+        found = _in_one_call(x, parts, head)
+        if found is None or found[0] != ranked:
+            return None
+        on = _on_probe(x, ranked, found[1], exit_head, gate, probe_weights)
+        if on is None:
+            return None
+        given, leaves, reads, price = on
+        packed = packed_probe([part for layer in given for part in layer], found[1], leaves, reads)
+        own = float(price)
+
+        def run(x: Tensor, price: float | None) -> tuple[Tensor, Tensor] | None:
+            found = run_probe(packed, x, own if price is None else float(price))
+            if found is not None:
+                for part in ranked:
+                    part.note_levels(found[1])
+            return found
+
+        return run
 
     return RestsOn(
-        modules=[*_modules(parts, ranked), gate, *matrices],
-        reads=[*flat, *full, *chain.from_iterable(leaves), *choosing, gate.price],
-        run=run,
+        modules=modules,
+        settings=[(gate, ("scorer_hidden",)), *((layer, _OF_LAYER) for layer in layers)],
+        prepare=prepare,
     )
 
 
 def _at_own_gates(
-    parts: nn.ModuleList, ranked: Sequence[Ranked], head: nn.Linear
+    x: Tensor, parts: nn.ModuleList, ranked: Sequence[Ranked], head: nn.Linear
 ) -> RestsOn[Tensor]:
     """What a call at the levels that each layer's gate chooses rests on; it is made of samples."""
     from adlrns_neuro.functional.packed_chain import packed_gates, run_gates
 
-    layers = [given for part in ranked if (given := _layer(part).gated_parts(None))]
-    matrix = [head.weight, head.bias]
-    packed = packed_gates(
-        [part for given in layers for part in given[:KEPT]], matrix, rectified=True
-    )
-    levels = [len(given.ranks) for given in layers]
-    own = [float(given.price) for given in layers]
+    layers = [_layer(part) for part in ranked]
+    gates = [layer.gate for layer in layers]
+    modules = [*_modules(parts, ranked), *gates, head]
 
-    def run(x: Tensor) -> Tensor | None:
-        prices = own
-        if any(part.price_per_mj is not None for part in ranked):
-            asked = zip([part.price() for part in ranked], own, strict=True)
-            prices = [price if of_gate is None else of_gate for of_gate, price in asked]
-        found = run_gates(packed, x, prices, levels)
-        if found is None:
+    def prepare() -> Callable[..., Tensor | None] | None:
+        found = _in_one_call(x, parts, head)
+        if found is None or found[0] != ranked or not all(part.gated for part in ranked):
             return None
-        outputs, chosen = found
-        for part, ranks in zip(ranked, chosen.unbind(), strict=True):
-            part.note_ranks(ranks)
-        return outputs
+        given = [own for layer in layers if (own := layer.gated_parts(None))]
+        if len(given) < len(layers) or not _kernels_run(x, given, *found[1]):
+            return None
+        flat = [part for own in given for part in own[:KEPT]]
+        packed = packed_gates(flat, found[1], rectified=True)
+        levels = [len(layer.levels) for layer in layers]
+        own_prices = [float(own.price) for own in given]
+
+        def run(x: Tensor) -> Tensor | None:
+            prices = own_prices
+            if any(part.price_per_mj is not None for part in ranked):
+                asked = zip([part.price() for part in ranked], prices, strict=True)
+                prices = [own if price is None else price for price, own in asked]
+            found = run_gates(packed, x, prices, levels)
+            if found is None:
+                return None
+            outputs, chosen = found
+            for part, ranks in zip(ranked, chosen.unbind(), strict=True):
+                part.note_ranks(ranks)
+            return outputs
+
+        return run
 
     return RestsOn(
-        modules=[*_modules(parts, ranked), *(_layer(part).gate for part in ranked), head],
-        settings=[(part, ("level", "decide", "scheduler")) for part in ranked],
-        reads=[*(part for given in layers for part in given), *matrix],
-        run=run,
+        modules=modules,
+        settings=[
+            *((part, ("level", "decide", "scheduler")) for part in ranked),
+            *((layer, _OF_LAYER) for layer in layers),
+            *((gate, ("scorer_hidden",)) for gate in gates),
+        ],
+        prepare=prepare,
     )
 
 

@@ -7,10 +7,12 @@ run on, and to pass it through torch, takes longer than the products of a small 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
-from itertools import chain
-from operator import attrgetter, is_, itemgetter
+from functools import cache
+from itertools import chain, repeat
+from operator import attrgetter, contains, is_, itemgetter
 from typing import Any, Generic, TypeVar
 from weakref import ref
 
@@ -29,7 +31,8 @@ _PLACES = attrgetter("_parameters", "_buffers", "_modules")
 class Repeat(Generic[Result]):
     """The last call, to be made again.
 
-    Copies and pickles of it know no call.
+    Copies and pickles of it know no call. It keeps what the call was made on until :meth:`forget`,
+    or a call finds that it has changed.
     """
 
     def __init__(self) -> None:
@@ -39,11 +42,16 @@ class Repeat(Generic[Result]):
         """An empty one: a call rests on what is here."""
         return type(self), ()
 
+    def forget(self) -> None:
+        """Forget the call."""
+        self._made = None
+
     def again(self, given: tuple[object, ...], x: Tensor, *further: object) -> Result | None:
         """What the call makes of other samples; None, with nothing done, if it has to be prepared.
 
-        That is so after any change of what it was made on, and where torch watches or changes what
-        operators do: gradients, autocast, modes, transformations, compilation, profiles.
+        That is so after any change of what it was made on, for samples that it cannot take, and
+        where torch watches or changes what operators do: gradients, autocast, modes,
+        transformations, compilation, profiles.
 
         Args:
             given: what it was made on; the same objects, if it is to be made again.
@@ -52,27 +60,37 @@ class Repeat(Generic[Result]):
         if torch.compiler.is_compiling():
             return None
         made = self._made
-        if made is None or type(x) is not Tensor or not _plainly():
+        if made is None or not _plainly(x):
             return None
         if not made.holds(given):
             self._made = None
             return None
+        assert made.run is not None
         return made.run(x, *further)
 
-    def note(self, given: tuple[object, ...], look: Callable[[], RestsOn[Result]]) -> None:
+    def note(
+        self, given: tuple[object, ...], x: Tensor, look: Callable[[], RestsOn[Result]]
+    ) -> None:
         """Remember a call that was made.
 
         Args:
-            given: as of :meth:`again`.
+            given, x: as of :meth:`again`.
             look: finds what the call rests on.
         """
-        if torch.compiler.is_compiling() or not _plainly():
+        if torch.compiler.is_compiling() or not _plainly(x):
             return
+        if self._made is not None and self._made.holds(given):
+            return  # These samples alone were others.
         on = look()
+        reads = [*_tensors(on.modules), *(some for some in given if isinstance(some, Tensor))]
+        if not all(type(tensor) in (Tensor, nn.Parameter) for tensor in reads):
+            return
         try:
-            self._made = _Made(given, on)
+            made = _Made(given, on, reads)
         except RuntimeError:  # Tensors of inference mode count no changes.
-            self._made = None
+            return
+        made.run = on.prepare()
+        self._made = made if made.run is not None else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,23 +98,26 @@ class RestsOn(Generic[Result]):
     """What a call rests on besides its inputs.
 
     Attributes:
-        modules: all whose classes, modes, hooks, children, parameters and buffers count.
-        settings: modules and the names, two or more, of attributes that count, too.
-        reads: tensors whose numbers do, of those that are float32: ranks do not change.
-        run: takes ``x`` and ``further`` of :meth:`Repeat.again` and calls; it may return None, too.
+        modules: all whose classes, modes, hooks, children, parameters and buffers count; in place
+            those may change that are named as private, as ranks are.
+        settings: modules, and the names of attributes that count, too.
+        prepare: looks whether the call can be made, after all of that has been noted, so that no
+            change by another thread passes unseen, and makes what takes ``x`` and ``further`` of
+            :meth:`Repeat.again` and calls; either may be None.
     """
 
     modules: Sequence[nn.Module]
-    settings: Sequence[tuple[nn.Module, Sequence[str]]] = ()
-    reads: Sequence[Tensor]
-    run: Callable[..., Result | None]
+    settings: Sequence[tuple[nn.Module, Sequence[str]]]
+    prepare: Callable[[], Callable[..., Result | None] | None]
 
 
 class _Made(Generic[Result]):
     """A call, and all that it rests on, as it was."""
 
-    def __init__(self, given: tuple[object, ...], on: RestsOn[Result]) -> None:
-        self.run = on.run
+    def __init__(
+        self, given: tuple[object, ...], on: RestsOn[Result], reads: Sequence[Tensor]
+    ) -> None:
+        self.run: Callable[..., Result | None] | None = None
         self._given = given
         self._rounds = torch_rounds()
         self._modules = tuple(on.modules)
@@ -104,8 +125,8 @@ class _Made(Generic[Result]):
         self._places: list[dict[str, Any]] = [*chain.from_iterable(map(_PLACES, on.modules))]
         self._settings = [(vars(module), itemgetter(*names)) for module, names in on.settings]
         self._parts = self._now()
-        self._reads = [some for some in on.reads if some.dtype == torch.float32 and some.numel()]
-        self._memories = [ref(some.untyped_storage()) for some in self._reads]
+        self._reads = reads
+        self._memories = [ref(tensor.untyped_storage()) for tensor in reads]
         self._states = [*map(_copied, self._state())]
         self._changes = changes(self._reads)
 
@@ -127,15 +148,24 @@ class _Made(Generic[Result]):
         return [*chain.from_iterable(map(dict.values, self._places))]
 
     def _state(self) -> list[object]:
-        """Of each module: class, number of attributes (a function in the place of ``forward`` is
-        one more), mode, hooks; and the settings.
+        """Of each module class, mode, hooks, and whether a function stands in the place of its
+        method; and the settings.
         """
         return [
             *map(type, self._modules),
-            *map(len, self._vars),
+            *map(contains, self._vars, repeat("forward")),
             *map(_STATE, self._vars),
             *(names(own) for own, names in self._settings),
         ]
+
+
+def _tensors(modules: Sequence[nn.Module]) -> list[Tensor]:
+    """Parameters and buffers of the modules themselves, but for private ones."""
+    held: list[dict[str, Any]] = []
+    for module in modules:
+        held += module._parameters, module._buffers
+    named = chain.from_iterable(own.items() for own in held)
+    return [some for name, some in named if some is not None and not name.startswith("_")]
 
 
 def _copied(state: object) -> object:
@@ -143,20 +173,37 @@ def _copied(state: object) -> object:
     return tuple(map(copy, state)) if isinstance(state, tuple) else state
 
 
-_INCLUDED = getattr(torch._C, "_dispatch_tls_local_include_set", None)
+_INCLUDED: Any = getattr(torch._C, "_dispatch_tls_local_include_set", None)
 """What stands between an operator and its kernel in this thread, beyond the tensors' own."""
-_KEYS: Any = torch._C.DispatchKey
-_PLAIN: Any = torch._C.DispatchKeySet(_KEYS.BackendSelect)
-_USUAL = (_PLAIN.add(_KEYS.ADInplaceOrView).raw_repr(), _PLAIN.raw_repr())
-"""Outside inference mode, and inside it."""
+_OWN: Any = getattr(torch._C, "_dispatch_keys", None)
+"""What a tensor brings with it."""
 
 
-def _plainly() -> bool:
-    """Whether an operator would do nothing but run its kernel, and no gradient is needed."""
+@cache
+def _usual() -> tuple[frozenset[int], frozenset[int]]:
+    """Both as numbers, outside inference mode and inside it, where nothing else plays a part."""
+
+    def found() -> tuple[int, int]:
+        return _INCLUDED().raw_repr(), _OWN(torch.empty(0, device="cpu")).raw_repr()
+
+    def both() -> tuple[tuple[int, int], tuple[int, int]]:
+        with torch.inference_mode():
+            inside = found()
+        return inside, found()
+
+    with ThreadPoolExecutor(1) as apart:  # What has been set is set for a thread.
+        threads, tensors = zip(*apart.submit(both).result(), strict=True)
+    return frozenset(threads), frozenset(tensors)
+
+
+def _plainly(x: Tensor) -> bool:
+    """Whether an operator would do nothing to x but run its kernel, and no gradient is needed."""
+    if type(x) is not Tensor or torch.is_grad_enabled() or _INCLUDED is None or _OWN is None:
+        return False
+    threads, tensors = _usual()
     return (
-        not torch.is_grad_enabled()
-        and _INCLUDED is not None
-        and _INCLUDED().raw_repr() in _USUAL
+        _INCLUDED().raw_repr() in threads
+        and _OWN(x).raw_repr() in tensors
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._len_torch_function_stack()
         and not torch.autograd.profiler._is_profiler_enabled

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -153,6 +154,12 @@ class LowRankMLP(nn.Module):
                 x = _rectified(layer(x), self)
             logits = self.head(x)
         return logits
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module; training leaves nothing of the last call."""
+        if mode:
+            self._repeat.forget()
+        return super().train(mode)
 
     def _some_may_leave(self) -> bool:
         """Whether the lowest level is set for a sample, or may be chosen."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import weakref
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,6 +18,7 @@ from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from adlrns_neuro import AdaptiveModel
+from adlrns_neuro.functional import packed_chain
 from adlrns_neuro.layers.repeat import Repeat
 from adlrns_neuro.models import LowRankMLP, MlpConfig
 from adlrns_neuro.ranks import ranked_layers
@@ -316,3 +320,159 @@ def test_samples_that_do_not_fit_are_prepared_for(again: list[bool]) -> None:
         model(x[:, :19])
     with pytest.raises(RuntimeError, match="dtype"):
         model(x.double())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["weight", "bias", "cost", "price"])
+def test_gates_of_any_type_are_watched(name: str) -> None:
+    model, x = gated()
+    for part in ranked_layers(model).values():
+        part.layer.gate.double()
+        part.layer.gate.price = torch.tensor(1)
+    before = model(x)
+    getattr(first(model).gate, name).mul_(-2).sub_(100)
+    found = model(x)
+    assert not torch.allclose(found, before)
+    torch.testing.assert_close(found, copy.deepcopy(model)(x))
+
+
+@torch.no_grad()
+def test_fewer_levels_are_seen() -> None:
+    model, x = gated()
+    model(x)
+    for part in model.hidden:
+        part.layer.levels = part.layer.levels[:2]
+    model(x)
+    assert model.hidden[0].chosen.max() == 4
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("make", [gated, probed])
+def test_samples_that_are_not_what_lies_in_memory(
+    make: Callable[[], tuple[Any, Tensor]], again: list[bool]
+) -> None:
+    model, x = make()
+    model(x)
+    again.clear()
+    minus = (x + 1j * x).conj().imag.as_strided((50, 20), (40, 2)).contiguous()
+    negative = torch._neg_view(x)  # type: ignore[attr-defined]
+    none = torch._efficientzerotensor((50, 20))  # type: ignore[attr-defined]
+    for given, same in ((negative, -x), (none, 0 * x), (minus, -x)):
+        torch.testing.assert_close(model(given), model(same))
+    assert again[::2] == [False, False, True]
+
+
+class Marked(Tensor):
+    """A tensor of a class of its own."""
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("make", [gated, probed])
+def test_parameters_of_other_classes_are_left_to_operators(
+    make: Callable[[], tuple[Any, Tensor]], again: list[bool]
+) -> None:
+    model, x = make()
+    right = model(x)
+    head = network(model).head
+    head.weight = nn.Parameter(head.weight.detach().as_subclass(Marked))
+    again.clear()
+    for _ in range(2):
+        torch.testing.assert_close(plain(model(x)), plain(right))
+    assert not any(again)
+
+
+def plain(found: object) -> Tensor:
+    """Outputs alone, of torch's own class."""
+    outputs = found[0] if isinstance(found, tuple) else found
+    assert isinstance(outputs, Tensor)
+    return outputs.as_subclass(Tensor)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["packed_gates", "packed_probe"])
+@pytest.mark.parametrize("change", [other_gate, hook])
+def test_a_change_while_a_call_is_noted_is_seen(
+    name: str, change: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, x = gated() if name == "packed_gates" else probed()
+    model(x)
+    for run in model.modules():
+        if hasattr(run, "_repeat"):
+            run._repeat.forget()
+    pack = getattr(packed_chain, name)
+    packings: list[object] = []
+
+    def late(*given: object, **named: object) -> object:
+        packings.append(pack(*given, **named))
+        if len(packings) == 2:  # The operator has run; the call is being noted.
+            change(model)
+        return packings[-1]
+
+    monkeypatch.setattr(packed_chain, name, late)
+    model(x)
+    found = model(x)
+    with torch.enable_grad():
+        torch.testing.assert_close(found, model(x))
+    assert len(packings) > 1
+
+
+@pytest.mark.parametrize("make", [gated, probed])
+def test_what_a_fused_optimiser_has_changed_is_seen(
+    make: Callable[[], tuple[Any, Tensor]],
+) -> None:
+    model, x = make()
+    with torch.no_grad():
+        for _ in range(2):
+            before = model(x)
+    inner = network(model).train()
+    optimiser = torch.optim.Adam(inner.parameters(), lr=0.1, fused=True)
+    plain(model(x)).sum().backward()
+    optimiser.step()
+    inner.eval()
+    with torch.no_grad():
+        found = model(x)
+    right = model(x)
+    torch.testing.assert_close(found, right)
+    assert not torch.allclose(plain(found), plain(before))
+
+
+@torch.no_grad()
+def test_training_leaves_nothing_of_the_last_call() -> None:
+    model, x = gated()
+    model(x)
+    head = weakref.ref(model.head)
+    model.head = nn.Linear(WIDE, 4)
+    model.train()
+    gc.collect()
+    assert head() is None
+
+
+@torch.no_grad()
+def test_what_cannot_be_made_again_is_not_prepared_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    prepare = packed_chain.packed_gates
+
+    def noted(*given: object, **named: object) -> object:
+        made.append(given)
+        return prepare(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(packed_chain, "packed_gates", noted)
+    model, x = gated()
+    model(x)
+    assert len(made) == 2  # By the operator, and for the next call.
+    for _ in range(3):
+        model(x.T.contiguous().T)
+    assert len(made) == 5
+    with torch.inference_mode():
+        other, _ = gated()
+        for _ in range(3):
+            other(x)
+    assert len(made) == 8
+
+
+@torch.no_grad()
+def test_a_price_may_be_any_number() -> None:
+    model, x = probed()
+    right = model(x, price=0.3)
+    for price in (np.float32(0.3), np.array(0.3), np.float64(0.3)):
+        torch.testing.assert_close(model(x, price=price), right)
