@@ -40,6 +40,7 @@ from simulators.kernels.job import (
 )
 from simulators.kernels.rounded import expand_rounded, project_first, project_rounded
 from simulators.kernels.tiles import (
+    WIDE,
     copy_floats,
     expand_each,
     expand_pair,
@@ -88,18 +89,22 @@ def _project(job: int, chunk: int) -> None:
         stripe = max(LEAST_STRIPE, stripe // max(1, panels - part * width))
     for low in range(0, inputs, stripe):
         high = min(inputs, low + stripe)
-        row = first
+        row, done = first, 0
         while row < end:
             size = _share(end - row)
-            _project_rows(job, row, size, low, high, part * width, panels)
+            done = _project_rows(job, row, size, low, high, part * width, panels, done)
             row += size
 
 
 @part
 def _project_rows(
-    job: int, row: int, size: int, low: int, high: int, first: int, last: int
-) -> None:
-    """A tile of samples, for inputs from ``low`` to below ``high`` and panels so likewise."""
+    job: int, row: int, size: int, low: int, high: int, first: int, last: int, done: int
+) -> int:
+    """A tile of samples, for inputs from ``low`` to below ``high`` and panels so likewise.
+
+    Meanwhile the next stripe is fetched, half a panel of it with each panel of many samples;
+    ``done`` such halves have been, and returned is how many then are.
+    """
     inputs, scale = load(job + 8 * INPUTS), load(job + 8 * SCALE)
     x, z = load(job + 8 * X_ROWS) + 8 * row, load(job + 8 * Z_ROWS) + 8 * row
     for panel in range(first, last):
@@ -119,11 +124,19 @@ def _project_rows(
         table = load(job + 8 * V_PANELS) + panel * inputs * PANEL_BYTES
         column = panel * PANEL + skipped
         gains = scale + 4 * column if high == inputs else 0
+        ahead = table + low * (PANEL_BYTES // 2)  # Of this stripe, if there is none.
+        if both >= WIDE:
+            other = first + done // 2
+            if other < last and 2 * high - low <= inputs:
+                ahead += ((other - panel) * inputs + high - low) * PANEL_BYTES
+                ahead += done % 2 * (high - low) * (PANEL_BYTES // 2)
+            done += 1
         if both:
-            project_wide(x, low, high, table, z, column, gains, both)
+            project_wide(x, low, high, table, z, column, gains, ahead, both)
         if one > both:
             at, table = 8 * both, table + 4 * skipped
-            project_narrow(x + at, low, high, table, z + at, column, gains, one - both)
+            project_narrow(x + at, low, high, table, z + at, column, gains, ahead, one - both)
+    return done
 
 
 @part
@@ -159,9 +172,13 @@ def _expand(job: int, chunk: int) -> None:
     last_row = min(batch, first_row + tiles * TILE_ROWS)
     first_panel = chunk % across * width
     last_panel = min(panels, first_panel + width)
+    step = load(job + 8 * R_MAX) * PANEL_BYTES
+    used = load(load(job + 8 * RANKS) + 8 * first_row) * PANEL_BYTES
     for low in range(first_panel, last_panel, PANELS_AT_ONCE):
+        high = min(last_panel, low + PANELS_AT_ONCE)
+        ahead = high * step
         for row in range(first_row, last_row, TILE_ROWS):
-            _expand_tile(job, row, low, min(last_panel, low + PANELS_AT_ONCE))
+            ahead = _expand_tile(job, row, low, high, ahead, last_panel * step, used)
     if last_panel == panels and outputs % PANEL:
         column, tails = outputs - outputs % PANEL, load(job + 8 * TAIL_ROWS)
         for row in range(first_row, last_row):
@@ -170,8 +187,12 @@ def _expand(job: int, chunk: int) -> None:
 
 
 @part
-def _expand_tile(job: int, row: int, first: int, last: int) -> None:
-    """A tile of samples, for panels from ``first`` to below ``last``."""
+def _expand_tile(job: int, row: int, first: int, last: int, ahead: int, end: int, used: int) -> int:
+    """A tile of samples, for panels from ``first`` to below ``last``.
+
+    Meanwhile what lies ``ahead`` bytes into the table is fetched, no further than ``end``, and the
+    first ``used`` bytes of each panel; returned is how far that went.
+    """
     at, whole = 8 * row, load(job + 8 * OUTPUTS) // PANEL
     z, y, ranks = (
         load(job + 8 * Z_ROWS) + at,
@@ -182,18 +203,25 @@ def _expand_tile(job: int, row: int, first: int, last: int) -> None:
     each, biases = load(job + 8 * PHASE) == EXPAND_EACH, load(job + 8 * BIAS_ROWS) + at
     floor = float32(load_double(job + 8 * FLOOR))
     step = load(job + 8 * R_MAX) * PANEL_BYTES
+    turns = load(ranks + 8 * (WIDE - 1))
     panel = first
     while panel < last:
+        if ahead % step >= used:
+            ahead += step - ahead % step
+        expected = table + (ahead if ahead < end else first * step)
+        ahead += turns * (PANEL_BYTES // 2)
         weights, column = table + panel * step, panel * PANEL
         into, offset = (y, column) if panel < whole else (load(job + 8 * TAIL_ROWS) + at, 0)
         if each:
-            expand_each(z, ranks, weights, step, biases, column, into, offset, floor)
+            expand_each(z, ranks, weights, step, biases, column, into, offset, expected, floor)
         elif panel + 1 < min(last, whole):
-            expand_pair(z, ranks, weights, step, bias, column, y, column, floor)
+            expand_pair(z, ranks, weights, step, bias, column, y, column, expected, floor)
+            ahead += turns * (PANEL_BYTES // 2)
             panel += 1
         else:
-            expand_panel(z, ranks, weights, step, bias, column, into, offset, floor)
+            expand_panel(z, ranks, weights, step, bias, column, into, offset, expected, floor)
         panel += 1
+    return ahead
 
 
 @kernel

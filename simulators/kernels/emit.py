@@ -97,6 +97,12 @@ class Emitter:
         to_write, near, data = INT32(1), INT32(3), INT32(1)
         self.call("llvm.prefetch.p0", ir.VoidType(), [place, to_write, near, data])
 
+    def expect_load(self, pointer: Any) -> None:
+        """Have the cache line of a float fetched to the second cache, to be read later."""
+        place = self.builder.bitcast(pointer, ir.IntType(8).as_pointer())
+        to_read, middle, data = INT32(0), INT32(2), INT32(1)
+        self.call("llvm.prefetch.p0", ir.VoidType(), [place, to_read, middle, data])
+
     def spread(self, scalar: Any, vector: Any) -> Any:
         """A vector of that type whose lanes are all ``scalar``."""
         undefined = ir.Constant(vector, ir.Undefined)

@@ -17,6 +17,10 @@ from simulators.kernels.emit import INT64, VECTOR, ZERO, Emitter, instruction, s
 from simulators.kernels.vector import LANES, PANEL, TILE_ROWS
 
 WORD = types.int64
+WIDE = TILE_ROWS // 2 + 1
+"""Samples from which on a turn lasts long enough for the caches to fetch one more vector, of what
+comes next in factors that the second cache cannot hold. Hardware fetches a few lines beyond those
+that are read, but nothing while further tiles read the same ones again."""
 
 
 def _columns(emit: Emitter, panel: Any, vectors: int) -> list[Any]:
@@ -37,6 +41,12 @@ def _products(
         for v, vector in enumerate(vectors):
             new.append(emit.fma(factor, vector, sums[number * len(vectors) + v]))
     return new
+
+
+def _fetch(emit: Emitter, ahead: Any, k: Any, rows: int) -> None:
+    """Have the k-th vector from ``ahead`` on fetched, in turns of WIDE samples or more."""
+    if rows >= WIDE:
+        emit.expect_load(emit.at(ahead, emit.builder.mul(k, INT64(LANES))))
 
 
 def _resumed(emit: Emitter, places: Sequence[Any], fresh: Any) -> list[Any]:
@@ -63,13 +73,16 @@ def _project(vectors: int) -> Any:
 
     def tile(emit: Emitter, arguments: Sequence[Any], rows: int) -> None:
         b = emit.builder
-        x, first, last, panel, z, column, scale, _ = arguments
+        x, first, last, panel, z, column, scale, ahead, _ = arguments
         into = [emit.at(row, column) for row in emit.rows(z, rows)]
         places = [emit.at(row, LANES * v) for row in into for v in range(vectors)]
         lines, columns = emit.rows(x, rows), _columns(emit, panel, vectors)
         sums = _resumed(emit, places, b.icmp_signed("==", first, INT64(0)))
 
+        expected = emit.floats(ahead)
+
         def turn(k: Any, held: Sequence[Any]) -> list[Any]:
+            _fetch(emit, expected, k, rows)
             return _products(emit, held, lines, columns, k)
 
         sums = emit.loop_apart(first, last, side_by_side(len(places)), sums, turn)
@@ -93,6 +106,7 @@ def _project(vectors: int) -> Any:
         z: Any,
         column: Any,
         scale: Any,
+        ahead: Any,
         rows: Any,
     ) -> Any:
         def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -107,17 +121,18 @@ def _project(vectors: int) -> Any:
             builder.position_at_end(done)
             return context.get_dummy_value()
 
-        return types.void(*[WORD] * 8), generate
+        return types.void(*[WORD] * 9), generate
 
     return project
 
 
 project_wide: Any = _project(2)
-"""``project_wide(x, first, last, panel, z, column, scale, rows)`` for 1 to TILE_ROWS samples.
+"""``project_wide(x, first, last, panel, z, column, scale, ahead, rows)``, 1 to TILE_ROWS samples.
 
 z_i[column:column + PANEL] = scale × (z_i[...] + Σ_k x_i[k] panel[k]) over first ≤ k < last, where
 z_i counts as 0 if first is 0. ``x`` and ``z`` are addresses of arrays of row addresses; ``panel``
-of an (in, PANEL) array; ``scale`` of PANEL gains, or 0 for gains of 1.
+of an (in, PANEL) array; ``scale`` of PANEL gains, or 0 for gains of 1; ``ahead`` of what to fetch,
+a vector for each k, if there are WIDE samples.
 """
 project_narrow: Any = _project(1)
 """As :data:`project_wide`, for the first LANES columns of the panel alone."""
@@ -131,8 +146,11 @@ def _until_few_are_left(
     ranks: Any,
     first: Any,
     few: int,
+    ahead: Any,
 ) -> tuple[list[Any], Any]:
     """Products from number ``first`` on; rows leave one by one as their ranks end, down to a few.
+
+    Meanwhile vectors from ``ahead`` on are fetched.
 
     Returns:
         All sums, and the number that comes next for the rows that are left.
@@ -142,6 +160,7 @@ def _until_few_are_left(
         last = emit.builder.load(emit.at(ranks, size - 1))
 
         def turn(k: Any, held: Sequence[Any], size: int = size) -> list[Any]:
+            _fetch(emit, ahead, k, size)
             return _products(emit, held, rows[:size], columns, k)
 
         count = size * len(columns)
@@ -156,7 +175,7 @@ def _expand(panels: int, *, each: bool = False) -> Any:
 
     def tile(emit: Emitter, arguments: Sequence[Any]) -> None:
         b = emit.builder
-        z, ranks, panel, step, bias, start, y, column, floor = arguments
+        z, ranks, panel, step, bias, start, y, column, ahead, floor = arguments
         ends, rows, into = emit.integers(ranks), emit.rows(z, TILE_ROWS), emit.rows(y, TILE_ROWS)
         for row in emit.rows(b.add(y, INT64(8 * TILE_ROWS)), TILE_ROWS):  # The next tile's.
             for v in range(width):
@@ -168,6 +187,7 @@ def _expand(panels: int, *, each: bool = False) -> Any:
                 held = emit.at_least(emit.broadcast(floor), value) if each else value
                 emit.store(held, emit.at(emit.at(into[row], column), LANES * at))
 
+        expected = emit.floats(ahead)
         left: list[list[Any]] = [[] for _ in range(few)]
         columns: list[Any] = []
         for p in range(panels):
@@ -177,7 +197,8 @@ def _expand(panels: int, *, each: bool = False) -> Any:
                 emit.vector(emit.at(place, LANES * (2 * p + v))) for place in places for v in (0, 1)
             ]
             sums = fresh * (TILE_ROWS // len(begins))
-            sums, first = _until_few_are_left(emit, sums, rows, own, ends, INT64(0), few)
+            sums, first = _until_few_are_left(emit, sums, rows, own, ends, INT64(0), few, expected)
+            expected = emit.at(expected, b.mul(first, INT64(LANES)))
             columns += own
             for row in range(TILE_ROWS):
                 found = sums[2 * row : 2 * row + 2]
@@ -186,7 +207,7 @@ def _expand(panels: int, *, each: bool = False) -> Any:
                 else:
                     store(row, 2 * p, found)
         sums = [value for found in left for value in found]
-        sums, _ = _until_few_are_left(emit, sums, rows[:few], columns, ends, first, 0)
+        sums, _ = _until_few_are_left(emit, sums, rows[:few], columns, ends, first, 0, expected)
         for row in range(few):
             store(row, 0, sums[width * row : width * (row + 1)])
 
@@ -201,25 +222,28 @@ def _expand(panels: int, *, each: bool = False) -> Any:
         start: Any,
         y: Any,
         column: Any,
+        ahead: Any,
         floor: Any,
     ) -> Any:
         def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
             tile(Emitter(builder), arguments)
             return context.get_dummy_value()
 
-        return types.void(*[WORD] * 8, types.float32), generate
+        return types.void(*[WORD] * 9, types.float32), generate
 
     return expand
 
 
 expand_panel: Any = _expand(1)
-"""``expand_panel(z, ranks, panel, step, bias, start, y, column, floor)``: tile of the second stage.
+"""``expand_panel(z, ranks, panel, step, bias, start, y, column, ahead, floor)``: tile of the second
+stage.
 
 y_i[column:column + PANEL] = bias[start:start + PANEL] + Σ_k z_i[k] panel[k] over k < ranks[i], for
 TILE_ROWS samples whose ranks do not ascend: rows leave the loop one by one as their ranks end, with
 nothing padded. ``z``, ``ranks`` and ``y`` are addresses of int64 arrays, of row addresses the outer
 two; ``panel`` of an (r_max, PANEL) array, the next one lying ``step`` bytes on, ``bias`` of
-numbers. ``floor`` does not count.
+numbers, ``ahead`` of what to fetch, a vector for each k that WIDE samples have. ``floor`` does not
+count.
 """
 expand_pair: Any = _expand(2)
 """As :data:`expand_panel`, for this panel and the next.
