@@ -43,6 +43,7 @@ from simulators.kernels.tiles import (
     WIDE,
     copy_floats,
     expand_each,
+    expand_narrow,
     expand_pair,
     expand_panel,
     project_narrow,
@@ -199,6 +200,7 @@ def _expand_tile(job: int, row: int, first: int, last: int, ahead: int, end: int
         load(job + 8 * Y_ROWS) + at,
         load(job + 8 * RANKS) + at,
     )
+    narrow = load(job + 8 * OUTPUTS) - whole * PANEL <= LANES
     table, bias = load(job + 8 * U_PANELS), load(job + 8 * BIAS)
     each, biases = load(job + 8 * PHASE) == EXPAND_EACH, load(job + 8 * BIAS_ROWS) + at
     floor = float32(load_double(job + 8 * FLOOR))
@@ -218,6 +220,8 @@ def _expand_tile(job: int, row: int, first: int, last: int, ahead: int, end: int
             expand_pair(z, ranks, weights, step, bias, column, y, column, expected, floor)
             ahead += turns * (PANEL_BYTES // 2)
             panel += 1
+        elif panel == whole and narrow:
+            expand_narrow(z, ranks, weights, step, bias, column, into, offset, expected, floor)
         else:
             expand_panel(z, ranks, weights, step, bias, column, into, offset, expected, floor)
         panel += 1

@@ -44,8 +44,8 @@ def _products(
 
 
 def _fetch(emit: Emitter, ahead: Any, k: Any, rows: int) -> None:
-    """Have the k-th vector from ``ahead`` on fetched, in turns of WIDE samples or more."""
-    if rows >= WIDE:
+    """Have the k-th vector from ``ahead`` on, if any, fetched in turns of WIDE samples or more."""
+    if rows >= WIDE and ahead is not None:
         emit.expect_load(emit.at(ahead, emit.builder.mul(k, INT64(LANES))))
 
 
@@ -169,9 +169,11 @@ def _until_few_are_left(
     return found, first
 
 
-def _expand(panels: int, *, each: bool = False) -> Any:
-    """Tile of the second stage, see :data:`expand_panel`; with a bias for ``each`` sample."""
-    few, width = TILE_ROWS // panels, 2 * panels
+def _expand(panels: int, *, vectors: int = 2, each: bool = False) -> Any:
+    """Tile of the second stage, see :data:`expand_panel`: the first vectors of some panels, with a
+    bias for ``each`` sample.
+    """
+    few, width = TILE_ROWS // panels, vectors * panels
 
     def tile(emit: Emitter, arguments: Sequence[Any]) -> None:
         b = emit.builder
@@ -187,25 +189,28 @@ def _expand(panels: int, *, each: bool = False) -> Any:
                 held = emit.at_least(emit.broadcast(floor), value) if each else value
                 emit.store(held, emit.at(emit.at(into[row], column), LANES * at))
 
-        expected = emit.floats(ahead)
+        expected = None if each else emit.floats(ahead)
         left: list[list[Any]] = [[] for _ in range(few)]
         columns: list[Any] = []
         for p in range(panels):
-            own = _columns(emit, b.add(panel, b.mul(step, INT64(p))), 2)
+            own = _columns(emit, b.add(panel, b.mul(step, INT64(p))), vectors)
             places = [emit.at(row, start) for row in begins]
             fresh = [
-                emit.vector(emit.at(place, LANES * (2 * p + v))) for place in places for v in (0, 1)
+                emit.vector(emit.at(place, LANES * (vectors * p + v)))
+                for place in places
+                for v in range(vectors)
             ]
             sums = fresh * (TILE_ROWS // len(begins))
             sums, first = _until_few_are_left(emit, sums, rows, own, ends, INT64(0), few, expected)
-            expected = emit.at(expected, b.mul(first, INT64(LANES)))
+            if expected is not None:
+                expected = emit.at(expected, b.mul(first, INT64(LANES)))
             columns += own
             for row in range(TILE_ROWS):
-                found = sums[2 * row : 2 * row + 2]
+                found = sums[vectors * row : vectors * (row + 1)]
                 if row < few:
                     left[row] += found
                 else:
-                    store(row, 2 * p, found)
+                    store(row, vectors * p, found)
         sums = [value for found in left for value in found]
         sums, _ = _until_few_are_left(emit, sums, rows[:few], columns, ends, first, 0, expected)
         for row in range(few):
@@ -245,6 +250,8 @@ two; ``panel`` of an (r_max, PANEL) array, the next one lying ``step`` bytes on,
 numbers, ``ahead`` of what to fetch, a vector for each k that WIDE samples have. ``floor`` does not
 count.
 """
+expand_narrow: Any = _expand(1, vectors=1)
+"""As :data:`expand_panel`, for the first LANES columns of the panel alone."""
 expand_pair: Any = _expand(2)
 """As :data:`expand_panel`, for this panel and the next.
 
@@ -253,7 +260,7 @@ keep multipliers busy, and half as many loops whose end no CPU foresees.
 """
 expand_each: Any = _expand(1, each=True)
 """As :data:`expand_panel` with a bias for each sample: ``bias`` is the address of row addresses
-too; sums below ``floor`` become ``floor``.
+too; sums below ``floor`` become ``floor``. Nothing is fetched: layers in a row are small.
 """
 
 
