@@ -40,7 +40,7 @@ class AdaptiveModel(nn.Module):
     scorer costs and what the layers cost at its level; samples of one level run together. In
     evaluation mode a sample that goes on after a probe does not compute the first rank block of the
     first low-rank layer again, nor, without gains by level, what comes out of it. The probe's
-    answer counts beside that of the level that it goes on to, as :meth:`fit` has weighed it.
+    answer may count beside that of the level that it goes on to, as :meth:`fit` has weighed it.
 
     Args:
         model: any module with :class:`~adlrns_neuro.layers.ranked.Ranked` layers that maps samples
@@ -126,7 +126,7 @@ class AdaptiveModel(nn.Module):
             self._repeat.forget()
         return super().train(mode)
 
-    def fit(self, inputs: Tensor, labels: Tensor, *, stacked: bool = True) -> None:
+    def fit(self, inputs: Tensor, labels: Tensor, *, stacked: bool = False) -> None:
         """Fit the gate to what each level gains on held-out samples, in place.
 
         The gain of a level is by how much it lowers the probability of a wrong answer.

@@ -117,7 +117,7 @@ class ModelConfig(_Section):
             leave out the others.
         depth: layers of a residual network.
         level_bias, level_gain: whether layers of a perceptron have a bias and a gain for each
-            level.
+            level; without biases those of the dense network are left out, too.
         snn: of a spiking network, which has one hidden layer.
     """
 
@@ -131,7 +131,7 @@ class ModelConfig(_Section):
     scorer_hidden: int = Field(default=0, ge=0)
     hidden: _Ranks = (512, 512)
     depth: int = Field(default=20, ge=1)
-    level_bias: bool = True
+    level_bias: bool = False
     level_gain: bool = False
     snn: SpikingConfig = SpikingConfig()
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from adlrns_neuro.adaptive import AdaptiveModel
 from adlrns_neuro.config import ExperimentConfig, with_settings
-from adlrns_neuro.experiments.measure import BATCH, by_level, by_price, measured
+from adlrns_neuro.experiments.measure import BATCH, Measured, by_level, by_price, measured
 from adlrns_neuro.experiments.run import Split, arranged_splits
 from adlrns_neuro.experiments.study import SCORER, at_budget
 from adlrns_neuro.gates.scorers import SCORERS
@@ -35,7 +35,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     PLAIN: {},
     "no distillation": {"train.distillation_share": 0.0},
     "more distillation": {"train.distillation_share": 0.7},
-    "no bias": {"model.level_bias": False},
+    "bias by level": {"model.level_bias": True},
     "gain by level": {"model.level_gain": True},
     "half the rank in the second layer": {
         "model.levels": None,
@@ -44,6 +44,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "two levels": {"model.levels": (8, 64)},
     "seven levels": {"model.levels": (8, 11, 16, 23, 32, 45, 64), "train.levels_per_step": 7},
     JOINT: {"train.energy_penalty_weight": 0.1},
+    "early exit, from rank 16 on": {"model.levels": (16, 32, 64), "model.early_exit": True},
 }
 """What is changed, by name."""
 
@@ -65,9 +66,10 @@ def ablation(
         progress: draw progress bars on stderr.
 
     Returns:
-        ``dense`` accuracy, and by setting the accuracy of each rank (``levels``), the mean over the
-        budgets by scorer (``budgets``), the same where the probe's answer does not count beside
-        that of a higher level (``unstacked``), and for gates trained with the factors the accuracy
+        ``dense`` accuracy, and by setting the accuracy of each rank before and after training
+        (``untrained``, ``levels``), the mean over the
+        budgets by scorer (``budgets``), the same where the probe's answer counts beside that of a
+        higher level (``stacked``), and for gates trained with the factors the accuracy
         and multiply-accumulates by price (``gated``).
 
     Raises:
@@ -98,19 +100,22 @@ def ablation(
         model = family.ranked(dense, own, splits.train[0], estimator)
         if name == PLAIN:
             _load_plain(model, dense)
+        untrained = by_level(model.eval(), inputs, labels)
         folder = save_dir / str(number)
         trainer = ADLRNSTrainer(model, own, "cpu", folder, teacher=dense, progress=progress)
         trainer.train(*loaders)
         levels = by_level(model, inputs, labels)
-        known = dict(zip(own.model.ranks, levels, strict=True))
+        ranks = own.model.ranks
+        known = dict(zip(ranks, levels, strict=True))
         found[name] = {
-            "levels": {str(rank): one.accuracy for rank, one in known.items()},
+            "untrained": _accuracies(ranks, untrained),
+            "levels": _accuracies(ranks, levels),
             "budgets": {
                 scorer: _mean(model, scorer, chosen_by, (inputs, labels), budgets_macs, known)
                 for scorer in SCORERS.names()
             },
-            "unstacked": _mean(
-                model, SCORER, chosen_by, (inputs, labels), budgets_macs, known, stacked=False
+            "stacked": _mean(
+                model, SCORER, chosen_by, (inputs, labels), budgets_macs, known, stacked=True
             ),
             "gated": [
                 {"price": price, "accuracy": one.accuracy, "macs": one.macs}
@@ -122,6 +127,11 @@ def ablation(
     return {"dense": measured(dense, inputs, labels).accuracy, "settings": found}
 
 
+def _accuracies(ranks: Sequence[int], levels: Sequence[Measured]) -> dict[str, float]:
+    """Of each rank."""
+    return {str(rank): one.accuracy for rank, one in zip(ranks, levels, strict=True)}
+
+
 def _mean(
     model: nn.Module,
     scorer: str,
@@ -130,7 +140,7 @@ def _mean(
     budgets_macs: Sequence[float],
     known: Mapping[int, Any],
     *,
-    stacked: bool = True,
+    stacked: bool = False,
 ) -> float:
     """Accuracy with one gate for the network, over the budgets."""
     adaptive = AdaptiveModel(model.eval(), chosen_by[0][:1], scorer=scorer)

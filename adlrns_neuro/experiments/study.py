@@ -115,7 +115,7 @@ def rank_study(
     gated = {}
     for scorer in SCORERS.names():
         gated[scorer] = AdaptiveModel(model, train[0][:1], scorer=scorer)
-        gated[scorer].fit(*held_out)
+        gated[scorer].fit(*held_out, stacked=True)
     return {
         "dense": asdict(measured(dense, *test)),
         "rivals": {

@@ -47,7 +47,7 @@ class MlpConfig:
     layer_levels: tuple[tuple[int, ...], ...] | None = None
     early_exit: bool = False
     dropout: float = 0.1
-    level_bias: bool = True
+    level_bias: bool = False
     level_gain: bool = False
 
     def __post_init__(self) -> None:

@@ -232,43 +232,58 @@ def spiking_section(runs: Runs) -> str:
 def ablation_section(runs: Runs) -> str:
     """What each part of the recipe brings."""
     config, samples = runs[0]["config"], "samples held out of training, not on the test split"
+    defaults = [run["settings"]["default"] for run in runs]
+    own = [found["budgets"][PROBE] for found in defaults]
     lines = [
         title(runs),
-        f"The recipe of `fashion_mnist_study` in little ({config['train']['epochs']} epochs), one "
-        f"thing changed at a time, measured on {samples}. *budgets* is the mean over the budgets "
-        "of that study with a gate for the whole network; differences are to the default, paired "
-        "by seed.",
+        f"The recipe of `fashion_mnist_study` ({config['train']['epochs']} epochs) without its "
+        f"biases, one thing changed at a time, measured on {samples}. *untrained* is the mean over "
+        "the ranks before "
+        "training, *each rank* after it, *budgets* the mean over the budgets of that study with a "
+        "gate for the whole network; differences are to the default, paired by seed, and left out "
+        "where the ranks are others.",
         "",
-        "| setting | lowest rank [%] | highest rank [%] | budgets [%] | difference [points] |",
-        "|---|---|---|---|---|",
+        "| setting | untrained [%] | lowest rank [%] | highest rank [%] "
+        "| each rank, difference [points] | budgets [%] | budgets, difference [points] |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name in runs[0]["settings"]:
         found = [run["settings"][name] for run in runs]
-        means = [one["budgets"][PROBE] for one in found]
-        default = [run["settings"]["default"]["budgets"][PROBE] for run in runs]
-        pairs = zip(means, default, strict=True)
-        difference = "" if name == "default" else percent((a - b for a, b in pairs), sign=True)
         shares = [list(one["levels"].values()) for one in found]
-        lines.append(
-            f"| {name} | {percent(levels[0] for levels in shares)} "
-            f"| {percent(levels[-1] for levels in shares)} | {percent(means)} | {difference} |"
+        cells = [
+            name,
+            percent(np.mean(list(one["untrained"].values())) for one in found),
+            percent(levels[0] for levels in shares),
+            percent(levels[-1] for levels in shares),
+        ]
+        means = [one["budgets"][PROBE] for one in found]
+        same = all(
+            one["levels"].keys() == other["levels"].keys()
+            for one, other in zip(found, defaults, strict=True)
         )
-    for scorer in runs[0]["settings"]["default"]["budgets"]:
-        if scorer == PROBE:
-            continue
-        both = [run["settings"]["default"]["budgets"] for run in runs]
-        lines.append(
-            f"| gate sees {scorer.replace('_', ' ')} | | | {percent(b[scorer] for b in both)} "
-            f"| {percent((b[scorer] - b[PROBE] for b in both), sign=True)} |"
-        )
-    default = [run["settings"]["default"] for run in runs]
-    alone = [one["unstacked"] for one in default]
-    pairs = zip(alone, (one["budgets"][PROBE] for one in default), strict=True)
+        each = [np.mean(list(one["levels"].values())) for one in defaults]
+        changed = name != "default"
+        cells += [
+            difference((np.mean(levels) for levels in shares), each) if same and changed else "",
+            percent(means),
+            difference(means, own) if changed else "",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    for scorer in defaults[0]["budgets"]:
+        if scorer != PROBE:
+            means = [one["budgets"][scorer] for one in defaults]
+            cells = [f"gate sees {scorer.replace('_', ' ')}", percent(means)]
+            lines.append(f"| {cells[0]} | | | | | {cells[1]} | {difference(means, own)} |")
+    both = [one["stacked"] for one in defaults]
     lines.append(
-        f"| the probe's answer does not count | | | {percent(alone)} "
-        f"| {percent((a - b for a, b in pairs), sign=True)} |"
+        f"| the probe's answer counts, too | | | | | {percent(both)} | {difference(both, own)} |"
     )
     return "\n".join([*lines, ""])
+
+
+def difference(some: Iterable[float], others: Iterable[float]) -> str:
+    """Of pairs, in points."""
+    return percent((a - b for a, b in zip(some, others, strict=True)), sign=True)
 
 
 def row(name: str, found: list[dict[str, float]], dense: list[dict[str, float]]) -> str:

@@ -32,12 +32,15 @@ def test_every_setting_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert found["dense"] > 0.8
     assert list(found["settings"]) == list(few)
     for figures in found["settings"].values():
-        assert list(figures["levels"]) == ["2", "8"]
+        assert list(figures["levels"]) == list(figures["untrained"]) == ["2", "8"]
         assert set(figures["budgets"]) == set(SCORERS.names())
-        assert 0.5 < figures["unstacked"] <= 1.0
+        assert 0.5 < figures["stacked"] <= 1.0
     gated = found["settings"][ablation.JOINT]["gated"]
     assert [point["macs"] for point in gated] == sorted((p["macs"] for p in gated), reverse=True)
-    assert found["settings"]["default"]["gated"] is None
+    default = found["settings"]["default"]
+    assert default["gated"] is None
+    assert default["untrained"] == found["settings"][ablation.JOINT]["untrained"]
+    assert default["untrained"] != found["settings"][ablation.PLAIN]["untrained"]
 
 
 @pytest.mark.parametrize("levels", [{"levels": [2, 8]}, {}])

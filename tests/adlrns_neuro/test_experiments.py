@@ -96,7 +96,8 @@ def test_options_reach_the_loader() -> None:
 
 def test_factors_of_full_rank_compute_what_the_dense_network_does() -> None:
     family = MODELS.get("adlrns_mlp")
-    config = parse_config({"model": {"hidden": [24, 12], "levels": [3, 12]}})
+    model = {"hidden": [24, 12], "levels": [3, 12], "level_bias": True}
+    config = parse_config({"model": model})
     samples = torch.randn(200, 3, 4).numpy()
     inputs = family.arranger(config, samples)(samples)
     dense = family.dense(config, inputs, 5).eval()

@@ -95,9 +95,9 @@ def test_fits_in_inference_mode() -> None:
     model = LowRankMLP(CONFIG).eval()
     x, labels = torch.randn(300, 20), torch.randint(CLASSES, (300,))
     made, other = (AdaptiveModel(model, x) for _ in range(2))
-    made.fit(x, labels)
+    made.fit(x, labels, stacked=True)
     with torch.inference_mode():
-        other.fit(x, labels)
+        other.fit(x, labels, stacked=True)
     torch.testing.assert_close(other.probe_weights, made.probe_weights)
     torch.testing.assert_close(other.gate.weight, made.gate.weight)
 
@@ -107,14 +107,14 @@ def test_a_fit_that_fails_changes_nothing() -> None:
     model = LowRankMLP(CONFIG).eval()
     x, labels = torch.randn(300, 20), torch.randint(CLASSES, (300,))
     made = AdaptiveModel(model, x)
-    made.fit(x, labels)
+    made.fit(x, labels, stacked=True)
     before = {name: value.clone() for name, value in made.state_dict().items()}
     spoiled = x.clone()
     spoiled[3, 2] = torch.nan
     with refused(ConfigError, "ADL-GAT-02", where="GateNetwork", remedy="finite features"):
-        made.fit(spoiled, labels)
+        made.fit(spoiled, labels, stacked=True)
     with refused(ConfigError, "ADL-TRN-03", where="AdaptiveModel.fit.labels", message="to 5"):
-        made.fit(x, labels + 1)
+        made.fit(x, labels + 1, stacked=True)
     for name, value in made.state_dict().items():
         assert torch.equal(value, before[name])
 
@@ -126,7 +126,7 @@ def test_gains_are_those_of_what_is_put_out() -> None:
     x = torch.randn(600, 20)
     labels = forward_levels(model, x)[0].argmax(dim=-1)
     made = AdaptiveModel(model, x).eval()
-    made.fit(x, labels)
+    made.fit(x, labels, stacked=True)
     every = forward_levels(model, x)
     mixed = every + made.probe_weights[:, None, None] * every[0]
     wrong = 1 - mixed.softmax(dim=-1).gather(-1, labels.expand(3, -1)[..., None])[..., 0]

@@ -15,7 +15,7 @@ from mapping.errors import ConfigError
 
 CONFIG = {
     "data": {"set": "digits", "held_out_share": 0.2},
-    "model": {"type": "adlrns_mlp", "hidden": [32, 32], "levels": [2, 8]},
+    "model": {"type": "adlrns_mlp", "hidden": [32, 32], "levels": [2, 8], "level_bias": True},
     "train": {"batch_size": 64, "epochs": 3, "teacher_epochs": 3, "lr": 5e-3},
 }
 
@@ -69,7 +69,7 @@ def test_rivals_of_layers_that_have_ranks_of_their_own() -> None:
 
 def test_a_study_of_a_network_with_an_early_exit(tmp_path: Path) -> None:
     """Its rivals have no exit, and ranks of their own."""
-    model = {"type": "adlrns_mlp", "hidden": [32, 32], "levels": [2, 8], "early_exit": True}
+    model = CONFIG["model"] | {"early_exit": True}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "STREAM", 20)
         config = parse_config(CONFIG | {"model": model})
