@@ -67,10 +67,9 @@ def ablation(
 
     Returns:
         ``dense`` accuracy, and by setting the accuracy of each rank before and after training
-        (``untrained``, ``levels``), the mean over the
-        budgets by scorer (``budgets``), the same where the probe's answer counts beside that of a
-        higher level (``stacked``), and for gates trained with the factors the accuracy
-        and multiply-accumulates by price (``gated``).
+        (``untrained``, ``levels``), the mean over the budgets by scorer (``budgets``), the same
+        where the probe's answer counts beside that of a higher level (``stacked``), and for gates
+        trained with the factors the accuracy and multiply-accumulates by price (``gated``).
 
     Raises:
         ConfigError: ``ADL-YML-03`` when a setting does not suit the configuration, and as

@@ -17,6 +17,7 @@ from simulators.kernels import PackedFactors
 from simulators.kernels.chain import Chain
 from simulators.kernels.chain_layers import FullLayer, GatedLayer, LeveledLayer
 from simulators.kernels.gated import GatedChain
+from simulators.kernels.layout import Float32Array
 from simulators.kernels.leveled import LeveledChain
 from simulators.kernels.probed import AnswerGate, ProbedChain
 
@@ -40,6 +41,11 @@ class PackedLayers(Generic[Own]):
         self._chain = make(1)
         self.inputs, self.outputs = self._chain.inputs, self._chain.outputs
         self.layers = len(self._chain.layers)
+
+    def takes(self, x: Tensor) -> bool:
+        """Whether compiled code may take inputs at their address."""
+        fits = x.dtype == torch.float32 and x.shape[1:] == (self.inputs,)
+        return fits and x.is_contiguous() and x.is_cpu
 
     def run(self, batch: int, call: Callable[[Own], object]) -> None:
         """Make a call on a chain for so many samples, on no more threads than torch may use.
@@ -75,16 +81,7 @@ def forward(
 
     It uses no more threads than torch may.
     """
-    packed = packed_gates(parts, head, rectified)
-    found = run_gates(packed, x, prices, levels)
-    if found is not None:
-        return found
-    rows, batch = x.detach().contiguous().numpy(), len(x)
-    outputs = torch.empty(batch, packed.outputs, dtype=torch.float32)
-    chosen = torch.empty(packed.layers, batch, dtype=torch.int64)
-    into = {"out": outputs.numpy(), "chosen": chosen.numpy()}
-    packed.run(batch, lambda chain: chain.forward(rows, prices, levels=levels, **into))
-    return outputs, chosen
+    return run_gates(packed_gates(parts, head, rectified), x, prices, levels)
 
 
 def packed_gates(
@@ -101,15 +98,17 @@ def packed_gates(
 
 def run_gates(
     packed: PackedLayers[GatedChain], x: Tensor, prices: Sequence[float], levels: Sequence[int]
-) -> tuple[Tensor, Tensor] | None:
-    """As :func:`forward`, on a layout; None if compiled code cannot take x at its address."""
-    if not _plain(x, packed.inputs):
-        return None
+) -> tuple[Tensor, Tensor]:
+    """As :func:`forward`, on a layout."""
     batch = len(x)
     outputs = torch.empty(batch, packed.outputs, dtype=torch.float32)
     chosen = torch.empty(packed.layers, batch, dtype=torch.int64)
-    rows, into, ranks = _rows(x), _rows(outputs), chosen.data_ptr()
-    packed.run(batch, lambda chain: chain.forward_at(rows, into, ranks, batch, prices, levels))
+    if packed.takes(x):
+        rows, into, ranks = _rows(x), _rows(outputs), chosen.data_ptr()
+        packed.run(batch, lambda chain: chain.forward_at(rows, into, ranks, batch, prices, levels))
+    else:
+        array, kept = _array(x), {"out": outputs.numpy(), "chosen": chosen.numpy()}
+        packed.run(batch, lambda chain: chain.forward(array, prices, levels=levels, **kept))
     return outputs, chosen
 
 
@@ -135,7 +134,7 @@ def forward_levels(
 
     def call(chain: LeveledChain) -> None:
         chain.forward(
-            x.detach().contiguous().numpy(),
+            _array(x),
             levels.contiguous().numpy(),
             start=None if start is None else start.detach().contiguous().numpy(),
             out=outputs.numpy(),
@@ -157,16 +156,7 @@ def forward_probed(
 
     It uses no more threads than torch may.
     """
-    packed = packed_probe(parts, head, exit_head, gate)
-    found = run_probe(packed, x, price)
-    if found is not None:
-        return found
-    rows, batch = x.detach().contiguous().numpy(), len(x)
-    outputs = torch.empty(batch, packed.outputs, dtype=torch.float32)
-    levels = torch.empty(batch, dtype=torch.int64)
-    into = {"out": outputs.numpy(), "chosen": levels.numpy()}
-    packed.run(batch, lambda chain: chain.forward(rows, price, **into))
-    return outputs, levels
+    return run_probe(packed_probe(parts, head, exit_head, gate), x, price)
 
 
 def packed_probe(
@@ -184,17 +174,17 @@ def packed_probe(
     )
 
 
-def run_probe(
-    packed: PackedLayers[ProbedChain], x: Tensor, price: float
-) -> tuple[Tensor, Tensor] | None:
-    """As :func:`forward_probed`, on a layout; None as of :func:`run_gates`."""
-    if not _plain(x, packed.inputs):
-        return None
+def run_probe(packed: PackedLayers[ProbedChain], x: Tensor, price: float) -> tuple[Tensor, Tensor]:
+    """As :func:`forward_probed`, on a layout."""
     batch = len(x)
     outputs = torch.empty(batch, packed.outputs, dtype=torch.float32)
     levels = torch.empty(batch, dtype=torch.int64)
-    rows, into, chosen = _rows(x), _rows(outputs), levels.data_ptr()
-    packed.run(batch, lambda chain: chain.forward_at(rows, into, chosen, batch, price))
+    if packed.takes(x):
+        rows, into, chosen = _rows(x), _rows(outputs), levels.data_ptr()
+        packed.run(batch, lambda chain: chain.forward_at(rows, into, chosen, batch, price))
+    else:
+        array, kept = _array(x), {"out": outputs.numpy(), "chosen": levels.numpy()}
+        packed.run(batch, lambda chain: chain.forward(array, price, **kept))
     return outputs, levels
 
 
@@ -255,7 +245,7 @@ def _rows(matrix: Tensor) -> tuple[int, int]:
     return matrix.data_ptr(), 4 * matrix.shape[1]
 
 
-def _plain(x: Tensor, inputs: int) -> bool:
-    """Whether compiled code may take inputs at their address."""
-    fits = x.dtype == torch.float32 and x.shape[1:] == (inputs,)
-    return fits and x.is_contiguous() and x.is_cpu
+def _array(x: Tensor) -> Float32Array:
+    """Inputs as the kernels' checks want to see them; of what type is theirs to say."""
+    array: Float32Array = x.detach().contiguous().numpy()
+    return array

@@ -53,7 +53,7 @@ def rectified_chain(
     if all(part.gated for part in ranked):
         outputs = _at_gates(x, ranked, matrix)
         if outputs is not None:
-            repeat.note((parts, head), x, lambda: _at_own_gates(x, parts, ranked, head))
+            repeat.note((parts, head), x, lambda: _gates_rest_on(x, parts, ranked, head))
         return outputs
     level = ranked[0].level
     if level is not None and all(part.level is level for part in ranked):
@@ -96,7 +96,7 @@ def probed_chain(
     if found is None or isinstance(price, Tensor):
         return None
     ranked, matrix = found
-    on = _on_probe(x, ranked, matrix, exit_head, gate, probe_weights)
+    on = _probed_parts(x, ranked, matrix, exit_head, gate, probe_weights)
     if on is None:
         return None
     layers, leaves, reads, asked = on
@@ -105,12 +105,12 @@ def probed_chain(
     for part in ranked:
         part.note_levels(levels)
     repeat.note(
-        rests_on, x, lambda: _behind_probe(x, parts, ranked, head, exit_head, gate, probe_weights)
+        rests_on, x, lambda: _probe_rests_on(x, parts, ranked, head, exit_head, gate, probe_weights)
     )
     return outputs, levels
 
 
-def _on_probe(
+def _probed_parts(
     x: Tensor,
     ranked: Sequence[Ranked],
     matrix: Sequence[Tensor],
@@ -136,7 +136,7 @@ def _on_probe(
     return layers, leaves, reads, constants["price"]
 
 
-def _behind_probe(
+def _probe_rests_on(
     x: Tensor,
     parts: nn.ModuleList,
     ranked: Sequence[Ranked],
@@ -156,7 +156,7 @@ def _behind_probe(
         found = _in_one_call(x, parts, head)
         if found is None or found[0] != ranked:
             return None
-        on = _on_probe(x, ranked, found[1], exit_head, gate, probe_weights)
+        on = _probed_parts(x, ranked, found[1], exit_head, gate, probe_weights)
         if on is None:
             return None
         given, leaves, reads, price = on
@@ -164,11 +164,12 @@ def _behind_probe(
         own = float(price)
 
         def run(x: Tensor, price: float | None) -> tuple[Tensor, Tensor] | None:
-            found = run_probe(packed, x, own if price is None else float(price))
-            if found is not None:
-                for part in ranked:
-                    part.note_levels(found[1])
-            return found
+            if not packed.takes(x):
+                return None
+            outputs, levels = run_probe(packed, x, own if price is None else float(price))
+            for part in ranked:
+                part.note_levels(levels)
+            return outputs, levels
 
         return run
 
@@ -179,7 +180,7 @@ def _behind_probe(
     )
 
 
-def _at_own_gates(
+def _gates_rest_on(
     x: Tensor, parts: nn.ModuleList, ranked: Sequence[Ranked], head: nn.Linear
 ) -> RestsOn[Tensor]:
     """What a call at the levels that each layer's gate chooses rests on; it is made of samples."""
@@ -202,14 +203,13 @@ def _at_own_gates(
         own_prices = [float(own.price) for own in given]
 
         def run(x: Tensor) -> Tensor | None:
+            if not packed.takes(x):
+                return None
             prices = own_prices
             if any(part.price_per_mj is not None for part in ranked):
                 asked = zip([part.price() for part in ranked], prices, strict=True)
                 prices = [own if price is None else price for price, own in asked]
-            found = run_gates(packed, x, prices, levels)
-            if found is None:
-                return None
-            outputs, chosen = found
+            outputs, chosen = run_gates(packed, x, prices, levels)
             for part, ranks in zip(ranked, chosen.unbind(), strict=True):
                 part.note_ranks(ranks)
             return outputs

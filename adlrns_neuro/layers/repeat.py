@@ -36,7 +36,7 @@ class Repeat(Generic[Result]):
     """
 
     def __init__(self) -> None:
-        self._made: _Made[Result] | None = None
+        self._made: tuple[_Standing, Callable[..., Result | None]] | None = None
 
     def __reduce__(self) -> tuple[type[Repeat[Result]], tuple[()]]:
         """An empty one: a call rests on what is here."""
@@ -62,11 +62,11 @@ class Repeat(Generic[Result]):
         made = self._made
         if made is None or not _plainly(x):
             return None
-        if not made.holds(given):
+        standing, run = made
+        if not standing.holds(given):
             self._made = None
             return None
-        assert made.run is not None
-        return made.run(x, *further)
+        return run(x, *further)
 
     def note(
         self, given: tuple[object, ...], x: Tensor, look: Callable[[], RestsOn[Result]]
@@ -79,18 +79,18 @@ class Repeat(Generic[Result]):
         """
         if torch.compiler.is_compiling() or not _plainly(x):
             return
-        if self._made is not None and self._made.holds(given):
+        if self._made is not None and self._made[0].holds(given):
             return  # These samples alone were others.
         on = look()
         reads = [*_tensors(on.modules), *(some for some in given if isinstance(some, Tensor))]
         if not all(type(tensor) in (Tensor, nn.Parameter) for tensor in reads):
             return
         try:
-            made = _Made(given, on, reads)
+            standing = _Standing(given, on, reads)
         except RuntimeError:  # Tensors of inference mode count no changes.
             return
-        made.run = on.prepare()
-        self._made = made if made.run is not None else None
+        run = on.prepare()
+        self._made = None if run is None else (standing, run)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,13 +111,12 @@ class RestsOn(Generic[Result]):
     prepare: Callable[[], Callable[..., Result | None] | None]
 
 
-class _Made(Generic[Result]):
-    """A call, and all that it rests on, as it was."""
+class _Standing:
+    """All that a call rests on, as it was."""
 
     def __init__(
-        self, given: tuple[object, ...], on: RestsOn[Result], reads: Sequence[Tensor]
+        self, given: tuple[object, ...], on: RestsOn[Any], reads: Sequence[Tensor]
     ) -> None:
-        self.run: Callable[..., Result | None] | None = None
         self._given = given
         self._rounds = torch_rounds()
         self._modules = tuple(on.modules)
