@@ -6,7 +6,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from adlrns_neuro.functional.gated_op import KEPT
@@ -17,7 +19,6 @@ from simulators.kernels import PackedFactors
 from simulators.kernels.chain import Chain
 from simulators.kernels.chain_layers import FullLayer, GatedLayer, LeveledLayer
 from simulators.kernels.gated import GatedChain
-from simulators.kernels.layout import Float32Array
 from simulators.kernels.leveled import LeveledChain
 from simulators.kernels.probed import AnswerGate, ProbedChain
 
@@ -245,7 +246,7 @@ def _rows(matrix: Tensor) -> tuple[int, int]:
     return matrix.data_ptr(), 4 * matrix.shape[1]
 
 
-def _array(x: Tensor) -> Float32Array:
+def _array(x: Tensor) -> NDArray[np.float32]:
     """Inputs as the kernels' checks want to see them; of what type is theirs to say."""
-    array: Float32Array = x.detach().contiguous().numpy()
+    array: NDArray[np.float32] = x.detach().contiguous().numpy()
     return array
