@@ -17,15 +17,19 @@ from mapping.errors import ConfigError
 from simulators.kernels.layout import CACHE_LINE, aligned
 
 _LINE = CACHE_LINE // 8
-TICKET, DONE, JOB, THREADS, BUSY, WORKERS, ASLEEP, WOKEN, MISSED = range(0, 9 * _LINE, _LINE)
-"""Places in the shared memory, a cache line each: which chunk is next, of how many, for whom (see
-:mod:`simulators.kernels.run`); chunks that are done; the job's address; most threads of a call;
-whether a call has the workers; how many there are; how many of them sleep; how many of those have
-been told to wake and have not yet; what calls have missed since (see
-:mod:`simulators.kernels.sleep`)."""
-MUTEX, CONDITION = 9 * _LINE, 11 * _LINE
+THREADS, BUSY, WORKERS, ASLEEP, WOKEN, MISSED = range(0, 6 * _LINE, _LINE)
+"""Places in the shared memory, a cache line each: most threads of a call; whether a call has the
+workers; how many there are; how many of them sleep; how many of those have been told to wake and
+have not yet; what calls have missed since (see :mod:`simulators.kernels.sleep`)."""
+MUTEX, CONDITION = 6 * _LINE, 8 * _LINE
 """Places of what workers sleep on, with more room than any C library needs."""
-SHARED_SIZE = 13 * _LINE
+SHARES, SHARE_STEP = 10 * _LINE, _LINE
+"""Place of the first thread's share of a call, and from one to the next: a cache line of each."""
+TICKET, DONE, JOB = range(3)
+"""Places in a share: which of its chunks are left, of a call on how many threads (see
+:mod:`simulators.kernels.run`); how many chunks its thread has done; the job's address."""
+MOST_THREADS = 256
+SHARED_SIZE = SHARES + MOST_THREADS * SHARE_STEP
 
 
 def available_threads() -> int:
@@ -58,7 +62,7 @@ class Pool:
 
     def forget(self) -> None:
         """Begin without workers: a forked child has none of its parent's."""
-        self.shared[TICKET] = self.shared[BUSY] = self.shared[WORKERS] = 0
+        self.shared[SHARES:] = self.shared[BUSY] = self.shared[WORKERS] = 0
         self._lock = threading.Lock()
 
     def start(self, count: int) -> None:

@@ -50,7 +50,7 @@ from simulators.kernels.job import (
     Z,
 )
 from simulators.kernels.layout import Float32Array, Int64Array, Samples
-from simulators.kernels.pool import BUSY, DONE, JOB, TICKET
+from simulators.kernels.pool import BUSY, DONE, JOB, MOST_THREADS, SHARE_STEP, SHARES, TICKET
 from simulators.kernels.rows import run_row
 from simulators.kernels.sleep import sleep, wake
 from simulators.kernels.tiles import copy_floats, fill_floats
@@ -65,7 +65,8 @@ from simulators.kernels.vector import (
 )
 
 _BITS = 24
-"""Of a ticket: so many number the next chunk, so many count the chunks, the rest the threads."""
+"""Of a ticket: so many number the first chunk that is left of a share, so many the one after the
+last, the rest count the threads."""
 _FIELD = (1 << _BITS) - 1
 _LOOKS_AT_ONCE = 200
 """How often a worker looks for work before it lets others have the core."""
@@ -81,15 +82,45 @@ _TILES_AT_ONCE = 32
 
 
 @kernel
-def _take(shared: int, worker: int) -> int:
-    """The next chunk that nobody has taken, or -1 if none is left for this worker."""
+def _share(shared: int, thread: int) -> int:
+    """Address of a thread's share of a call."""
+    return shared + 8 * (SHARES + SHARE_STEP * thread)
+
+
+@kernel
+def _take(share: int, thread: int, from_end: bool) -> int:
+    """A chunk of a share that nobody has taken, or -1 if none is left for this thread."""
     while True:
-        ticket: int = load_shared(shared + 8 * TICKET)
-        chunk, chunks = ticket & _FIELD, ticket >> _BITS & _FIELD
-        if chunk >= chunks or worker >= ticket >> 2 * _BITS:
+        ticket: int = load_shared(share + 8 * TICKET)
+        first, end = ticket & _FIELD, ticket >> _BITS & _FIELD
+        if first >= end or thread >= ticket >> 2 * _BITS:
             return -1
-        if exchange(shared + 8 * TICKET, ticket, ticket + 1):
-            return chunk
+        if exchange(share + 8 * TICKET, ticket, ticket - (1 << _BITS) if from_end else ticket + 1):
+            return end - 1 if from_end else first
+
+
+@kernel
+def _threads_of_more(share: int) -> int:
+    """Threads of the call that has left chunks of a share; 0 if there are none."""
+    ticket: int = load_shared(share + 8 * TICKET)
+    return ticket >> 2 * _BITS if ticket & _FIELD < ticket >> _BITS & _FIELD else 0
+
+
+@kernel
+def _work(shared: int, thread: int, threads: int) -> None:
+    """Do a thread's own share of a call, then what others have left of theirs, from its end.
+
+    So in call after call a core finds most of what it reads and writes in its own caches.
+    """
+    own = _share(shared, thread)
+    for number in range(thread, thread + threads):
+        share = _share(shared, number % threads)
+        chunk = _take(share, thread, share != own)
+        while chunk >= 0:
+            # A call goes on only when all chunks are done, so the job is the one this chunk is of.
+            run_chunk(load(share + 8 * JOB), chunk, thread)
+            add_shared(own + 8 * DONE, 1)
+            chunk = _take(share, thread, share != own)
 
 
 @entry(int64, int64)
@@ -97,11 +128,9 @@ def serve(shared: int, worker: int) -> None:
     """Work on whatever calls leave at ``shared``; sleep where there has been nothing for long."""
     vain = 0
     while True:
-        chunk = _take(shared, worker)
-        if chunk >= 0:
-            # A call goes on only when all chunks are done, so the job is the one this chunk is of.
-            run_chunk(load(shared + 8 * JOB), chunk, worker)
-            add_shared(shared + 8 * DONE, 1)
+        threads = _threads_of_more(_share(shared, worker))
+        if threads:
+            _work(shared, worker, threads)
             vain = 0
         elif vain < _LOOKS:
             if vain % _LOOKS_AT_ONCE == 0:
@@ -121,6 +150,7 @@ def hire(shared: int, threads: int, gain: float) -> int:
         threads: how many it has work for.
         gain: how many seconds it takes less with them.
     """
+    threads = min(threads, MOST_THREADS)
     if threads == 1 or not exchange(shared + 8 * BUSY, 0, 1):
         return 1
     wake(shared, threads - 1, gain)
@@ -138,22 +168,35 @@ def dismiss(shared: int, threads: int) -> None:
 def run_phase(job: int, phase: int, shared: int, threads: int) -> None:
     """All chunks of a phase; with more than one thread, workers take some of them."""
     store(job + 8 * PHASE, phase)
-    chunks, chunk = chunks_of_phase(job), 0
-    alone = threads == 1 or chunks < 2
-    if not alone:
-        store(shared + 8 * JOB, job)
-        store(shared + 8 * DONE, 0)
-        store_shared(shared + 8 * TICKET, threads << 2 * _BITS | chunks << _BITS)
-        chunk = _take(shared, 0)
-    while 0 <= chunk < chunks:
-        run_chunk(job, chunk, 0)
-        if alone:
-            chunk += 1
-        else:
-            add_shared(shared + 8 * DONE, 1)
-            chunk = _take(shared, 0)
+    chunks = chunks_of_phase(job)
+    if threads == 1 or chunks < 2:
+        for chunk in range(chunks):
+            run_chunk(job, chunk, 0)
+    else:
+        _share_out(job, chunks, shared, threads)
+
+
+@kernel
+def _share_out(job: int, chunks: int, shared: int, threads: int) -> None:
+    """All chunks of a phase, a share of them for each thread."""
+    for thread in range(threads):
+        share = _share(shared, thread)
+        store(share + 8 * DONE, 0)
+        store(share + 8 * JOB, job)
+    first = 0
+    for thread in range(threads):  # Now that none can be taken before all are counted from 0.
+        end = first + (chunks - first + threads - thread - 1) // (threads - thread)
+        ticket = threads << 2 * _BITS | end << _BITS | first
+        store_shared(_share(shared, thread) + 8 * TICKET, ticket)
+        first = end
+    _work(shared, 0, threads)
     looks = 0
-    while not alone and load_shared(shared + 8 * DONE) < chunks:
+    while True:
+        done = 0
+        for thread in range(threads):
+            done += load_shared(_share(shared, thread) + 8 * DONE)
+        if done == chunks:
+            return
         looks += 1
         if looks > _LOOKS_BEFORE_GIVING_WAY:
             give_way()

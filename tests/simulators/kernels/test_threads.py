@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +15,16 @@ from support.errors import refused
 from support.low_rank import Call, random_call
 
 from mapping.errors import ConfigError
-from simulators.kernels import PackedFactors, low_rank_forward, set_threads
+from simulators.kernels import PackedFactors, Workspace, low_rank_forward, set_threads
+from simulators.kernels.forward import run_path
+from simulators.kernels.job import SHARED
 from simulators.kernels.pool import (
     ASLEEP,
     BUSY,
+    DONE,
+    MOST_THREADS,
+    SHARE_STEP,
+    SHARES,
     TICKET,
     WOKEN,
     WORKERS,
@@ -25,8 +32,9 @@ from simulators.kernels.pool import (
     available_threads,
     pool,
 )
-from simulators.kernels.run import _take
+from simulators.kernels.run import _take, hire
 from simulators.kernels.sleep import WAKE_S, nobody_sleeps, wake
+from simulators.kernels.vector import PANEL
 
 
 @pytest.fixture(autouse=True)
@@ -80,12 +88,55 @@ def test_one_worker_per_thread_beyond_the_callers_however_many_calls() -> None:
     assert len(before) == len(set(before))
 
 
-def test_workers_beyond_the_threads_of_a_call_take_nothing_of_it() -> None:
-    """They may be awake from another call, but have no room for events in the memory of this."""
-    shared = np.zeros_like(pool.shared)
-    shared[TICKET] = 2 << 48 | 3 << 24
-    chunks = [_take(shared.ctypes.data, worker) for worker in (2, 1, 0, 5, 1, 0)]
-    assert chunks == [-1, 0, 1, -1, 2, -1]
+def test_a_share_is_taken_from_both_ends_by_threads_of_its_call_alone() -> None:
+    """Others may be awake from another call, but have no room for events in the memory of this."""
+    share = np.zeros(SHARE_STEP, np.int64)
+    share[TICKET] = 3 << 48 | 9 << 24 | 5
+    takers = [(3, True), (0, False), (2, True), (1, True), (7, False), (0, False), (0, False)]
+    chunks = [_take(share.ctypes.data, thread, from_end) for thread, from_end in takers]
+    assert chunks == [-1, 5, 8, 7, -1, 6, -1]
+    assert _take(share.ctypes.data, 1, True) == -1
+
+
+def tickets(of: Pool) -> np.ndarray:
+    """What is left of each thread's share."""
+    return of.shared[SHARES + TICKET :: SHARE_STEP]
+
+
+def test_each_thread_gets_a_share_and_does_what_others_leave() -> None:
+    """The worker's, too, which has none to do here: this pool has no workers."""
+    call, factors = large_call()
+    call = replace(call, scale=None, bias=None)
+    workspace, out = Workspace(factors, 256), np.empty((256, 512), np.float32)
+    other = Pool()
+    workspace.job[SHARED] = other.address
+    run_path("tiles", factors, call.x, call.ranks, out, workspace, threads=2)
+    call.check(out)
+    ends = [ticket >> 24 & 0xFFFFFF for ticket in tickets(other)[:2]]
+    firsts = [ticket & 0xFFFFFF for ticket in tickets(other)[:2]]
+    assert firsts[0] == ends[0] > 1, "the caller took all of its own from the front"
+    assert firsts[1] == ends[1] == ends[0], "and those of the other from the end"
+    done = other.shared[SHARES + DONE :: SHARE_STEP]
+    assert done[0] == 2 * ends[0]
+    assert not done[1:].any()
+
+
+def test_a_call_of_fewer_chunks_than_threads_needs_no_worker() -> None:
+    """Its own share is never empty, and it does all others."""
+    set_threads(8)
+    call = random_call(np.random.default_rng(0), (2 * PANEL, 40, 2 * PANEL), 8)
+    call = replace(call, scale=None, bias=None)
+    factors, other = PackedFactors(call.U, call.V), Pool()
+    workspace, out = Workspace(factors, 8), np.empty((8, 2 * PANEL), np.float32)
+    workspace.job[SHARED] = other.address
+    for threads in range(2, 9):
+        run_path("tiles", factors, call.x, call.ranks, out, workspace, threads=threads)
+        call.check(out)
+
+
+def test_no_more_threads_than_there_are_shares() -> None:
+    other = Pool()
+    assert hire(other.address, 10 * MOST_THREADS, 0.0) == MOST_THREADS
 
 
 def asleep() -> list[int]:
@@ -129,14 +180,14 @@ def test_a_call_runs_alone_while_another_has_the_workers() -> None:
     set_threads(2)
     call, factors = large_call()
     shared_by_two = low_rank_forward(call.x, factors, None, call.ranks)
-    before = pool.shared[TICKET]
+    before = tickets(pool).copy()
     pool.shared[BUSY] = 1
     try:
         alone = low_rank_forward(call.x, factors, None, call.ranks)
         assert pool.shared[BUSY] == 1
     finally:
         pool.shared[BUSY] = 0
-    assert pool.shared[TICKET] == before
+    np.testing.assert_array_equal(tickets(pool), before)
     for found in (alone, shared_by_two):
         call.check(found)
 
@@ -151,9 +202,11 @@ def test_a_call_leaves_the_workers_to_the_next() -> None:
 def test_whoever_forgets_workers_forgets_what_they_did() -> None:
     """As a child does whose parent was in the midst of a call."""
     other = Pool()
-    other.shared[[TICKET, BUSY, WORKERS]] = 2 << 48 | 3 << 24, 1, 1
+    other.shared[[BUSY, WORKERS]] = 1, 1
+    tickets(other)[1] = 2 << 48 | 3 << 24
     other.forget()
-    assert not other.shared[[TICKET, BUSY, WORKERS]].any()
+    assert not tickets(other).any()
+    assert not other.shared[[BUSY, WORKERS]].any()
 
 
 def _in_child(call: Call) -> bool:
