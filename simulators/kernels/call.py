@@ -26,7 +26,7 @@ from simulators.kernels.job import (
 from simulators.kernels.layout import Float32Array, Int64Array, Samples
 from simulators.kernels.model import decide
 from simulators.kernels.pool import WORKERS
-from simulators.kernels.run import run_rows, run_tiles
+from simulators.kernels.run import bounds, run_rows, run_tiles
 from simulators.kernels.vector import INTEGERS, MATRIX, OUTPUT, RANKS, VECTOR, entry, kernel
 
 
@@ -42,13 +42,8 @@ def first_wrong(r_max: int, ranks: Int64Array) -> int:
 @kernel
 def _overlap(x: Samples, y: Samples) -> bool:
     """Whether the memory from the first to the last number of x meets that of y."""
-    first, low = x.ctypes.data, y.ctypes.data
-    last, high = first, low
-    for axis in range(2):
-        span = (x.shape[axis] - 1) * x.strides[axis]
-        first, last = first + min(span, 0), last + max(span, 0)
-        span = (y.shape[axis] - 1) * y.strides[axis]
-        low, high = low + min(span, 0), high + max(span, 0)
+    first, last = bounds(x)
+    low, high = bounds(y)
     return first <= high and low <= last
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import float32, int64
+from numba import int64
 
 from simulators.kernels.atomics import load, load_double, load_shared, store, store_double
 from simulators.kernels.job import (
@@ -35,7 +35,6 @@ from simulators.kernels.job import (
     RATES,
     RECTIFIED,
     ROUNDS,
-    SCALE,
     SHARED,
     X_ROWS,
     Y_ROWS,
@@ -46,7 +45,6 @@ from simulators.kernels.job import (
 from simulators.kernels.model import HAND_OVER_S
 from simulators.kernels.pool import THREADS, WORKERS
 from simulators.kernels.run import divide, divide_rounded, hire, note_reach, run_phase
-from simulators.kernels.tiles import fill_floats
 from simulators.kernels.vector import BFLOAT16, LANES, PANEL, TILE_ROWS, kernel, part
 
 _int64: Any = int64
@@ -197,7 +195,6 @@ def run_leveled(
     store(job + 8 * BATCH, batch)
     store(job + 8 * KNOWN, 0)
     store_double(job + 8 * FLOOR, 0.0 if load(row + 8 * RECTIFIED) else -np.inf)
-    fill_floats(load(job + 8 * SCALE), load(job + 8 * Z_WIDTH), float32(1.0))
     arrange(
         job,
         batch,

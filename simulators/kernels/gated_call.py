@@ -37,7 +37,6 @@ from simulators.kernels.job import (
     PROJECT_FIRST,
     RANKS,
     RECTIFIED,
-    SCALE,
     SHARED,
     UNREADY,
     X_ROWS,
@@ -46,7 +45,7 @@ from simulators.kernels.job import (
     Z,
 )
 from simulators.kernels.run import dismiss, note_reach, run_phase
-from simulators.kernels.tiles import dot_floats, fill_floats
+from simulators.kernels.tiles import dot_floats
 from simulators.kernels.vector import LANES, entry, kernel, part
 
 
@@ -55,7 +54,6 @@ def _all_at_the_first(job: int, batch: int, rank: int, x: int, x_step: int) -> N
     """Lay the samples out in the order of the input, at the rank of the lowest level."""
     store(job + 8 * BATCH, batch)
     store(job + 8 * KNOWN, 0)
-    fill_floats(load(job + 8 * SCALE), load(job + 8 * Z_WIDTH), float32(1.0))
     inputs, ranks, z_rows = load(job + 8 * X_ROWS), load(job + 8 * RANKS), load(job + 8 * Z_ROWS)
     z, width = load(job + 8 * Z), 4 * load(job + 8 * Z_WIDTH)
     for i in range(batch):

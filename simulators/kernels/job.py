@@ -19,6 +19,10 @@ from __future__ import annotations
     U_STRIPS,  # address of strips, (r_max, their width) float32 each
     SCALE,  # address of Z_WIDTH gains
     BIAS,  # address of the biases, rounded up to whole panels
+    ONES,  # address of gains of 1
+    ZEROS,  # address of biases of 0
+    SCALE_ROOM,  # address of gains that were copied since they fill no whole panels
+    BIAS_ROOM,  # the same of biases
     Z,  # address of (samples, Z_WIDTH) float32: what lies between the factors
     TAILS,  # address of (samples + a tile, PANEL) float32: outputs that fill no panel
     SPARE,  # address of outputs of one sample that nobody reads, rounded up to whole panels
@@ -55,7 +59,7 @@ from __future__ import annotations
     X_STEP,  # bytes from sample to sample of a block of inputs
     HALVES,  # whether inputs and outputs of a call that rounds are bfloat16 themselves
     JOB_SIZE,
-) = range(48)
+) = range(52)
 PROJECT, SCATTER, EXPAND, EXPAND_EACH, PROJECT_FIRST, PROJECT_ROUNDED, EXPAND_ROUNDED = range(7)
 """Phases: V on dense inputs, V on events, U with one bias for all, U with one for each sample; and
 in bfloat16 V at one rank for all, V, and U with a bias for each sample."""

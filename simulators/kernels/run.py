@@ -20,6 +20,7 @@ from simulators.kernels.job import (
     ACTIVE,
     BATCH,
     BIAS,
+    BIAS_ROOM,
     BIAS_ROWS,
     BY_BFLOAT16,
     BY_EVENTS,
@@ -28,6 +29,7 @@ from simulators.kernels.job import (
     EXPAND_ROUNDED,
     FLOOR,
     KNOWN,
+    ONES,
     OUTPUTS,
     PANELS,
     PHASE,
@@ -37,6 +39,7 @@ from simulators.kernels.job import (
     RANKS,
     ROW_BLOCK,
     SCALE,
+    SCALE_ROOM,
     SCATTER,
     SPARE,
     TAIL_ROWS,
@@ -47,13 +50,14 @@ from simulators.kernels.job import (
     Y_ROWS,
     Z_ROWS,
     Z_WIDTH,
+    ZEROS,
     Z,
 )
 from simulators.kernels.layout import Float32Array, Int64Array, Samples
 from simulators.kernels.pool import BUSY, DONE, JOB, MOST_THREADS, SHARE_STEP, SHARES, TICKET
 from simulators.kernels.rows import run_row
 from simulators.kernels.sleep import sleep, wake
-from simulators.kernels.tiles import copy_floats, fill_floats
+from simulators.kernels.tiles import copy_floats
 from simulators.kernels.vector import (
     BLOCK_ROWS,
     LANES,
@@ -254,18 +258,41 @@ def link_rows(job: int, room: int) -> None:
 
 
 @kernel
-def _prepare(job: int, scale: Float32Array, bias: Float32Array) -> None:
-    """Copy gains and biases to where whole panels can be read; 1 and 0 if there are none."""
-    width, outputs = load(job + 8 * Z_WIDTH), load(job + 8 * OUTPUTS)
-    gains, start = load(job + 8 * SCALE), load(job + 8 * BIAS)
-    if scale.size:
-        copy_floats(scale.ctypes.data, gains, scale.size)
-    else:
-        fill_floats(gains, width, 1.0)
-    if bias.size:
-        copy_floats(bias.ctypes.data, start, outputs)
-    else:
-        fill_floats(start, (outputs + PANEL - 1) // PANEL * PANEL, 0.0)
+def bounds(samples: Samples) -> tuple[int, int]:
+    """Addresses of the first and of the last number of a matrix in memory."""
+    low = high = samples.ctypes.data
+    for axis in range(2):
+        span = (samples.shape[axis] - 1) * samples.strides[axis]
+        low, high = low + min(span, 0), high + max(span, 0)
+    return low, high
+
+
+@kernel
+def _whole(numbers: Float32Array, without: int, room: int, y: Samples) -> int:
+    """Address of numbers in whole panels, which outputs do not change.
+
+    Args:
+        numbers: gains or biases, or empty.
+        without: address of what stands for none.
+        room: address of where they are copied to if need be.
+        y: outputs.
+    """
+    if not numbers.size:
+        return without
+    start: int = numbers.ctypes.data
+    low, high = bounds(y)
+    if numbers.size % PANEL == 0 and (start > high or start + numbers.nbytes <= low):
+        return start
+    copy_floats(start, room, numbers.size)
+    return room
+
+
+@kernel
+def _prepare(job: int, scale: Float32Array, bias: Float32Array, y: Samples) -> None:
+    """Note where gains and biases lie; 1 and 0 if there are none."""
+    ones, zeros = load(job + 8 * ONES), load(job + 8 * ZEROS)
+    store(job + 8 * SCALE, _whole(scale, ones, load(job + 8 * SCALE_ROOM), y))
+    store(job + 8 * BIAS, _whole(bias, zeros, load(job + 8 * BIAS_ROOM), y))
 
 
 @part
@@ -298,7 +325,7 @@ def run_tiles(
     batch = ranks.shape[0]
     store(job + 8 * BATCH, batch)
     store(job + 8 * KNOWN, 0)
-    _prepare(job, scale, bias)
+    _prepare(job, scale, bias, y)
     _sort(job, ranks, x, y)
     if path == BY_BFLOAT16:
         start = load(job + 8 * BIAS)
@@ -354,7 +381,7 @@ def run_rows(
     y: Float32Array,
 ) -> None:
     """A call sample by sample; arguments as of :func:`run_tiles`."""
-    _prepare(job, scale, bias)
+    _prepare(job, scale, bias, y)
     x_rows, y_rows = load(job + 8 * X_ROWS), load(job + 8 * Y_ROWS)
     for i in range(ranks.shape[0]):
         store(x_rows + 8 * i, x.ctypes.data + x.strides[0] * i)

@@ -329,22 +329,3 @@ def dot_floats(context: Any, first: Any, second: Any, count: Any) -> Any:
         return emit.total(emit.loop(INT64(0), count, LANES, [ZERO], turn)[0])
 
     return types.float32(WORD, WORD, WORD), generate
-
-
-@instruction
-def fill_floats(context: Any, target: Any, count: Any, value: Any) -> Any:
-    """``fill_floats(target, count, value)`` writes one value to a multiple of LANES places."""
-
-    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        emit = Emitter(builder)
-        target, count, value = arguments
-        line = emit.broadcast(value)
-
-        def turn(i: Any, _held: Sequence[Any]) -> list[Any]:
-            emit.store(line, emit.at(emit.floats(target), i))
-            return []
-
-        emit.loop(INT64(0), count, LANES, [], turn)
-        return context.get_dummy_value()
-
-    return types.void(WORD, WORD, types.float32), generate

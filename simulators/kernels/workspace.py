@@ -59,8 +59,10 @@ class Workspace:
         sizes = {
             fields.TURNS: 8 * len(PATHS) * FEATURES,
             fields.SECONDS: 8 * len(PATHS),
-            fields.SCALE: 4 * z_width,
-            fields.BIAS: 4 * y_width,
+            fields.ONES: 4 * z_width,
+            fields.ZEROS: 4 * y_width,
+            fields.SCALE_ROOM: 4 * z_width,
+            fields.BIAS_ROOM: 4 * y_width,
             fields.Z: 4 * room * z_width,
             fields.TAILS: 4 * room * PANEL,
             fields.SPARE: 4 * y_width,
@@ -99,6 +101,10 @@ class Workspace:
         self.job[fields.X_STEP], self.job[fields.ROUNDED_STEP] = x_step, z_step
         self.job[fields.STAGE_STEP] = stage
         self.job[fields.EVENT_ROOM], self.job[fields.SHARED] = threads, pool.address
+        ones = int(self.job[fields.ONES]) - begin
+        self._memory[ones : ones + 4 * z_width].view(np.float32)[:] = 1
+        self.job[fields.SCALE] = self.job[fields.ONES]
+        self.job[fields.BIAS] = self.job[fields.ZEROS]
         link_rows(self.address, room)
         self.attach(factors)
 

@@ -15,6 +15,9 @@ from support.low_rank import Call, calls, random_call
 
 from mapping.errors import ConfigError
 from simulators.kernels import PackedFactors, Workspace, low_rank_forward, low_rank_reference
+from simulators.kernels.forward import NOTHING, run_path
+from simulators.kernels.job import BY_BFLOAT16, PATHS
+from simulators.kernels.vector import PANEL
 
 STEPS = st.sampled_from([1, 2, 3, -1, -2])
 
@@ -55,6 +58,42 @@ def test_leading_axes_and_ranks_that_broadcast(leading: tuple[int, ...]) -> None
     np.testing.assert_array_equal(
         low_rank_forward(x, PackedFactors(U, V), None, 0), np.zeros_like(found)
     )
+
+
+@pytest.mark.parametrize("sizes", [(2 * PANEL, 12, 3 * PANEL), (PANEL + 1, 12, PANEL - 1)])
+def test_gains_and_biases_of_one_call_are_not_those_of_the_next(
+    sizes: tuple[int, int, int],
+) -> None:
+    """Whether they fill whole panels, and are read where they lie, or are copied."""
+    call = random_call(np.random.default_rng(0), sizes, 9)
+    factors = PackedFactors(call.U, call.V)
+    workspace, (outputs, _, r_max) = Workspace(factors, 9), sizes
+    for path in PATHS[:BY_BFLOAT16]:
+        for scale in (np.arange(r_max, dtype=np.float32), None):
+            for bias in (None, np.arange(outputs, dtype=np.float32)):
+                y = np.empty((9, outputs), np.float32)
+                gains, start = (NOTHING if given is None else given for given in (scale, bias))
+                run_path(path, factors, call.x, call.ranks, y, workspace, scale=gains, bias=start)
+                replace(call, scale=scale, bias=bias).check(y)
+
+
+def test_biases_may_lie_in_the_outputs() -> None:
+    call = random_call(np.random.default_rng(0), (2 * PANEL, 12, 8), 40)
+    call = replace(call, bias=np.arange(2 * PANEL, dtype=np.float32))
+    factors, y = PackedFactors(call.U, call.V), np.empty((40, 2 * PANEL), np.float32)
+    for row in (0, 39):
+        y[row] = call.bias
+        low_rank_forward(
+            call.x,
+            factors,
+            None,
+            call.ranks,
+            scale=call.scale,
+            bias=y[row],
+            out=y,
+            workspace=Workspace(factors, 40),
+        )
+        call.check(y)
 
 
 @pytest.mark.parametrize("kind", ["bool", "int8", "uint8", "int16", "uint16"])
