@@ -28,6 +28,7 @@ from simulators.kernels.job import (
     EXPAND,
     EXPAND_ROUNDED,
     FLOOR,
+    INPUTS,
     KNOWN,
     ONES,
     OUTPUTS,
@@ -83,6 +84,8 @@ _PROJECT_PARTS, _EXPAND_PARTS = 8, 4
 stage, where those of higher ranks take longer."""
 _TILES_AT_ONCE = 32
 """Tiles of a chunk at most: so many rows between the factors stay in the second cache."""
+_ROWS_IN_CACHE = 8192
+"""Rows of all panels of a factor together that stay in the second cache, beside what passes."""
 
 
 @kernel
@@ -346,17 +349,25 @@ def run_tiles(
 def divide(job: int, threads: int) -> None:
     """Choose the chunks of a call: some for each thread, few enough rows to stay in the caches."""
     batch = load(job + 8 * BATCH)
-    panels = (load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL
-    parts = 1 if threads == 1 else _PROJECT_PARTS * threads
     tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
+    parts = 1 if threads == 1 else _PROJECT_PARTS * threads
     block = min(_TILES_AT_ONCE, (tiles + parts - 1) // parts)
+    enough = (tiles + block - 1) // block >= parts
+    panels = load(job + 8 * Z_WIDTH) // PANEL
+    if not enough and panels * load(job + 8 * INPUTS) > _ROWS_IN_CACHE:
+        block = min(_TILES_AT_ONCE, tiles)  # So that V is read once.
     store(job + 8 * ROW_BLOCK, block * TILE_ROWS)
-    blocks = (tiles + block - 1) // block
-    store(job + 8 * WIDTH, load(job + 8 * Z_WIDTH) // PANEL if blocks >= parts else 1)
+    store(job + 8 * WIDTH, panels if enough else 1)
+    panels = (load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL
+    if threads > 1 and enough and panels * load(job + 8 * R_MAX) <= _ROWS_IN_CACHE:
+        # Whoever computed V of samples computes U, too, and finds what lies between.
+        store(job + 8 * TILES, block)
+        store(job + 8 * PANELS, panels)
+        return
     parts = 1 if threads == 1 else _EXPAND_PARTS * threads
-    at_once = min(tiles, _TILES_AT_ONCE)
-    store(job + 8 * TILES, at_once)
-    groups = (tiles + at_once - 1) // at_once
+    block = min(_TILES_AT_ONCE, tiles)
+    store(job + 8 * TILES, block)
+    groups = (tiles + block - 1) // block
     store(job + 8 * PANELS, max(1, panels * groups // max(groups, parts)))
 
 
