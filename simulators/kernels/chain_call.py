@@ -45,7 +45,7 @@ from simulators.kernels.job import (
 from simulators.kernels.model import HAND_OVER_S
 from simulators.kernels.pool import THREADS, WORKERS
 from simulators.kernels.run import divide, divide_rounded, hire, note_reach, run_phase
-from simulators.kernels.vector import BFLOAT16, LANES, PANEL, TILE_ROWS, kernel, part
+from simulators.kernels.vector import BFLOAT16, HALF, PANEL, TILE_ROWS, kernel, part
 
 _int64: Any = int64
 _ROUNDED_FROM = 8 if BFLOAT16 else 1 << 62
@@ -63,11 +63,11 @@ def variable(value: int) -> int:
 @kernel
 def seconds_saved(job: int, batch: int, rank: int, threads: int) -> float:
     """How many seconds V alone takes less on so many threads, at a rank; 0 if it takes more."""
-    vectors = (rank + LANES - 1) // LANES * LANES
+    padded = (rank + HALF - 1) // HALF * HALF
     tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
     rates = load(job + 8 * RATES) + 8 * FEATURES * BY_TILES
     alone = (
-        vectors
+        padded
         * load(job + 8 * INPUTS)
         * (batch * load_double(rates + 16) + tiles * load_double(rates + 24))
     )
@@ -237,7 +237,7 @@ def run_full(job: int, batch: int, x: int, x_step: int, y: int, y_step: int, thr
         store(y_rows + 8 * i, y + y_step * i)
         store(load(job + 8 * BIAS_ROWS) + 8 * i, load(job + 8 * BIAS))
     note_reach(job)
-    store(job + 8 * KNOWN, load(job + 8 * Z_WIDTH) // LANES)
+    store(job + 8 * KNOWN, load(job + 8 * Z_WIDTH))
     store_double(job + 8 * FLOOR, -np.inf)
     shared = load(job + 8 * SHARED)
     if prepare_rounding(job, batch, threads):

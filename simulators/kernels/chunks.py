@@ -33,6 +33,7 @@ from simulators.kernels.job import (
     TILES,
     U_PANELS,
     V_PANELS,
+    V_TILES,
     WIDTH,
     X_ROWS,
     Y_ROWS,
@@ -52,9 +53,11 @@ from simulators.kernels.tiles import (
 from simulators.kernels.vector import LANES, PANEL, TILE_ROWS, kernel, part
 
 PANEL_BYTES = 4 * PANEL
-PANELS_IN_CACHE, LEAST_STRIPE = 2048, 256
-"""Rows of all panels of V together that stay in the second cache while the samples of a block pass,
-and how many inputs each tile takes at least: few of them stay in the first cache for all panels."""
+GROUP_BYTES = 4 * LANES
+"""Of a group of V, by input."""
+GROUPS_IN_CACHE, LEAST_STRIPE = 4096, 256
+"""Inputs of all groups of V together that stay in the second cache while the samples of a block
+pass, and how many each tile takes at least: few of them stay in the first cache for all groups."""
 PANELS_AT_ONCE = 4
 """Panels of U that stay in the second cache while tiles pass, whose rows then stay in the first."""
 
@@ -68,32 +71,32 @@ def _share(rows: int) -> int:
 
 
 @kernel
-def _panels_of_block(job: int, first: int) -> int:
-    """Panels of V that samples from the ``first`` on reach into."""
+def _groups_of_block(job: int, first: int) -> int:
+    """Groups of V that samples from the ``first`` on reach into."""
     rank: int = load(load(job + 8 * RANKS) + 8 * first)
-    return (rank + PANEL - 1) // PANEL
+    return (rank + LANES - 1) // LANES
 
 
 @part
 def _project(job: int, chunk: int) -> None:
-    """V on a block of samples, for some panels of ranks and those who reach into them."""
+    """V on a block of samples, for some groups of ranks and those who reach into them."""
     block, width = load(job + 8 * ROW_BLOCK), load(job + 8 * WIDTH)
     first, part = 0, chunk
-    parts = (_panels_of_block(job, first) + width - 1) // width
+    parts = (_groups_of_block(job, first) + width - 1) // width
     while part >= parts:
         first, part = first + block, part - parts
-        parts = (_panels_of_block(job, first) + width - 1) // width
-    panels = min(_panels_of_block(job, first), (part + 1) * width)
+        parts = (_groups_of_block(job, first) + width - 1) // width
+    groups = min(_groups_of_block(job, first), (part + 1) * width)
     inputs, end = load(job + 8 * INPUTS), min(first + block, load(job + 8 * BATCH))
-    stripe = PANELS_IN_CACHE
+    stripe = GROUPS_IN_CACHE
     if end - first > TILE_ROWS:  # Others come after the first tile.
-        stripe = max(LEAST_STRIPE, stripe // max(1, panels - part * width))
+        stripe = max(LEAST_STRIPE, stripe // max(1, groups - part * width) // 2 * 2)
     for low in range(0, inputs, stripe):
         high = min(inputs, low + stripe)
         row, done = first, 0
         while row < end:
             size = _share(end - row)
-            done = _project_rows(job, row, size, low, high, part * width, panels, done)
+            done = _project_rows(job, row, size, low, high, part * width, groups, done)
             row += size
 
 
@@ -101,41 +104,42 @@ def _project(job: int, chunk: int) -> None:
 def _project_rows(
     job: int, row: int, size: int, low: int, high: int, first: int, last: int, done: int
 ) -> int:
-    """A tile of samples, for inputs from ``low`` to below ``high`` and panels so likewise.
+    """A tile of samples, for inputs from ``low`` to below ``high`` and groups so likewise.
 
-    Meanwhile the next stripe is fetched, half a panel of it with each panel of many samples;
+    Meanwhile the next stripe is fetched, half a group of it with each group of many samples;
     ``done`` such halves have been, and returned is how many then are.
     """
     inputs, scale = load(job + 8 * INPUTS), load(job + 8 * SCALE)
     x, z = load(job + 8 * X_ROWS) + 8 * row, load(job + 8 * Z_ROWS) + 8 * row
-    for panel in range(first, last):
-        active = load(job + 8 * ACTIVE) + 16 * panel
+    step = (inputs + 1) // 2 * 2 * GROUP_BYTES
+    for group in range(first, last):
+        active = load(job + 8 * ACTIVE) + 16 * group
         both = max(0, min(size, load(active + 8) - row))
         one = max(both, min(size, load(active) - row))
         if one == 0:
             break
-        known = load(job + 8 * KNOWN) - 2 * panel
-        if known > 1:
+        known = load(job + 8 * KNOWN) - LANES * group
+        if known >= LANES:
             continue
-        if known == 1:  # Those who reach into both vectors need the second alone.
+        skipped = max(0, known)
+        if skipped:  # Those who reach into both vectors need the second alone.
             both, one = 0, both
         elif both and one == both + 1:  # A whole row takes less time than one more pass over V.
             both = one
-        skipped = LANES * max(0, known)
-        table = load(job + 8 * V_PANELS) + panel * inputs * PANEL_BYTES
-        column = panel * PANEL + skipped
+        table = load(job + 8 * V_TILES) + group * step
+        column = group * LANES + skipped
         gains = scale + 4 * column if high == inputs else 0
-        ahead = table + low * (PANEL_BYTES // 2)  # Of this stripe, if there is none.
+        ahead = table + low * GROUP_BYTES  # Of this stripe, if there is none.
         if both >= WIDE:
             other = first + done // 2
             if other < last and 2 * high - low <= inputs:
-                ahead += ((other - panel) * inputs + high - low) * PANEL_BYTES
-                ahead += done % 2 * (high - low) * (PANEL_BYTES // 2)
+                ahead += (other - group) * step + (high - low) * GROUP_BYTES
+                ahead += done % 2 * (high - low) * (GROUP_BYTES // 2)
             done += 1
         if both:
             project_wide(x, low, high, table, z, column, gains, ahead, both)
         if one > both:
-            at, table = 8 * both, table + 4 * skipped
+            at, table = 8 * both, table + 8 * skipped
             project_narrow(x + at, low, high, table, z + at, column, gains, ahead, one - both)
     return done
 
@@ -267,5 +271,5 @@ def chunks_of_phase(job: int) -> int:
         return blocks
     count, width = 0, load(job + 8 * WIDTH)
     for first in range(0, batch, block):
-        count += (_panels_of_block(job, first) + width - 1) // width
+        count += (_groups_of_block(job, first) + width - 1) // width
     return count

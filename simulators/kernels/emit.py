@@ -17,6 +17,8 @@ INT32 = ir.IntType(32)
 INT64 = ir.IntType(64)
 VECTOR = ir.VectorType(FLOAT, LANES)
 MASK = ir.VectorType(ir.IntType(1), LANES)
+PAIRS = ir.VectorType(DOUBLE, LANES // 2)
+"""A vector of pairs of floats."""
 ZERO = ir.Constant(VECTOR, [ir.Constant(FLOAT, 0.0)] * LANES)
 
 
@@ -80,15 +82,15 @@ class Emitter:
         first = self.integers(address)
         return [self.floats(self.builder.load(self.at(first, i))) for i in range(count)]
 
-    def vector(self, pointer: Any) -> Any:
+    def vector(self, pointer: Any, kind: Any = VECTOR) -> Any:
         """The vector that starts at a float."""
-        loaded = self.builder.load(self.builder.bitcast(pointer, VECTOR.as_pointer()))
+        loaded = self.builder.load(self.builder.bitcast(pointer, kind.as_pointer()))
         loaded.align = 4
         return loaded
 
     def store(self, value: Any, pointer: Any) -> None:
         """Store a vector that starts at a float."""
-        place = self.builder.bitcast(pointer, VECTOR.as_pointer())
+        place = self.builder.bitcast(pointer, value.type.as_pointer())
         self.builder.store(value, place).align = 4
 
     def expect_store(self, pointer: Any) -> None:
@@ -107,12 +109,38 @@ class Emitter:
         """A vector of that type whose lanes are all ``scalar``."""
         undefined = ir.Constant(vector, ir.Undefined)
         first = self.builder.insert_element(undefined, scalar, INT32(0))
-        lanes = ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES)
+        lanes = ir.Constant(ir.VectorType(INT32, vector.count), [0] * vector.count)
         return self.builder.shuffle_vector(first, undefined, lanes)
 
     def broadcast(self, scalar: Any) -> Any:
         """A vector of one float."""
         return self.spread(scalar, VECTOR)
+
+    def pairs(self, pointer: Any) -> Any:
+        """A pointer to floats as one to pairs of them."""
+        return self.builder.bitcast(pointer, DOUBLE.as_pointer())
+
+    def broadcast_pair(self, pointer: Any) -> Any:
+        """A vector of one pair of floats, again and again."""
+        loaded = self.builder.load(pointer)
+        loaded.align = 4
+        return self.builder.bitcast(self.spread(loaded, PAIRS), VECTOR)
+
+    def first_of_pairs(self, scalar: Any) -> Any:
+        """A vector of pairs of one float and 0."""
+        lanes = ir.Constant(ir.VectorType(INT32, LANES), [LANES * (i % 2) for i in range(LANES)])
+        return self.builder.shuffle_vector(self.broadcast(scalar), ZERO, lanes)
+
+    def pair_totals(self, vectors: Sequence[Any]) -> Any:
+        """The sums of the pairs that vectors hold, half as many as these have lanes."""
+        size = LANES // 2 * len(vectors)
+        first, last = vectors[0], vectors[-1]
+        even, odd = (
+            ir.Constant(ir.VectorType(INT32, size), [2 * i + side for i in range(size)])
+            for side in (0, 1)
+        )
+        b = self.builder
+        return b.fadd(b.shuffle_vector(first, last, even), b.shuffle_vector(first, last, odd))
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """Return a × b + c, rounded once."""

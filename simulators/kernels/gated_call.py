@@ -46,7 +46,7 @@ from simulators.kernels.job import (
 )
 from simulators.kernels.run import dismiss, note_reach, run_phase
 from simulators.kernels.tiles import dot_floats
-from simulators.kernels.vector import LANES, entry, kernel, part
+from simulators.kernels.vector import HALF, LANES, entry, kernel, part
 
 
 @part
@@ -111,7 +111,8 @@ def _run_layer(
     run_phase(job, PROJECT_FIRST if rounds else PROJECT, shared, threads)
     _choose(job, batch, count, rank, weight, bias, cost, price, chosen)
     arrange(job, batch, count, chosen, ranks, starts, x, x_step, 0, y, y_step, 0, 0)
-    store(job + 8 * KNOWN, (rank + LANES - 1) // LANES)
+    step = LANES if rounds else HALF
+    store(job + 8 * KNOWN, (rank + step - 1) // step * step)
     run_stages(job, rounds, threads)
     for i in range(batch):
         store(chosen + 8 * i, load(ranks + 8 * load(chosen + 8 * i)))

@@ -13,6 +13,7 @@ from __future__ import annotations
     OUTPUTS,  # out
     R_MAX,
     Z_WIDTH,  # r_max, rounded up to whole panels
+    V_TILES,  # address of (groups, pairs of inputs, 2, HALF, 2) float32
     V_PANELS,  # address of (panels, in, PANEL) float32
     U_PANELS,  # address of (panels, r_max, PANEL) float32
     V_GROUPS,  # address of (groups, vectors of in, GROUP, LANES) float32
@@ -31,7 +32,7 @@ from __future__ import annotations
     Y_ROWS,  # the same of their outputs
     TAIL_ROWS,  # the same of their rows of TAILS
     RANKS,  # address of the samples' ranks, int64
-    ACTIVE,  # address of the number of samples that reach beyond rank v·LANES, by v, int64
+    ACTIVE,  # address of the number of samples that reach beyond rank v·HALF, by v, int64
     COUNTS,  # address of r_max + 2 int64 to sort with
     EVENT_PLACES,  # address of (threads, in + LANES) int32
     SHARED,  # address of the pool's memory
@@ -43,10 +44,10 @@ from __future__ import annotations
     SECONDS,  # address of (paths,) float64: how long that takes
     REACH,  # address of as many int64 as ACTIVE has, to count with
     ROW_BLOCK,  # samples of a chunk of the first stage
-    WIDTH,  # panels of V of a chunk of the first stage, at most
+    WIDTH,  # groups of V of a chunk of the first stage, at most
     TILES,  # tiles of samples of a chunk of the second stage
     PANELS,  # panels of U of a chunk of the second stage
-    KNOWN,  # vectors of ranks that the first stage need not compute again
+    KNOWN,  # ranks that the first stage need not compute again, in whole vectors of its layout
     BIAS_ROWS,  # address of the addresses of what each sample's outputs begin with
     FLOOR,  # least output of a phase with a bias for each sample, float64
     ROUNDS,  # whether numbers may be rounded to bfloat16
@@ -59,7 +60,7 @@ from __future__ import annotations
     X_STEP,  # bytes from sample to sample of a block of inputs
     HALVES,  # whether inputs and outputs of a call that rounds are bfloat16 themselves
     JOB_SIZE,
-) = range(52)
+) = range(53)
 PROJECT, SCATTER, EXPAND, EXPAND_EACH, PROJECT_FIRST, PROJECT_ROUNDED, EXPAND_ROUNDED = range(7)
 """Phases: V on dense inputs, V on events, U with one bias for all, U with one for each sample; and
 in bfloat16 V at one rank for all, V, and U with a bias for each sample."""
@@ -72,7 +73,7 @@ PATHS = ("rows", "tiles", "events", "bfloat16")
 """Ways to run a call: sample by sample, by register tiles, by tiles on events, by blocks of numbers
 that are rounded to bfloat16."""
 BY_ROWS, BY_TILES, BY_EVENTS, BY_BFLOAT16 = range(len(PATHS))
-LAYOUTS = (V_GROUPS, V_PANELS, V_PANELS, V_PAIRS)
+LAYOUTS = (V_GROUPS, V_TILES, V_PANELS, V_PAIRS)
 """By path: the field that is 0 until the factors are in the layout that it reads."""
 FEATURES = 12
 """Counts of a path in the cost model; a path that needs fewer leaves the others at 0."""

@@ -117,6 +117,20 @@ def _pairs(matrix: Float32Array, lanes: int) -> UInt16Array:
     return packed
 
 
+def _by_two(matrix: Float32Array, half: int) -> Float32Array:
+    """Columns of an (a, b) matrix in groups of two vectors, rows in pairs that lie side by side.
+
+    Shape (groups, pairs, 2, half, 2), filled up with zeros.
+    """
+    rows, columns = matrix.shape
+    pairs, groups = -(-rows // 2), -(-columns // (2 * half))
+    whole = np.zeros((2 * pairs, groups * 2 * half), np.float32)
+    whole[:rows, :columns] = matrix
+    packed = aligned((groups, pairs, 2, half, 2))
+    packed[:] = whole.reshape(pairs, 2, groups, 2, half).transpose(2, 0, 3, 4, 1)
+    return packed
+
+
 class PackedFactors:
     """A factor pair in the layouts that the kernels read, each made when it is first needed.
 
@@ -192,6 +206,13 @@ class PackedFactors:
         adds nothing, as it would where U holds NaN or infinity.
         """
         return self.bfloat16 and bool((np.abs(self._U) < BFLOAT16_MAX).all())
+
+    @cached_property
+    def v_tiles(self) -> Float32Array:
+        """V in groups of LANES ranks, inputs by two: (groups, pairs of inputs, 2, HALF, 2)."""
+        from simulators.kernels.vector import HALF
+
+        return _by_two(self._V, HALF)
 
     @cached_property
     def v_panels(self) -> Float32Array:

@@ -31,6 +31,7 @@ from simulators.kernels.pool import THREADS
 from simulators.kernels.vector import (
     BLOCK_ROWS,
     GROUP,
+    HALF,
     LANES,
     MATRIX,
     PANEL,
@@ -105,7 +106,7 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
         active: share of inputs that are not 0.
     """
     inputs, outputs = load(job + 8 * INPUTS), load(job + 8 * OUTPUTS)
-    reach, vectors = load(job + 8 * REACH), load(job + 8 * Z_WIDTH) // LANES
+    reach, vectors = load(job + 8 * REACH), load(job + 8 * Z_WIDTH) // HALF
     for v in range(vectors):
         store(reach + 8 * v, 0)
     total, groups, lines, beyond, reached, largest = 0, 0, 0, 0, 0, 0
@@ -117,15 +118,16 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
         beyond += (rank + PANEL - 1) // PANEL
         reached += (rank + LANES - 1) // LANES
         if rank > 0:
-            last = reach + 8 * min((rank - 1) // LANES, vectors - 1)
+            last = reach + 8 * min((rank - 1) // HALF, vectors - 1)
             store(last, load(last) + 1)
     padded, tiled, above, blocks, deep = 0, 0, 0, 0, 0
     for v in range(vectors - 1, -1, -1):
         above += load(reach + 8 * v)
-        padded += above * LANES
-        tiled += (above + TILE_ROWS - 1) // TILE_ROWS * LANES
-        blocks += (above + BLOCK_ROWS - 1) // BLOCK_ROWS
+        padded += above * HALF
+        tiled += (above + TILE_ROWS - 1) // TILE_ROWS * HALF
         if v % 2 == 0:
+            blocks += (above + BLOCK_ROWS - 1) // BLOCK_ROWS
+        if v % 4 == 0:
             deep += (above + BLOCK_ROWS - 1) // BLOCK_ROWS
     batch = ranks.shape[0]
     far = _beyond(4.0 * largest * (inputs + outputs))

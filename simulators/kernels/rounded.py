@@ -98,20 +98,20 @@ def project_rounded(job: int, chunk: int, worker: int) -> None:
     ranks = load(job + 8 * RANKS) + 8 * first
     top, step = load(ranks), load(job + 8 * ROUNDED_STEP)
     into = load(job + 8 * ROUNDED_Z) + step * first
-    known = min(load(job + 8 * KNOWN), (top + LANES - 1) // LANES)
+    known = min(load(job + 8 * KNOWN), (top + LANES - 1) // LANES * LANES)
     reach = load(load(job + 8 * RANKS) + 8 * (first // BLOCK_ROWS * BLOCK_ROWS))
     if known or reach > top:
         width = (reach + PANEL - 1) // PANEL * PANEL
         for i in range(rows):
             source = load(load(job + 8 * Z_ROWS) + 8 * (first + i))
-            round_row(source, min(known * LANES, load(ranks + 8 * i)), into + step * i, width)
-    if top <= known * LANES:
+            round_row(source, min(known, load(ranks + 8 * i)), into + step * i, width)
+    if top <= known:
         return
     x, x_step = _stage(job, first, rows, worker), load(job + 8 * X_STEP)
     sums, steps = x - _SUMS_BYTES, (inputs + PANEL - 1) // PANEL
     table, table_step = load(job + 8 * V_PAIRS), steps * STEP_BYTES
     begin_products()
-    for low in range(known * LANES, top, PANEL):
+    for low in range(known, top, PANEL):
         panel = table + low // LANES * table_step
         if top - low > LANES:
             multiply_wide(x, x_step, steps, panel, table_step, sums, rows)

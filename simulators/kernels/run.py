@@ -61,6 +61,7 @@ from simulators.kernels.sleep import sleep, wake
 from simulators.kernels.tiles import copy_floats
 from simulators.kernels.vector import (
     BLOCK_ROWS,
+    HALF,
     LANES,
     PANEL,
     TILE_ROWS,
@@ -244,8 +245,8 @@ def note_reach(job: int) -> None:
         store(outputs + 8 * number, load(job + 8 * SPARE))
     active, width = load(job + 8 * ACTIVE), load(job + 8 * Z_WIDTH)
     reach = batch
-    for v in range(width // LANES):
-        while reach and load(chosen + 8 * (reach - 1)) <= v * LANES:
+    for v in range(width // HALF):
+        while reach and load(chosen + 8 * (reach - 1)) <= v * HALF:
             reach -= 1
         store(active + 8 * v, reach)
 
@@ -353,11 +354,11 @@ def divide(job: int, threads: int) -> None:
     parts = 1 if threads == 1 else _PROJECT_PARTS * threads
     block = min(_TILES_AT_ONCE, (tiles + parts - 1) // parts)
     enough = (tiles + block - 1) // block >= parts
-    panels = load(job + 8 * Z_WIDTH) // PANEL
-    if not enough and panels * load(job + 8 * INPUTS) > _ROWS_IN_CACHE:
+    groups = load(job + 8 * Z_WIDTH) // LANES
+    if not enough and groups * load(job + 8 * INPUTS) > 2 * _ROWS_IN_CACHE:
         block = min(_TILES_AT_ONCE, tiles)  # So that V is read once.
     store(job + 8 * ROW_BLOCK, block * TILE_ROWS)
-    store(job + 8 * WIDTH, panels if enough else 1)
+    store(job + 8 * WIDTH, groups if enough else 1)
     panels = (load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL
     if threads > 1 and enough and panels * load(job + 8 * R_MAX) <= _ROWS_IN_CACHE:
         # Whoever computed V of samples computes U, too, and finds what lies between.

@@ -13,7 +13,7 @@ from typing import Any
 
 from numba import types
 
-from simulators.kernels.emit import INT64, VECTOR, ZERO, Emitter, instruction, side_by_side
+from simulators.kernels.emit import INT64, ZERO, Emitter, instruction, side_by_side
 from simulators.kernels.vector import LANES, PANEL, TILE_ROWS
 
 WORD = types.int64
@@ -49,23 +49,40 @@ def _fetch(emit: Emitter, ahead: Any, k: Any, rows: int) -> None:
         emit.expect_load(emit.at(ahead, emit.builder.mul(k, INT64(LANES))))
 
 
-def _resumed(emit: Emitter, places: Sequence[Any], fresh: Any) -> list[Any]:
-    """Sums that begin at 0 where ``fresh`` holds, else at what lies at ``places``."""
+def _resumed(emit: Emitter, totals: Sequence[Any], places: Sequence[Any], fresh: Any) -> list[Any]:
+    """Totals, and what lies at ``places`` added unless ``fresh`` holds."""
     b = emit.builder
     begin = b.block
     resume, ready = b.append_basic_block("resume"), b.append_basic_block("ready")
     b.cbranch(fresh, ready, resume)
     b.position_at_end(resume)
-    partial = [emit.vector(place) for place in places]
+    more = [
+        b.fadd(total, emit.vector(place, total.type))
+        for total, place in zip(totals, places, strict=True)
+    ]
     b.branch(ready)
     b.position_at_end(ready)
-    sums = []
-    for old in partial:
-        value = b.phi(VECTOR)
-        value.add_incoming(ZERO, begin)
-        value.add_incoming(old, resume)
-        sums.append(value)
-    return sums
+    found = []
+    for total, larger in zip(totals, more, strict=True):
+        value = b.phi(total.type)
+        value.add_incoming(total, begin)
+        value.add_incoming(larger, resume)
+        found.append(value)
+    return found
+
+
+def _pair_products(
+    emit: Emitter, sums: Sequence[Any], rows: Sequence[Any], columns: Sequence[Any], pair: Any
+) -> list[Any]:
+    """Add to each row's sums its numbers of a pair of inputs × the group's, below ``columns``."""
+    line = emit.builder.mul(pair, INT64(2 * LANES))
+    vectors = [emit.vector(emit.at(column, line)) for column in columns]
+    new = []
+    for number, row in enumerate(rows):
+        factor = emit.broadcast_pair(emit.at(row, pair))
+        for v, vector in enumerate(vectors):
+            new.append(emit.fma(factor, vector, sums[number * len(vectors) + v]))
+    return new
 
 
 def _project(vectors: int) -> Any:
@@ -73,28 +90,45 @@ def _project(vectors: int) -> Any:
 
     def tile(emit: Emitter, arguments: Sequence[Any], rows: int) -> None:
         b = emit.builder
-        x, first, last, panel, z, column, scale, ahead, _ = arguments
-        into = [emit.at(row, column) for row in emit.rows(z, rows)]
-        places = [emit.at(row, LANES * v) for row in into for v in range(vectors)]
-        lines, columns = emit.rows(x, rows), _columns(emit, panel, vectors)
-        sums = _resumed(emit, places, b.icmp_signed("==", first, INT64(0)))
+        x, first, last, group, z, column, scale, ahead, _ = arguments
+        places = [emit.at(row, column) for row in emit.rows(z, rows)]
+        lines, columns = emit.rows(x, rows), _columns(emit, group, vectors)
+        pairs = [emit.pairs(line) for line in lines]
+        expected = emit.floats(ahead) if vectors == 2 else None
 
-        expected = emit.floats(ahead)
+        def turn(pair: Any, held: Sequence[Any]) -> list[Any]:
+            _fetch(emit, expected, b.sub(pair, begin), rows)
+            return _pair_products(emit, held, pairs, columns, pair)
 
-        def turn(k: Any, held: Sequence[Any]) -> list[Any]:
-            _fetch(emit, expected, k, rows)
-            return _products(emit, held, lines, columns, k)
+        def alone(k: Any, held: Sequence[Any]) -> list[Any]:
+            """The last input, which has no neighbour."""
+            line = b.mul(k, INT64(LANES))
+            held_vectors = [emit.vector(emit.at(own, line)) for own in columns]
+            new = []
+            for number, row in enumerate(lines):
+                factor = emit.first_of_pairs(b.load(emit.at(row, k)))
+                for v, vector in enumerate(held_vectors):
+                    new.append(emit.fma(factor, vector, held[number * vectors + v]))
+            return new
 
-        sums = emit.loop_apart(first, last, side_by_side(len(places)), sums, turn)
+        count = rows * vectors
+        begin, end = b.ashr(first, INT64(1)), b.ashr(last, INT64(1))
+        sums = emit.loop_apart(begin, end, side_by_side(count), [ZERO] * count, turn)
+        sums = emit.loop(b.shl(end, INT64(1)), last, 1, sums, alone)
+        totals = [
+            emit.pair_totals(sums[number * vectors : (number + 1) * vectors])
+            for number in range(rows)
+        ]
+        fresh = b.icmp_signed("==", first, INT64(0))
+        totals = _resumed(emit, totals, places, fresh)
         with b.if_else(b.icmp_signed("!=", scale, INT64(0))) as (finish, keep):
             with finish:
-                for v in range(vectors):
-                    gain = emit.vector(emit.at(emit.floats(scale), LANES * v))
-                    for i in range(v, len(places), vectors):
-                        emit.store(b.fmul(sums[i], gain), places[i])
+                gain = emit.vector(emit.floats(scale), totals[0].type)
+                for total, place in zip(totals, places, strict=True):
+                    emit.store(b.fmul(total, gain), place)
             with keep:
-                for value, place in zip(sums, places, strict=True):
-                    emit.store(value, place)
+                for total, place in zip(totals, places, strict=True):
+                    emit.store(total, place)
 
     @instruction
     def project(
@@ -102,7 +136,7 @@ def _project(vectors: int) -> Any:
         x: Any,
         first: Any,
         last: Any,
-        panel: Any,
+        group: Any,
         z: Any,
         column: Any,
         scale: Any,
@@ -127,15 +161,16 @@ def _project(vectors: int) -> Any:
 
 
 project_wide: Any = _project(2)
-"""``project_wide(x, first, last, panel, z, column, scale, ahead, rows)``, 1 to TILE_ROWS samples.
+"""``project_wide(x, first, last, group, z, column, scale, ahead, rows)``, 1 to TILE_ROWS samples.
 
-z_i[column:column + PANEL] = scale × (z_i[...] + Σ_k x_i[k] panel[k]) over first ≤ k < last, where
-z_i counts as 0 if first is 0. ``x`` and ``z`` are addresses of arrays of row addresses; ``panel``
-of an (in, PANEL) array; ``scale`` of PANEL gains, or 0 for gains of 1; ``ahead`` of what to fetch,
-a vector for each k, if there are WIDE samples.
+z_i[column:column + LANES] = scale × (z_i[...] + Σ_k x_i[k] V[k]) over first ≤ k < last, where
+z_i counts as 0 if first is 0, and first is even, and last if it is not the number of inputs. ``x``
+and ``z`` are addresses of arrays of row addresses; ``group`` of a (pairs of inputs, 2, HALF, 2)
+array, V of LANES ranks; ``scale`` of LANES gains, or 0 for gains of 1; ``ahead`` of what to fetch,
+a vector for each pair, if there are WIDE samples.
 """
 project_narrow: Any = _project(1)
-"""As :data:`project_wide`, for the first LANES columns of the panel alone."""
+"""As :data:`project_wide`, for the first HALF ranks of the group alone; nothing is fetched."""
 
 
 def _until_few_are_left(

@@ -41,6 +41,9 @@ def _lanes() -> int:
 LANES = _lanes()
 PANEL = 2 * LANES
 """Columns of a panel: two vectors, see :mod:`simulators.kernels.tiles`."""
+HALF = LANES // 2
+"""Ranks of V in a vector of tiles, each for two inputs side by side: so a number of a sample's that
+is loaded serves two multiplications of vectors in 16 ranks, or one in 8, half as many as alone."""
 TILE_ROWS = 4 if LANES == 8 else 8
 """Samples of a register tile: 16 sums fit 32 registers (AVX-512, NEON), 8 fit the 16 of AVX."""
 GROUP = 8

@@ -43,7 +43,7 @@ class Workspace:
         from simulators.kernels.call import run
         from simulators.kernels.permission import may_multiply
         from simulators.kernels.run import link_rows
-        from simulators.kernels.vector import BLOCK_ROWS, LANES, PANEL, TILE_ROWS
+        from simulators.kernels.vector import BLOCK_ROWS, HALF, LANES, PANEL, TILE_ROWS
 
         self.batch = batch
         self.run: Callable[..., int] = run
@@ -72,8 +72,8 @@ class Workspace:
             fields.TAIL_ROWS: 8 * room,
             fields.BIAS_ROWS: 8 * room,
             fields.RANKS: 8 * room,
-            fields.ACTIVE: 8 * (z_width // LANES),
-            fields.REACH: 8 * (z_width // LANES),
+            fields.ACTIVE: 8 * (z_width // HALF),
+            fields.REACH: 8 * (z_width // HALF),
             fields.COUNTS: 8 * (factors.r_max + 2),
             fields.EVENT_PLACES: 4 * event_room,
         }
@@ -127,8 +127,8 @@ class Workspace:
                 code="ADL-KRN-04",
             )
         self.factors = factors
-        self.job[fields.V_GROUPS] = self.job[fields.V_PANELS] = 0
-        self.job[fields.V_PAIRS] = 0
+        for layout in LAYOUTS:
+            self.job[layout] = 0
         self.job[fields.FINITE] = factors.input_is_finite
         self.job[fields.ROUNDS] = self._rounds and factors.may_round
 
@@ -156,7 +156,10 @@ class Workspace:
             self.job[fields.V_PAIRS] = factors.v_pairs.ctypes.data
             self.job[fields.U_PAIRS] = factors.u_pairs.ctypes.data
         else:
-            self.job[fields.V_PANELS] = factors.v_panels.ctypes.data
+            if path == "tiles":
+                self.job[fields.V_TILES] = factors.v_tiles.ctypes.data
+            else:
+                self.job[fields.V_PANELS] = factors.v_panels.ctypes.data
             self.job[fields.U_PANELS] = factors.u_panels.ctypes.data
 
     def _denied(self) -> tuple[str, str]:

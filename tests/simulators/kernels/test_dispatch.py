@@ -23,7 +23,7 @@ from simulators.kernels import (
 from simulators.kernels.job import BY_BFLOAT16, FEATURES, PATHS
 from simulators.kernels.model import activity, count_turns
 from simulators.kernels.pool import available_threads
-from simulators.kernels.vector import GROUP, LANES, PANEL, TILE_ROWS
+from simulators.kernels.vector import GROUP, HALF, LANES, PANEL, TILE_ROWS
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +63,8 @@ def test_turns_of_each_path() -> None:
     assert turns["rows"][2] == lines * 100 + (LANES % GROUP != 0) * 300
     assert turns["rows"][6] == -(-(LANES + 1) // GROUP) + 1, "groups of ranks"
     assert turns["rows"][4] == total * 3 * PANEL
-    assert turns["tiles"][2] == 3 * LANES * 100, "ranks rounded up to whole vectors"
-    assert turns["tiles"][3] == 2 * LANES * 100, "one tile for each of two vectors of ranks"
+    assert turns["tiles"][2] == 4 * HALF * 100, "ranks rounded up to whole vectors"
+    assert turns["tiles"][3] == 3 * HALF * 100, "one tile for each of three vectors of ranks"
     assert turns["events"][2] == 0.25 * 100 * 3, "each sample's ranks in whole vectors"
     assert turns["events"][3] == 2, "a panel for each sample with a rank"
     for path in ("tiles", "events"):
