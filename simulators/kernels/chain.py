@@ -18,6 +18,10 @@ from simulators.kernels.workspace import Workspace
 
 Layer = TypeVar("Layer", bound=LeveledLayer)
 
+_BYTES_BETWEEN, _BYTES_OF_FACTORS, _LEAST_AT_ONCE = 1 << 18, 1 << 20, 64
+"""What lies between layers may fill a part of the second cache so large, if all factors fit into
+what is left; but fewer samples at once leave too many tiles with samples of several ranks."""
+
 
 class Chain(Generic[Layer]):
     """Layers of which each takes the outputs of the one before; one call at a time.
@@ -32,6 +36,8 @@ class Chain(Generic[Layer]):
     Attributes:
         layers, batch, head: as given.
         inputs, outputs: of the first layer, and of the last or the head.
+        at_once: samples that pass through all layers, on one thread, before others do, so that
+            what lies between layers stays in the caches.
         table: fields of the layers, see :data:`simulators.kernels.job.LAYER`.
         address: of ``table``.
 
@@ -54,6 +60,7 @@ class Chain(Generic[Layer]):
                     code="ADL-KRN-06",
                 )
         self.inputs, self.outputs = widths[0][0], widths[-1][1]
+        self.at_once = self._samples_at_once([outputs for _, outputs in widths[:-1]])
         self._workspaces = [Workspace(layer.factors, batch) for layer in self.layers]
         self._between: list[Float32Array] = [
             aligned((batch, outputs)) for _, outputs in widths[:-1]
@@ -71,6 +78,16 @@ class Chain(Generic[Layer]):
             workspace = full_workspace(head, batch)
             self._workspaces.append(workspace)
             self.table[-1, JOB] = workspace.address
+
+    def _samples_at_once(self, widths: Sequence[int]) -> int:
+        """See ``at_once``; ``widths`` lie between the layers."""
+        every = [layer.factors for layer in self.layers]
+        if self.head is not None:
+            every.append(self.head.factors)
+        factors = sum(4 * own.r_max * (own.inputs + own.outputs) for own in every)
+        if not widths or factors > _BYTES_OF_FACTORS:
+            return self.batch
+        return max(_LEAST_AT_ONCE, _BYTES_BETWEEN // (4 * sum(widths)))
 
     def __reduce__(self) -> tuple[type[Chain[Layer]], tuple[object, ...]]:
         """Copies and pickles are new ones: addresses mean nothing elsewhere."""

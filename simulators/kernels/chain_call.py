@@ -102,6 +102,19 @@ def hire_for(table: int, threads: int, gain: float) -> int:
     return hired
 
 
+@kernel
+def samples_at_once(batch: int, at_once: int, threads: int) -> int:
+    """How many of a batch pass through all layers before others do: about ``at_once`` on one
+    thread, all of them on more.
+    """
+    parts = batch // at_once
+    if threads > 1 or parts < 2:
+        return batch
+    tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
+    each: int = (tiles + parts - 1) // parts * TILE_ROWS
+    return each
+
+
 @part
 def run_stages(job: int, rounds: bool, threads: int) -> None:
     """V, then U with what each sample's outputs begin with, of samples that are in order."""

@@ -109,7 +109,7 @@ class GatedChain(Chain[GatedLayer]):
         table = self.table
         table[-1, OUT], table[-1, OUT_STEP] = out
         run = _compiled().run_chain
-        arguments = (self.address, len(table), batch, *x, chosen)
+        arguments = (self.address, len(table), batch, self.at_once, *x, chosen)
         while run(*arguments) != DONE:
             pool.start(pool.threads - 1)
 

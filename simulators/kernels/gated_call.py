@@ -19,6 +19,7 @@ from simulators.kernels.chain_call import (
     prepare_rounding,
     run_full,
     run_stages,
+    samples_at_once,
     seconds_saved,
 )
 from simulators.kernels.job import (
@@ -130,8 +131,41 @@ def _gain_of_all(table: int, layers: int, batch: int, threads: int) -> float:
     return gain
 
 
-@entry(*[int64] * 6)
-def run_chain(table: int, layers: int, batch: int, x: int, x_step: int, chosen: int) -> int:
+@kernel
+def _run_layers(
+    table: int,
+    layers: int,
+    batch: int,
+    x: int,
+    x_step: int,
+    chosen: int,
+    chosen_step: int,
+    threads: int,
+    first: int,
+) -> None:
+    """All layers on some samples of a batch, from the ``first`` on; what each layer chooses lies
+    ``chosen_step`` bytes apart, and other arguments are those of :func:`run_chain`.
+    """
+    x, chosen = x + x_step * first, chosen + 8 * first
+    for number in range(layers):
+        row = table + 8 * CHAIN_FIELDS * number
+        job, layer, count = load(row + 8 * JOB), load(row + 8 * LAYER), load(row + 8 * LEVELS)
+        price = float32(load_double(row + 8 * PRICE))
+        y, y_step = load(row + 8 * OUT), load(row + 8 * OUT_STEP)
+        if number == layers - 1:
+            y += y_step * first
+        if not layer:
+            run_full(job, batch, x, x_step, y, y_step, threads)
+            break
+        store_double(job + 8 * FLOOR, 0.0 if load(row + 8 * RECTIFIED) else -np.inf)
+        _run_layer(job, layer, count, price, batch, x, x_step, y, y_step, chosen, threads)
+        x, x_step, chosen = y, y_step, chosen + chosen_step
+
+
+@entry(*[int64] * 7)
+def run_chain(
+    table: int, layers: int, batch: int, at_once: int, x: int, x_step: int, chosen: int
+) -> int:
     """Layers one after the other, at levels that their gates choose.
 
     Args:
@@ -139,6 +173,7 @@ def run_chain(table: int, layers: int, batch: int, x: int, x_step: int, chosen: 
             have room for ``batch`` samples, and the layout that tiles read.
         layers: how many, a full matrix included.
         batch: samples.
+        at_once: how many of them pass through all layers before others do, on one thread, about.
         x: address of the inputs, rows of float32 that lie ``x_step`` bytes apart.
         chosen: address that receives each sample's rank in the first layer, int64, then those in
             the next.
@@ -150,17 +185,9 @@ def run_chain(table: int, layers: int, batch: int, x: int, x_step: int, chosen: 
     threads = hire_for(table, threads, _gain_of_all(table, layers, batch, threads))
     if not threads:
         return UNREADY
-    for number in range(layers):
-        row = table + 8 * CHAIN_FIELDS * number
-        job, layer, count = load(row + 8 * JOB), load(row + 8 * LAYER), load(row + 8 * LEVELS)
-        price = float32(load_double(row + 8 * PRICE))
-        y, y_step = load(row + 8 * OUT), load(row + 8 * OUT_STEP)
-        if not layer:
-            run_full(job, batch, x, x_step, y, y_step, threads)
-            break
-        store_double(job + 8 * FLOOR, 0.0 if load(row + 8 * RECTIFIED) else -np.inf)
-        at = chosen + 8 * batch * number
-        _run_layer(job, layer, count, price, batch, x, x_step, y, y_step, at, threads)
-        x, x_step = y, y_step
+    step = samples_at_once(batch, at_once, threads)
+    for first in range(0, batch, step):
+        count = min(step, batch - first)
+        _run_layers(table, layers, count, x, x_step, chosen, 8 * batch, threads, first)
     dismiss(load(load(table + 8 * JOB) + 8 * SHARED), threads)
     return DONE

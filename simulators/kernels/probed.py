@@ -195,7 +195,16 @@ class ProbedChain(Chain[LeveledLayer]):
         table = self.table
         table[-1, fields.OUT], table[-1, fields.OUT_STEP] = out
         run = _compiled().run_probed
-        arguments = (self.address, len(table), batch, *x, self._probe, chosen, price)
+        arguments = (
+            self.address,
+            len(table),
+            batch,
+            self.at_once,
+            *x,
+            self._probe,
+            chosen,
+            price,
+        )
         while run(*arguments) != fields.DONE:
             pool.start(pool.threads - 1)
 

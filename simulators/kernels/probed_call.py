@@ -13,6 +13,7 @@ from simulators.kernels.chain_call import (
     most_threads,
     run_full,
     run_leveled,
+    samples_at_once,
     seconds_saved,
     variable,
 )
@@ -169,8 +170,8 @@ def _choose(
     return going_on
 
 
-@entry(*[int64] * 7, float64)
-def run_probed(
+@kernel
+def _run_some(
     table: int,
     layers: int,
     batch: int,
@@ -179,36 +180,15 @@ def run_probed(
     probe: int,
     chosen: int,
     price: float,
-) -> int:
-    """Layers at the lowest level, then again for the samples that a gate sends on.
-
-    The first layer goes on from what its first rank block gave. With an early exit the lowest level
-    is that layer, and a matrix of its own.
-
-    Args:
-        table, layers, batch, x, x_step: as of :func:`simulators.kernels.gated_call.run_chain`; of
-            the first layer what lies beyond its first rank block.
-        probe: address of the fields of :data:`simulators.kernels.job.FIRST`.
-        chosen: address that receives each sample's level, int64.
-        price: of the gate's cost.
-
-    Returns:
-        DONE; or UNREADY, with nothing done, where more threads would pay than have been started.
+    threads: int,
+    start: int,
+) -> None:
+    """A call on some samples of a batch, from number ``start`` on; other arguments are those of
+    :func:`run_probed`.
     """
     first = load(probe + 8 * FIRST)
-    first_job, first_ranks = load(first + 8 * JOB), load(load(first + 8 * LAYER))
-    threads = min(most_threads(table, layers), load(first_job + 8 * EVENT_ROOM))
-    if load(probe + 8 * EXIT):
-        threads = min(threads, load(load(probe + 8 * EXIT) + 8 * EVENT_ROOM))
-    gain = seconds_saved(first_job, batch, load(first_ranks), threads)
-    for number in range(1, layers):
-        row = table + 8 * CHAIN_FIELDS * number
-        if load(row + 8 * LAYER) and not load(probe + 8 * EXIT):
-            rank = load(load(load(row + 8 * LAYER)))
-            gain += seconds_saved(load(row + 8 * JOB), batch, rank, threads)
-    threads = hire_for(table, threads, gain)
-    if not threads:
-        return UNREADY
+    first_job = load(first + 8 * JOB)
+    x, chosen = x + x_step * start, chosen + 8 * start
     raw, raw_step = load(first + 8 * OUT), load(first + 8 * OUT_STEP)
     for i in range(batch):
         store(chosen + 8 * i, 0)
@@ -234,7 +214,8 @@ def run_probed(
         source, target = raw + raw_step * i, hidden + hidden_step * i
         add_floats(source, starts, float32(1.0), target, outputs, floor)
     last = table + 8 * CHAIN_FIELDS * (layers - 1)
-    out, out_step = load(last + 8 * OUT), load(last + 8 * OUT_STEP)
+    out_step = load(last + 8 * OUT_STEP)
+    out = load(last + 8 * OUT) + out_step * start
     if load(probe + 8 * EXIT):
         run_full(load(probe + 8 * EXIT), batch, hidden, hidden_step, out, out_step, threads)
     else:
@@ -268,5 +249,53 @@ def run_probed(
             counts = load_float(weights + 4 * load(levels + 8 * i))
             own = answers + answers_step * i
             add_floats(own, target, counts, target, classes, float32(-np.inf))
+
+
+@entry(*[int64] * 8, float64)
+def run_probed(
+    table: int,
+    layers: int,
+    batch: int,
+    at_once: int,
+    x: int,
+    x_step: int,
+    probe: int,
+    chosen: int,
+    price: float,
+) -> int:
+    """Layers at the lowest level, then again for the samples that a gate sends on.
+
+    The first layer goes on from what its first rank block gave. With an early exit the lowest level
+    is that layer, and a matrix of its own.
+
+    Args:
+        table, layers, batch, at_once, x, x_step: as of
+            :func:`simulators.kernels.gated_call.run_chain`; of the first layer what lies beyond
+            its first rank block.
+        probe: address of the fields of :data:`simulators.kernels.job.FIRST`.
+        chosen: address that receives each sample's level, int64.
+        price: of the gate's cost.
+
+    Returns:
+        DONE; or UNREADY, with nothing done, where more threads would pay than have been started.
+    """
+    first = load(probe + 8 * FIRST)
+    first_job, first_ranks = load(first + 8 * JOB), load(load(first + 8 * LAYER))
+    threads = min(most_threads(table, layers), load(first_job + 8 * EVENT_ROOM))
+    if load(probe + 8 * EXIT):
+        threads = min(threads, load(load(probe + 8 * EXIT) + 8 * EVENT_ROOM))
+    gain = seconds_saved(first_job, batch, load(first_ranks), threads)
+    for number in range(1, layers):
+        row = table + 8 * CHAIN_FIELDS * number
+        if load(row + 8 * LAYER) and not load(probe + 8 * EXIT):
+            rank = load(load(load(row + 8 * LAYER)))
+            gain += seconds_saved(load(row + 8 * JOB), batch, rank, threads)
+    threads = hire_for(table, threads, gain)
+    if not threads:
+        return UNREADY
+    step = samples_at_once(batch, at_once, threads)
+    for start in range(0, batch, step):
+        count = min(step, batch - start)
+        _run_some(table, layers, count, x, x_step, probe, chosen, price, threads, start)
     dismiss(load(load(table + 8 * JOB) + 8 * SHARED), threads)
     return DONE
