@@ -22,6 +22,7 @@ from simulators.kernels.gated import GatedChain
 from simulators.kernels.leveled import LeveledChain
 from simulators.kernels.probed import AnswerGate, ProbedChain
 
+Int64Array = NDArray[np.int64]
 Own = TypeVar("Own", bound=Chain)  # type: ignore[type-arg]
 
 
@@ -82,7 +83,8 @@ def forward(
 
     It uses no more threads than torch may.
     """
-    return run_gates(packed_gates(parts, head, rectified), x, prices, levels)
+    outputs, ranks = run_gates(packed_gates(parts, head, rectified), x, prices, levels)
+    return outputs, torch.from_numpy(ranks)
 
 
 def packed_gates(
@@ -99,16 +101,17 @@ def packed_gates(
 
 def run_gates(
     packed: PackedLayers[GatedChain], x: Tensor, prices: Sequence[float], levels: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    """As :func:`forward`, on a layout."""
+) -> tuple[Tensor, Int64Array]:
+    """As :func:`forward`, on a layout; ranks as an array."""
     batch = len(x)
     outputs = torch.empty(batch, packed.outputs, dtype=torch.float32)
-    chosen = torch.empty(packed.layers, batch, dtype=torch.int64)
+    chosen = np.empty((packed.layers, batch), np.int64)
     if packed.takes(x):
-        rows, into, ranks = _rows(x), _rows(outputs), chosen.data_ptr()
+        rows, into = _rows(x), _rows(outputs)
+        ranks: int = chosen.__array_interface__["data"][0]  # As .ctypes says, in half the time.
         packed.run(batch, lambda chain: chain.forward_at(rows, into, ranks, batch, prices, levels))
     else:
-        array, kept = _array(x), {"out": outputs.numpy(), "chosen": chosen.numpy()}
+        array, kept = _array(x), {"out": outputs.numpy(), "chosen": chosen}
         packed.run(batch, lambda chain: chain.forward(array, prices, levels=levels, **kept))
     return outputs, chosen
 

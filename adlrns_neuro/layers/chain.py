@@ -210,8 +210,8 @@ def _gates_rest_on(
                 asked = zip([part.price() for part in ranked], prices, strict=True)
                 prices = [own if price is None else price for price, own in asked]
             outputs, chosen = run_gates(packed, x, prices, levels)
-            for part, ranks in zip(ranked, chosen.unbind(), strict=True):
-                part.note_ranks(ranks)
+            for row, part in enumerate(ranked):
+                part.note_ranks((chosen, row))
             return outputs
 
         return run

@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from adlrns_neuro.functional.cost import FLOPS_SHARE, MEMORY_SHARE
@@ -13,6 +15,8 @@ from adlrns_neuro.gates.network import GateNetwork
 from adlrns_neuro.layers.base import LowRankLayer
 from adlrns_neuro.layers.first_block import FirstBlock
 from adlrns_neuro.schedulers import RankScheduler
+
+Int64Array = NDArray[np.int64]
 
 
 class RankedModule(nn.Module, ABC):
@@ -91,7 +95,6 @@ class Ranked(RankedModule):
             :meth:`~adlrns_neuro.layers.base.LowRankLayer.as_decided`.
         first_block: gives, for the input of a call with a ``level``, its first rank block in the
             place of the layer's method; None where it has to be computed.
-        chosen: the rank of each sample in the last call in which the gate decided.
         level, scheduler, price_per_mj: see :class:`RankedModule`.
     """
 
@@ -100,7 +103,7 @@ class Ranked(RankedModule):
         self.layer = layer
         self.decide: Callable[[Tensor], Tensor] | None = None
         self.first_block: Callable[[Tensor], FirstBlock] | None = None
-        self.chosen: Tensor | None = None
+        self._chosen: Tensor | tuple[Int64Array, int] | None = None
         self._ran: int | Tensor | None = len(layer.levels) - 1
 
     def forward(self, input: Tensor) -> Tensor:
@@ -118,18 +121,27 @@ class Ranked(RankedModule):
         if self.decide is not None:
             return layer.as_decided(input, self._decided)
         outputs: Tensor
-        outputs, self.chosen = layer(input, scheduler=self.scheduler, price=self.price())
+        outputs, self._chosen = layer(input, scheduler=self.scheduler, price=self.price())
         self._ran = None
         return outputs
+
+    @property
+    def chosen(self) -> Tensor | None:
+        """The rank of each sample in the last call in which the gate decided."""
+        noted = self._chosen
+        if isinstance(noted, tuple):
+            ranks, row = noted
+            self._chosen = noted = torch.from_numpy(ranks[row])
+        return noted
 
     @property
     def ran(self) -> int | Tensor:
         """The level of the last call, or one for each sample; before the first, the highest."""
         if self._ran is not None:
             return self._ran
-        assert self.chosen is not None
-        ranks = torch.tensor(self.levels, device=self.chosen.device)
-        return torch.searchsorted(ranks, self.chosen)
+        chosen = self.chosen
+        assert chosen is not None
+        return torch.searchsorted(torch.tensor(self.levels, device=chosen.device), chosen)
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -151,13 +163,14 @@ class Ranked(RankedModule):
         """Whether the gate alone decides."""
         return self.level is None and self.decide is None and self.scheduler is None
 
-    def note_ranks(self, ranks: Tensor) -> None:
+    def note_ranks(self, ranks: Tensor | tuple[Int64Array, int]) -> None:
         """Note what the gate decided in a call that ran the layer in another way.
 
         Args:
-            ranks: of each sample, int64.
+            ranks: of each sample, int64; or an array of several layers', and which row of it is
+                this one's, which becomes a tensor if somebody asks.
         """
-        vars(self).update(chosen=ranks, _ran=None)  # Set as of modules they take microseconds.
+        vars(self).update(_chosen=ranks, _ran=None)  # Set as of modules they take microseconds.
 
     def note_levels(self, level: int | Tensor) -> None:
         """The same of a call at a ``level``."""
@@ -166,11 +179,12 @@ class Ranked(RankedModule):
     @property
     def spent_mj(self) -> float:
         """Modelled energy per sample in the last call in which the gate decided [mJ]."""
-        if self.chosen is None:
+        chosen = self.chosen
+        if chosen is None:
             return 0.0
         ranks = zip(self.levels, self.energies_mj, strict=True)
-        total = sum(int((self.chosen == rank).sum()) * energy for rank, energy in ranks)
-        return total / max(len(self.chosen), 1)
+        total = sum(int((chosen == rank).sum()) * energy for rank, energy in ranks)
+        return total / max(len(chosen), 1)
 
     def _decided(self, first: Tensor) -> Tensor:
         """What ``decide`` says, noted."""
