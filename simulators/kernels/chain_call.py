@@ -18,6 +18,7 @@ from simulators.kernels.job import (
     EVENT_ROOM,
     EXPAND,
     EXPAND_EACH,
+    EXPAND_FLOORED,
     EXPAND_ROUNDED,
     FEATURES,
     FLOOR,
@@ -116,10 +117,18 @@ def samples_at_once(batch: int, at_once: int, threads: int) -> int:
 
 
 @part
-def run_stages(job: int, rounds: bool, threads: int) -> None:
-    """V, then U with what each sample's outputs begin with, of samples that are in order."""
+def run_stages(job: int, rounds: bool, start: int, threads: int) -> None:
+    """V, then U, of samples that are in order.
+
+    Args:
+        job: address of the fields.
+        rounds: whether numbers are rounded to bfloat16.
+        start: address of what all samples' outputs begin with; 0 if each has its own.
+        threads: how many work on it.
+    """
     first = PROJECT_ROUNDED if rounds else PROJECT
-    second = EXPAND_ROUNDED if rounds else EXPAND_EACH
+    second = EXPAND_ROUNDED if rounds else EXPAND_FLOORED if start else EXPAND_EACH
+    store(job + 8 * BIAS, start)
     for phase in (first, second):
         run_phase(job, phase, load(job + 8 * SHARED), threads)
 
@@ -223,7 +232,8 @@ def run_leveled(
         begin,
         begin_step,
     )
-    run_stages(job, prepare_rounding(job, batch, threads), threads)
+    common = starts if load(layer + 40) and not begin else 0
+    run_stages(job, prepare_rounding(job, batch, threads), common, threads)
 
 
 @part

@@ -27,7 +27,8 @@ class LeveledLayer:
         level_bias: as given, float32.
         starts: what the outputs of each level begin with, (K, out), rows rounded up to whole
             panels.
-        address: of the addresses of ranks, starts, and a gate's weight, bias and cost, int64.
+        address: of the addresses of ranks, starts, and a gate's weight, bias and cost, int64; and
+            whether the outputs of all levels begin with the same.
 
     Raises:
         ConfigError: ``ADL-KRN-06`` when the arrays do not fit each other or the factors.
@@ -62,8 +63,10 @@ class LeveledLayer:
             shape, of = (levels, factors.outputs), type(self).__name__
             self.level_bias = small_array("level_bias", level_bias, shape, of=of)
             self.starts[:, : factors.outputs] = self.level_bias.cumsum(axis=0)
-        self._addresses: Int64Array = np.zeros(5, np.int64)
+        common = bool((self.starts[1:] == self.starts[0]).all())
+        self._addresses: Int64Array = np.zeros(6, np.int64)
         self._addresses[:2] = self.ranks.ctypes.data, self.starts.ctypes.data
+        self._addresses[5] = common
         self.address: int = self._addresses.ctypes.data
 
     def __reduce__(self) -> tuple[type[LeveledLayer], tuple[object, ...]]:
@@ -109,7 +112,7 @@ class GatedLayer(LeveledLayer):
         self.weight = small_array("weight", weight, (levels - 1, int(self.ranks[0])))
         self.bias = small_array("bias", bias, (levels - 1,))
         self.cost = small_array("cost", cost, (levels - 1,))
-        self._addresses[2:] = [part.ctypes.data for part in (self.weight, self.bias, self.cost)]
+        self._addresses[2:5] = [part.ctypes.data for part in (self.weight, self.bias, self.cost)]
 
     def __reduce__(self) -> tuple[type[GatedLayer], tuple[object, ...]]:
         """As of any :class:`LeveledLayer`."""

@@ -14,6 +14,7 @@ from simulators.kernels.job import (
     EVENT_PLACES,
     EXPAND,
     EXPAND_EACH,
+    EXPAND_FLOORED,
     EXPAND_ROUNDED,
     FLOOR,
     INPUTS,
@@ -46,6 +47,7 @@ from simulators.kernels.tiles import (
     expand_each,
     expand_narrow,
     expand_pair,
+    expand_pair_floored,
     expand_panel,
     project_narrow,
     project_wide,
@@ -206,7 +208,7 @@ def _expand_tile(job: int, row: int, first: int, last: int, ahead: int, end: int
     )
     narrow = load(job + 8 * OUTPUTS) - whole * PANEL <= LANES
     table, bias = load(job + 8 * U_PANELS), load(job + 8 * BIAS)
-    each, biases = load(job + 8 * PHASE) == EXPAND_EACH, load(job + 8 * BIAS_ROWS) + at
+    phase, biases = load(job + 8 * PHASE), load(job + 8 * BIAS_ROWS) + at
     floor = float32(load_double(job + 8 * FLOOR))
     step = load(job + 8 * R_MAX) * PANEL_BYTES
     turns = load(ranks + 8 * (WIDE - 1))
@@ -218,7 +220,10 @@ def _expand_tile(job: int, row: int, first: int, last: int, ahead: int, end: int
         ahead += turns * (PANEL_BYTES // 2)
         weights, column = table + panel * step, panel * PANEL
         into, offset = (y, column) if panel < whole else (load(job + 8 * TAIL_ROWS) + at, 0)
-        if each:
+        if phase == EXPAND_FLOORED and panel + 1 < min(last, whole):
+            expand_pair_floored(z, ranks, weights, step, bias, column, y, column, 0, floor)
+            panel += 1
+        elif phase != EXPAND:
             expand_each(z, ranks, weights, step, biases, column, into, offset, expected, floor)
         elif panel + 1 < min(last, whole):
             expand_pair(z, ranks, weights, step, bias, column, y, column, expected, floor)
@@ -254,7 +259,7 @@ def run_chunk(job: int, chunk: int, worker: int) -> None:
 def chunks_of_phase(job: int) -> int:
     """How many parts the phase that ``job`` is in has."""
     phase, batch = load(job + 8 * PHASE), load(job + 8 * BATCH)
-    if phase in (EXPAND, EXPAND_EACH):
+    if phase in (EXPAND, EXPAND_FLOORED, EXPAND_EACH):
         tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
         panels = (load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL
         at_once, width = load(job + 8 * TILES), load(job + 8 * PANELS)

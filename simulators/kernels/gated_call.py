@@ -114,7 +114,7 @@ def _run_layer(
     arrange(job, batch, count, chosen, ranks, starts, x, x_step, 0, y, y_step, 0, 0)
     step = LANES if rounds else HALF
     store(job + 8 * KNOWN, (rank + step - 1) // step * step)
-    run_stages(job, rounds, threads)
+    run_stages(job, rounds, starts if load(layer + 40) else 0, threads)
     for i in range(batch):
         store(chosen + 8 * i, load(ranks + 8 * load(chosen + 8 * i)))
 

@@ -49,7 +49,7 @@ from __future__ import annotations
     PANELS,  # panels of U of a chunk of the second stage
     KNOWN,  # ranks that the first stage need not compute again, in whole vectors of its layout
     BIAS_ROWS,  # address of the addresses of what each sample's outputs begin with
-    FLOOR,  # least output of a phase with a bias for each sample, float64
+    FLOOR,  # least output of a phase that has one, float64
     ROUNDS,  # whether numbers may be rounded to bfloat16
     V_PAIRS,  # address of (groups, pairs of inputs, LANES, 2) bfloat16
     U_PAIRS,  # address of (groups, pairs of ranks, LANES, 2) bfloat16
@@ -61,9 +61,17 @@ from __future__ import annotations
     HALVES,  # whether inputs and outputs of a call that rounds are bfloat16 themselves
     JOB_SIZE,
 ) = range(53)
-PROJECT, SCATTER, EXPAND, EXPAND_EACH, PROJECT_FIRST, PROJECT_ROUNDED, EXPAND_ROUNDED = range(7)
-"""Phases: V on dense inputs, V on events, U with one bias for all, U with one for each sample; and
-in bfloat16 V at one rank for all, V, and U with a bias for each sample."""
+(
+    PROJECT,  # V on dense inputs
+    SCATTER,  # V on events
+    EXPAND,  # U with one bias for all samples
+    EXPAND_FLOORED,  # the same, sums no less than FLOOR
+    EXPAND_EACH,  # U with a bias for each sample, likewise
+    PROJECT_FIRST,  # in bfloat16, V at one rank for all samples
+    PROJECT_ROUNDED,  # in bfloat16, V
+    EXPAND_ROUNDED,  # in bfloat16, U with a bias for each sample, sums no less than FLOOR
+) = range(8)
+"""Phases."""
 
 CHOOSE = -1
 """In place of a path: whichever takes least time."""

@@ -204,9 +204,9 @@ def _until_few_are_left(
     return found, first
 
 
-def _expand(panels: int, *, vectors: int = 2, each: bool = False) -> Any:
+def _expand(panels: int, *, vectors: int = 2, each: bool = False, floored: bool = False) -> Any:
     """Tile of the second stage, see :data:`expand_panel`: the first vectors of some panels, with a
-    bias for ``each`` sample.
+    bias for ``each`` sample, or sums that are ``floored``.
     """
     few, width = TILE_ROWS // panels, vectors * panels
 
@@ -214,17 +214,18 @@ def _expand(panels: int, *, vectors: int = 2, each: bool = False) -> Any:
         b = emit.builder
         z, ranks, panel, step, bias, start, y, column, ahead, floor = arguments
         ends, rows, into = emit.integers(ranks), emit.rows(z, TILE_ROWS), emit.rows(y, TILE_ROWS)
-        for row in emit.rows(b.add(y, INT64(8 * TILE_ROWS)), TILE_ROWS):  # The next tile's.
-            for v in range(width):
-                emit.expect_store(emit.at(emit.at(row, column), LANES * v))
+        if not floored:
+            for row in emit.rows(b.add(y, INT64(8 * TILE_ROWS)), TILE_ROWS):  # The next tile's.
+                for v in range(width):
+                    emit.expect_store(emit.at(emit.at(row, column), LANES * v))
         begins = emit.rows(bias, TILE_ROWS) if each else [emit.floats(bias)]
 
         def store(row: int, v: int, values: Sequence[Any]) -> None:
             for at, value in enumerate(values, v):
-                held = emit.at_least(emit.broadcast(floor), value) if each else value
+                held = emit.at_least(emit.broadcast(floor), value) if floored else value
                 emit.store(held, emit.at(emit.at(into[row], column), LANES * at))
 
-        expected = None if each else emit.floats(ahead)
+        expected = None if floored else emit.floats(ahead)
         left: list[list[Any]] = [[] for _ in range(few)]
         columns: list[Any] = []
         for p in range(panels):
@@ -293,10 +294,12 @@ expand_pair: Any = _expand(2)
 Once half of the rows have left, what is left of both is done together: there are sums enough to
 keep multipliers busy, and half as many loops whose end no CPU foresees.
 """
-expand_each: Any = _expand(1, each=True)
+expand_each: Any = _expand(1, each=True, floored=True)
 """As :data:`expand_panel` with a bias for each sample: ``bias`` is the address of row addresses
 too; sums below ``floor`` become ``floor``. Nothing is fetched: layers in a row are small.
 """
+expand_pair_floored: Any = _expand(2, floored=True)
+"""As :data:`expand_pair`; sums below ``floor`` become ``floor``. Nothing is fetched."""
 
 
 @instruction
