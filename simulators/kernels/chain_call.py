@@ -46,7 +46,7 @@ from simulators.kernels.job import (
 from simulators.kernels.model import HAND_OVER_S
 from simulators.kernels.pool import THREADS, WORKERS
 from simulators.kernels.run import divide, divide_rounded, hire, note_reach, run_phase
-from simulators.kernels.vector import BFLOAT16, HALF, PANEL, TILE_ROWS, kernel, part
+from simulators.kernels.vector import BFLOAT16, BLOCK_ROWS, HALF, PANEL, TILE_ROWS, kernel, part
 
 _int64: Any = int64
 _ROUNDED_FROM = 8 if BFLOAT16 else 1 << 62
@@ -104,16 +104,19 @@ def hire_for(table: int, threads: int, gain: float) -> int:
 
 
 @kernel
-def samples_at_once(batch: int, at_once: int, threads: int) -> int:
-    """How many of a batch pass through all layers before others do: about ``at_once`` on one
-    thread, all of them on more.
+def parts_of(batch: int, at_once: int, threads: int) -> int:
+    """How many parts of a batch pass through all layers one after the other: of about ``at_once``
+    samples on one thread, one on more.
     """
-    parts = batch // at_once
-    if threads > 1 or parts < 2:
-        return batch
-    tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
-    each: int = (tiles + parts - 1) // parts * TILE_ROWS
-    return each
+    return 1 if threads > 1 else max(1, batch // max(at_once, BLOCK_ROWS))
+
+
+@kernel
+def first_of(batch: int, parts: int, number: int) -> int:
+    """The first sample of a part, in whole blocks; of the one beyond the last, the end."""
+    blocks = (batch + BLOCK_ROWS - 1) // BLOCK_ROWS
+    first: int = min(batch, number * blocks // parts * BLOCK_ROWS)
+    return first
 
 
 @part
@@ -244,7 +247,7 @@ def prepare_rounding(job: int, batch: int, threads: int) -> bool:
         store(job + 8 * HALVES, 0)
         divide_rounded(job, threads)
     else:
-        divide(job, threads)
+        divide(job, variable(PROJECT), threads)
     return rounds
 
 

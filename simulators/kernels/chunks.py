@@ -65,7 +65,7 @@ PANELS_AT_ONCE = 4
 
 
 @kernel
-def _share(rows: int) -> int:
+def _rows_of_tile(rows: int) -> int:
     """Rows of the next tile: the last two tiles share what is left, so that none is tiny."""
     if rows <= TILE_ROWS:
         return rows
@@ -97,7 +97,7 @@ def _project(job: int, chunk: int) -> None:
         high = min(inputs, low + stripe)
         row, done = first, 0
         while row < end:
-            size = _share(end - row)
+            size = _rows_of_tile(end - row)
             done = _project_rows(job, row, size, low, high, part * width, groups, done)
             row += size
 

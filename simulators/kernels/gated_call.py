@@ -14,12 +14,13 @@ from simulators.kernels.atomics import (
 )
 from simulators.kernels.chain_call import (
     arrange,
+    first_of,
     hire_for,
     most_threads,
+    parts_of,
     prepare_rounding,
     run_full,
     run_stages,
-    samples_at_once,
     seconds_saved,
 )
 from simulators.kernels.job import (
@@ -185,9 +186,10 @@ def run_chain(
     threads = hire_for(table, threads, _gain_of_all(table, layers, batch, threads))
     if not threads:
         return UNREADY
-    step = samples_at_once(batch, at_once, threads)
-    for first in range(0, batch, step):
-        count = min(step, batch - first)
+    parts = parts_of(batch, at_once, threads)
+    for number in range(parts):
+        first = first_of(batch, parts, number)
+        count = first_of(batch, parts, number + 1) - first
         _run_layers(table, layers, count, x, x_step, chosen, 8 * batch, threads, first)
     dismiss(load(load(table + 8 * JOB) + 8 * SHARED), threads)
     return DONE

@@ -63,7 +63,8 @@ class LeveledChain(Chain[LeveledLayer]):
         table[-1, OUT], table[-1, OUT_STEP] = out.ctypes.data, out.strides[0]
         run = _compiled().run_levels
         rows = x.ctypes.data, x.strides[0]
-        arguments = (self.address, len(table), batch, *rows, levels.ctypes.data, *begin)
+        at = levels.ctypes.data
+        arguments = (self.address, len(table), batch, self.at_once, *rows, at, *begin)
         while (status := run(*arguments)) != DONE:
             if status >= 0:
                 raise ConfigError(

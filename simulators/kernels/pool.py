@@ -2,8 +2,8 @@
 
 Waking a thread costs as much as a small call. So a worker that has finished looks for more work for
 about a millisecond before it sleeps, and lets others have its core now and then while it looks. A
-call never waits for a worker to wake: chunks are taken one by one, and a call does itself what
-nobody takes.
+call never waits for a worker to wake: each thread takes chunks of its own share one by one, then of
+others' shares, and a call does itself what nobody takes.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ TICKET, DONE, JOB = range(3)
 """Places in a share: which of its chunks are left, of a call on how many threads (see
 :mod:`simulators.kernels.run`); how many chunks its thread has done; the job's address."""
 MOST_THREADS = 256
+"""Of a call: so many have a share."""
 SHARED_SIZE = SHARES + MOST_THREADS * SHARE_STEP
 
 
 def available_threads() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may run on, as far as calls can use them."""
+    if hasattr(os, "sched_getaffinity"):
+        return min(len(os.sched_getaffinity(0)), MOST_THREADS)
+    return min(os.cpu_count() or 1, MOST_THREADS)
 
 
 class Pool:
@@ -58,7 +61,7 @@ class Pool:
 
     @threads.setter
     def threads(self, count: int) -> None:
-        self.shared[THREADS] = count
+        self.shared[THREADS] = min(count, MOST_THREADS)
 
     def forget(self) -> None:
         """Begin without workers: a forked child has none of its parent's."""
@@ -66,13 +69,13 @@ class Pool:
         self._lock = threading.Lock()
 
     def start(self, count: int) -> None:
-        """Have at least ``count`` workers."""
+        """Have at least ``count`` workers, or one for each share but the caller's."""
         from simulators.kernels.sleep import nobody_sleeps
 
         with self._lock:
             if not self.shared[WORKERS]:
                 nobody_sleeps(self.address)
-            while self.shared[WORKERS] < count:
+            while self.shared[WORKERS] < min(count, MOST_THREADS - 1):
                 worker = int(self.shared[WORKERS]) + 1
                 self.shared[WORKERS] = worker
                 threading.Thread(
@@ -92,6 +95,8 @@ os.register_at_fork(after_in_child=pool.forget)
 
 def set_threads(count: int) -> None:
     """Let calls use up to ``count`` threads, the calling one included; at first all cores.
+
+    They use no more than 256.
 
     Raises:
         ConfigError: ``ADL-KRN-05`` unless it is above 0.

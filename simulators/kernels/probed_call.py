@@ -9,11 +9,12 @@ from numba import float32, float64, int64
 
 from simulators.kernels.atomics import load, load_float, store, store_float
 from simulators.kernels.chain_call import (
+    first_of,
     hire_for,
     most_threads,
+    parts_of,
     run_full,
     run_leveled,
-    samples_at_once,
     seconds_saved,
     variable,
 )
@@ -293,9 +294,10 @@ def run_probed(
     threads = hire_for(table, threads, gain)
     if not threads:
         return UNREADY
-    step = samples_at_once(batch, at_once, threads)
-    for start in range(0, batch, step):
-        count = min(step, batch - start)
+    parts = parts_of(batch, at_once, threads)
+    for number in range(parts):
+        start = first_of(batch, parts, number)
+        count = first_of(batch, parts, number + 1) - start
         _run_some(table, layers, count, x, x_step, probe, chosen, price, threads, start)
     dismiss(load(load(table + 8 * JOB) + 8 * SHARED), threads)
     return DONE

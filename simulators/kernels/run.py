@@ -55,7 +55,7 @@ from simulators.kernels.job import (
     Z,
 )
 from simulators.kernels.layout import Float32Array, Int64Array, Samples
-from simulators.kernels.pool import BUSY, DONE, JOB, MOST_THREADS, SHARE_STEP, SHARES, TICKET
+from simulators.kernels.pool import BUSY, DONE, JOB, SHARE_STEP, SHARES, TICKET
 from simulators.kernels.rows import run_row
 from simulators.kernels.sleep import sleep, wake
 from simulators.kernels.tiles import copy_floats
@@ -86,7 +86,8 @@ stage, where those of higher ranks take longer."""
 _TILES_AT_ONCE = 32
 """Tiles of a chunk at most: so many rows between the factors stay in the second cache."""
 _ROWS_IN_CACHE = 8192
-"""Rows of all panels of a factor together that stay in the second cache, beside what passes."""
+"""Rows of all panels of a factor together that stay in the second cache, beside what passes; two
+inputs of a group of V take as much."""
 
 
 @kernel
@@ -137,7 +138,9 @@ def serve(shared: int, worker: int) -> None:
     vain = 0
     while True:
         threads = _threads_of_more(_share(shared, worker))
-        if threads:
+        if not threads and vain % _LOOKS_AT_ONCE == 0:  # Its share may have gone while it slept.
+            threads = _threads_of_more(_share(shared, 0))
+        if worker < threads:
             _work(shared, worker, threads)
             vain = 0
         elif vain < _LOOKS:
@@ -158,7 +161,6 @@ def hire(shared: int, threads: int, gain: float) -> int:
         threads: how many it has work for.
         gain: how many seconds it takes less with them.
     """
-    threads = min(threads, MOST_THREADS)
     if threads == 1 or not exchange(shared + 8 * BUSY, 0, 1):
         return 1
     wake(shared, threads - 1, gain)
@@ -339,26 +341,30 @@ def run_tiles(
         divide_rounded(job, threads)
         first, second = PROJECT_ROUNDED, EXPAND_ROUNDED
     else:
-        divide(job, threads)
         first, second = SCATTER if path == BY_EVENTS else PROJECT, EXPAND
+        divide(job, first, threads)
     for phase in (first, second):
         run_phase(job, phase, shared, threads)
     dismiss(shared, threads)
 
 
 @kernel
-def divide(job: int, threads: int) -> None:
-    """Choose the chunks of a call: some for each thread, few enough rows to stay in the caches."""
-    batch = load(job + 8 * BATCH)
-    tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
+def divide(job: int, phase: int, threads: int) -> None:
+    """Choose the chunks of a call whose samples are in order, and whose first stage is ``phase``:
+    some for each thread, few enough rows to stay in the caches.
+    """
+    tiles = (load(job + 8 * BATCH) + TILE_ROWS - 1) // TILE_ROWS
     parts = 1 if threads == 1 else _PROJECT_PARTS * threads
     block = min(_TILES_AT_ONCE, (tiles + parts - 1) // parts)
     enough = (tiles + block - 1) // block >= parts
-    groups = load(job + 8 * Z_WIDTH) // LANES
-    if not enough and groups * load(job + 8 * INPUTS) > 2 * _ROWS_IN_CACHE:
-        block = min(_TILES_AT_ONCE, tiles)  # So that V is read once.
+    at_once = min(_TILES_AT_ONCE, tiles)
+    if phase == PROJECT:
+        store(job + 8 * WIDTH, load(job + 8 * Z_WIDTH) // LANES if enough else 1)
+        groups = (load(load(job + 8 * RANKS)) + LANES - 1) // LANES
+        far = groups * load(job + 8 * INPUTS) > 2 * _ROWS_IN_CACHE
+        if not enough and far and groups * (tiles // at_once) >= _EXPAND_PARTS * threads:
+            block = at_once  # So that V is read once.
     store(job + 8 * ROW_BLOCK, block * TILE_ROWS)
-    store(job + 8 * WIDTH, groups if enough else 1)
     panels = (load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL
     if threads > 1 and enough and panels * load(job + 8 * R_MAX) <= _ROWS_IN_CACHE:
         # Whoever computed V of samples computes U, too, and finds what lies between.
@@ -366,10 +372,9 @@ def divide(job: int, threads: int) -> None:
         store(job + 8 * PANELS, panels)
         return
     parts = 1 if threads == 1 else _EXPAND_PARTS * threads
-    block = min(_TILES_AT_ONCE, tiles)
-    store(job + 8 * TILES, block)
-    groups = (tiles + block - 1) // block
-    store(job + 8 * PANELS, max(1, panels * groups // max(groups, parts)))
+    store(job + 8 * TILES, at_once)
+    across = (tiles + at_once - 1) // at_once
+    store(job + 8 * PANELS, max(1, panels * across // max(across, parts)))
 
 
 @kernel

@@ -1,9 +1,10 @@
 """Register tiles: the innermost loops, as LLVM vector code that every CPU's back end translates.
 
-A tile holds ``TILE_ROWS`` samples × ``PANEL`` columns of sums in registers. Each step loads one row
-of a panel (two vectors), broadcasts one number per sample, and adds their products (Goto and
-van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008). Rows are given as
-addresses, so samples need not be moved into the order in which they are computed.
+A tile holds ``TILE_ROWS`` samples × two vectors of sums in registers. Each step loads two vectors
+of a factor, broadcasts what they are multiplied by of each sample, and adds the products (Goto and
+van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008). Of U those are a rank's
+``PANEL`` outputs and a number; of V two inputs' ``LANES`` ranks and a pair of numbers. Rows are
+given as addresses, so samples need not be moved into the order in which they are computed.
 """
 
 from __future__ import annotations

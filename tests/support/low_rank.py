@@ -112,10 +112,27 @@ def leveled_layer(
     ranks: tuple[int, ...],
     *,
     biased: bool = True,
+    by_level: bool = True,
     rectified: bool = True,
     bfloat16: bool = False,
 ) -> LeveledLayer:
-    """A layer with such factors, of rank 1 where no level has any, and biases by level."""
+    """A layer with such factors, of rank 1 where no level has any, and biases by level or not."""
     factors = factors_of(rng, outputs, inputs, ranks[-1] or 1, bfloat16=bfloat16)
-    bias = rng.standard_normal((len(ranks), outputs)) if biased else None
+    bias = biases_of(rng, outputs, len(ranks), by_level=by_level) if biased else None
     return LeveledLayer(factors, ranks, bias, rectified)
+
+
+def biases_of(
+    rng: np.random.Generator, outputs: int, levels: int, *, by_level: bool = True
+) -> np.ndarray:
+    """What each level's outputs begin with beyond the one below: of all the same, or by level."""
+    bias = rng.standard_normal((levels, outputs))
+    if not by_level:
+        bias[1:] = 0
+    return bias
+
+
+WIDTHS = st.lists(st.integers(1, 70) | st.sampled_from([64, 96]), min_size=2, max_size=4)
+"""Of the layers of a chain: below, at and beyond two panels."""
+BATCHES = st.integers(1, 40) | st.sampled_from([64, 65, 100])
+"""Of a chain, also in several parts."""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.errors import refused
-from support.low_rank import factors_of
+from support.low_rank import BATCHES, WIDTHS, biases_of, factors_of
 
 from mapping.errors import ConfigError
 from simulators.kernels import PackedFactors, set_threads
@@ -32,6 +32,7 @@ def layer_of(
     ranks: tuple[int, ...],
     *,
     biased: bool = True,
+    by_level: bool = True,
     rectified: bool = False,
     bfloat16: bool = False,
 ) -> GatedLayer:
@@ -43,7 +44,7 @@ def layer_of(
         rng.standard_normal((further, ranks[0])),
         rng.standard_normal(further) * 0.1,
         rng.uniform(0.5, 1.0, further),
-        rng.standard_normal((len(ranks), outputs)) if biased else None,
+        biases_of(rng, outputs, len(ranks), by_level=by_level) if biased else None,
         rectified,
     )
 
@@ -88,24 +89,26 @@ def check(
 def chains(draw: st.DrawFn) -> tuple[GatedChain, np.ndarray, list[float], list[int] | None]:
     """One to three layers of any width and ranks, with a head or without, and a call."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    widths = draw(st.lists(st.integers(1, 70), min_size=2, max_size=4))
+    widths = draw(WIDTHS)
     layers = []
     for inputs, outputs in pairwise(widths):
         most = min(48, 2 * min(inputs, outputs))
         ranks = draw(st.lists(st.integers(1, most), min_size=1, max_size=4, unique=True))
-        biased, rectified = draw(st.booleans()), draw(st.booleans())
-        ascending = tuple(sorted(ranks))
-        layers.append(layer_of(rng, outputs, inputs, ascending, biased=biased, rectified=rectified))
+        names = ("biased", "by_level", "rectified")
+        drawn = {name: draw(st.booleans()) for name in names}
+        layers.append(layer_of(rng, outputs, inputs, tuple(sorted(ranks)), **drawn))
     head = None
     if draw(st.booleans()):
         classes = draw(st.integers(1, 40))
         head = FullLayer(rng.standard_normal((classes, widths[-1])), rng.standard_normal(classes))
-    batch = draw(st.integers(1, 40))
+    batch = draw(BATCHES)
     prices = [draw(st.sampled_from([0.0, 0.3, -1.0, 1e9])) for _ in layers]
     some = draw(st.booleans())
     levels = [draw(st.integers(1, len(layer.ranks))) for layer in layers] if some else None
     x = rng.standard_normal((batch, widths[0]), np.float32)
-    return GatedChain(layers, batch + draw(st.integers(0, 9)), head), x, prices, levels
+    chain = GatedChain(layers, batch + draw(st.integers(0, 9)), head)
+    chain.at_once = draw(st.sampled_from([1, chain.at_once]))
+    return chain, x, prices, levels
 
 
 @given(chains())

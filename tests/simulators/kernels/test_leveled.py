@@ -12,14 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.errors import refused
-from support.low_rank import leveled_layer
+from support.low_rank import BATCHES, WIDTHS, leveled_layer
 
 from mapping.errors import ConfigError
 from simulators.kernels import PackedFactors, set_threads
+from simulators.kernels.chain_call import first_of, parts_of
 from simulators.kernels.chain_layers import FullLayer, LeveledLayer
 from simulators.kernels.job import EVENT_ROOM
 from simulators.kernels.leveled import LeveledChain
 from simulators.kernels.pool import WORKERS, pool
+from simulators.kernels.vector import BLOCK_ROWS
 
 
 def expected(
@@ -50,24 +52,22 @@ Case = tuple[LeveledChain, np.ndarray, np.ndarray, np.ndarray | None]
 def cases(draw: st.DrawFn) -> Case:
     """One to three layers of any width and ranks, 0 included, with a head or without."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    widths = draw(st.lists(st.integers(1, 70), min_size=2, max_size=4))
+    widths = draw(WIDTHS)
     count = draw(st.integers(1, 4))
     layers = []
     for inputs, outputs in pairwise(widths):
         ranks = draw(st.lists(st.integers(0, 48), min_size=count, max_size=count, unique=True))
-        biased, rectified = draw(st.booleans()), draw(st.booleans())
-        ascending = tuple(sorted(ranks))
-        layers.append(
-            leveled_layer(rng, outputs, inputs, ascending, biased=biased, rectified=rectified)
-        )
+        how = {name: draw(st.booleans()) for name in ("biased", "by_level", "rectified")}
+        layers.append(leveled_layer(rng, outputs, inputs, tuple(sorted(ranks)), **how))
     head = None
     if draw(st.booleans()):
         classes = draw(st.integers(1, 40))
         head = FullLayer(rng.standard_normal((classes, widths[-1])), rng.standard_normal(classes))
-    batch = draw(st.integers(1, 40))
+    batch = draw(BATCHES)
     x = rng.standard_normal((batch, widths[0]), np.float32)
     start = rng.standard_normal((batch, widths[1]), np.float32) if draw(st.booleans()) else None
     chain = LeveledChain(layers, batch + draw(st.integers(0, 9)), head)
+    chain.at_once = draw(st.sampled_from([1, chain.at_once]))
     return chain, x, rng.integers(0, count, batch), start
 
 
@@ -182,3 +182,16 @@ def test_ranks_that_do_not_fit_are_refused(ranks: tuple[int, ...]) -> None:
         LeveledLayer(factors, ranks)
     with refused(ConfigError, "ADL-KRN-06", where="LeveledLayer.level_bias", remedy="(2, 5)"):
         LeveledLayer(factors, (0, 2), np.ones((2, 4)))
+
+
+@pytest.mark.parametrize("batch", [1, 63, 64, 127, 128, 129, 577])
+def test_parts_of_a_batch_are_whole_blocks_of_about_one_size(batch: int) -> None:
+    parts = parts_of(batch, 64, 1)
+    firsts = [first_of(batch, parts, number) for number in range(parts + 1)]
+    sizes = np.diff(firsts)
+    assert (firsts[0], firsts[-1], parts) == (0, batch, max(1, batch // 64))
+    assert all(first % BLOCK_ROWS == 0 for first in firsts[:-1])
+    assert sizes.min() > min(batch, 64) - BLOCK_ROWS
+    assert sizes.max() < 128
+    assert parts_of(batch, 64, 2) == 1, "threads share the layers of all"
+    assert parts_of(batch, 1, 1) <= max(1, batch // BLOCK_ROWS), "none is empty"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.errors import refused
-from support.low_rank import leveled_layer
+from support.low_rank import BATCHES, WIDTHS, leveled_layer
 
 from mapping.errors import ConfigError
 from simulators.kernels import PackedFactors, set_threads
@@ -84,17 +84,14 @@ def check(chain: ProbedChain, x: np.ndarray, price: float, tolerance: float = 1e
 def cases(draw: st.DrawFn) -> tuple[ProbedChain, np.ndarray, float]:
     """One to three layers of any width and ranks, and any number of classes."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    widths = draw(st.lists(st.integers(1, 70), min_size=2, max_size=4))
+    widths = draw(WIDTHS)
     count = draw(st.integers(2, 4))
     layers = []
     for number, (inputs, outputs) in enumerate(pairwise(widths)):
         least = 1 if number == 0 else 0
         drawn = draw(st.lists(st.integers(least, 48), min_size=count, max_size=count, unique=True))
-        biased, rectified = draw(st.booleans()), draw(st.booleans())
-        ranks = tuple(sorted(drawn))
-        layers.append(
-            leveled_layer(rng, outputs, inputs, ranks, biased=biased, rectified=rectified)
-        )
+        how = {name: draw(st.booleans()) for name in ("biased", "by_level", "rectified")}
+        layers.append(leveled_layer(rng, outputs, inputs, tuple(sorted(drawn)), **how))
     classes = draw(st.integers(1, 40))
     head = FullLayer(rng.standard_normal((classes, widths[-1])), rng.standard_normal(classes))
     gate = gate_of(rng, count, draw(st.integers(1, min(classes, 6))))
@@ -102,9 +99,10 @@ def cases(draw: st.DrawFn) -> tuple[ProbedChain, np.ndarray, float]:
     if draw(st.booleans()):
         matrix = rng.standard_normal((classes, widths[1])), rng.standard_normal(classes)
         leaves = FullLayer(*matrix)
-    batch = draw(st.integers(1, 40))
+    batch = draw(BATCHES)
     x = rng.standard_normal((batch, widths[0]), np.float32)
     chain = ProbedChain(layers, batch + draw(st.integers(0, 9)), head, gate, leaves)
+    chain.at_once = draw(st.sampled_from([1, chain.at_once]))
     return chain, x, draw(st.sampled_from([0.0, 1.0, 1e9]))
 
 

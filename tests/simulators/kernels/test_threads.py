@@ -16,8 +16,9 @@ from support.low_rank import Call, random_call
 
 from mapping.errors import ConfigError
 from simulators.kernels import PackedFactors, Workspace, low_rank_forward, set_threads
+from simulators.kernels.chunks import chunks_of_phase
 from simulators.kernels.forward import run_path
-from simulators.kernels.job import SHARED
+from simulators.kernels.job import PHASE, PROJECT, SCATTER, SHARED
 from simulators.kernels.pool import (
     ASLEEP,
     BUSY,
@@ -32,7 +33,7 @@ from simulators.kernels.pool import (
     available_threads,
     pool,
 )
-from simulators.kernels.run import _take, hire
+from simulators.kernels.run import _take, divide
 from simulators.kernels.sleep import WAKE_S, nobody_sleeps, wake
 from simulators.kernels.vector import PANEL
 
@@ -134,9 +135,35 @@ def test_a_call_of_fewer_chunks_than_threads_needs_no_worker() -> None:
         call.check(out)
 
 
+@pytest.mark.parametrize(("phase", "rank"), [(SCATTER, 128), (PROJECT, 16), (PROJECT, 128)])
+@pytest.mark.parametrize("threads", [2, 8])
+def test_a_large_input_factor_leaves_work_for_all_threads(
+    phase: int, rank: int, threads: int
+) -> None:
+    """Whichever of its ranks samples reach; panels of it alone may be too few."""
+    call = random_call(np.random.default_rng(0), (PANEL, 4096, 128), 64)
+    factors = PackedFactors(call.U, call.V)
+    workspace, out = Workspace(factors, 64), np.empty((64, PANEL), np.float32)
+    run_path("tiles", factors, call.x, np.full(64, rank), out, workspace)
+    divide(workspace.address, phase, threads)
+    workspace.job[PHASE] = phase
+    assert chunks_of_phase(workspace.address) >= threads
+
+
 def test_no_more_threads_than_there_are_shares() -> None:
     other = Pool()
-    assert hire(other.address, 10 * MOST_THREADS, 0.0) == MOST_THREADS
+    other.threads = 10 * MOST_THREADS
+    assert other.threads == MOST_THREADS
+    set_threads(10 * MOST_THREADS)
+    assert pool.threads == MOST_THREADS
+    assert available_threads() <= MOST_THREADS
+
+
+def test_no_more_workers_than_there_are_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Pool()
+    monkeypatch.setattr(Pool, "_work", lambda _pool, _worker: None)
+    other.start(10 * MOST_THREADS)
+    assert other.shared[WORKERS] == MOST_THREADS - 1
 
 
 def asleep() -> list[int]:
