@@ -9,7 +9,7 @@ given as addresses, so samples need not be moved into the order in which they ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from numba import types
@@ -183,10 +183,12 @@ def _until_few_are_left(
     first: Any,
     few: int,
     ahead: Any,
+    meanwhile: Callable[[Any], None] | None = None,
 ) -> tuple[list[Any], Any]:
     """Products from number ``first`` on; rows leave one by one as their ranks end, down to a few.
 
-    Meanwhile vectors from ``ahead`` on are fetched.
+    Meanwhile vectors from ``ahead`` on are fetched, and ``meanwhile`` writes what else turns of all
+    rows do.
 
     Returns:
         All sums, and the number that comes next for the rows that are left.
@@ -197,6 +199,8 @@ def _until_few_are_left(
 
         def turn(k: Any, held: Sequence[Any], size: int = size) -> list[Any]:
             _fetch(emit, ahead, k, size)
+            if meanwhile is not None and size == TILE_ROWS:
+                meanwhile(k)
             return _products(emit, held, rows[:size], columns, k)
 
         count = size * len(columns)
@@ -215,10 +219,19 @@ def _expand(panels: int, *, vectors: int = 2, each: bool = False, floored: bool 
         b = emit.builder
         z, ranks, panel, step, bias, start, y, column, ahead, floor = arguments
         ends, rows, into = emit.integers(ranks), emit.rows(z, TILE_ROWS), emit.rows(y, TILE_ROWS)
-        if not floored:
-            for row in emit.rows(b.add(y, INT64(8 * TILE_ROWS)), TILE_ROWS):  # The next tile's.
-                for v in range(width):
-                    emit.expect_store(emit.at(emit.at(row, column), LANES * v))
+        following = emit.integers(b.add(y, INT64(8 * TILE_ROWS)))  # The next tile's.
+
+        def expect_outputs(p: int) -> Callable[[Any], None]:
+            """Have those of few rows fetched with each panel, a vector in each turn."""
+
+            def turn(k: Any) -> None:
+                number = b.and_(b.lshr(k, INT64(width.bit_length() - 1)), INT64(few - 1))
+                row = emit.floats(b.load(emit.at(following, b.add(number, INT64(p * few)))))
+                vector = b.mul(b.and_(k, INT64(width - 1)), INT64(LANES))
+                emit.expect_store(emit.at(row, b.add(column, vector)))
+
+            return turn
+
         begins = emit.rows(bias, TILE_ROWS) if each else [emit.floats(bias)]
 
         def store(row: int, v: int, values: Sequence[Any]) -> None:
@@ -238,7 +251,10 @@ def _expand(panels: int, *, vectors: int = 2, each: bool = False, floored: bool 
                 for v in range(vectors)
             ]
             sums = fresh * (TILE_ROWS // len(begins))
-            sums, first = _until_few_are_left(emit, sums, rows, own, ends, INT64(0), few, expected)
+            other = None if floored else expect_outputs(p)
+            sums, first = _until_few_are_left(
+                emit, sums, rows, own, ends, INT64(0), few, expected, other
+            )
             if expected is not None:
                 expected = emit.at(expected, b.mul(first, INT64(LANES)))
             columns += own
