@@ -60,8 +60,12 @@ GROUP_BYTES = 4 * LANES
 GROUPS_IN_CACHE, LEAST_STRIPE = 4096, 256
 """Inputs of all groups of V together that stay in the second cache while the samples of a block
 pass, and how many each tile takes at least: few of them stay in the first cache for all groups."""
+ROWS_IN_CACHE = 8192
+"""Rows of all panels of a factor together that stay in the second cache, beside what passes; two
+inputs of a group of V take as much."""
 PANELS_AT_ONCE = 4
-"""Panels of U that stay in the second cache while tiles pass, whose rows then stay in the first."""
+"""Panels of a larger U that stay in the second cache while tiles pass, whose rows then stay in the
+first. Of a smaller one a tile takes all, so that outputs are written from end to end."""
 
 
 @kernel
@@ -181,8 +185,11 @@ def _expand(job: int, chunk: int) -> None:
     last_panel = min(panels, first_panel + width)
     step = load(job + 8 * R_MAX) * PANEL_BYTES
     used = load(load(job + 8 * RANKS) + 8 * first_row) * PANEL_BYTES
-    for low in range(first_panel, last_panel, PANELS_AT_ONCE):
-        high = min(last_panel, low + PANELS_AT_ONCE)
+    at_once = PANELS_AT_ONCE
+    if (last_panel - first_panel) * used <= ROWS_IN_CACHE * PANEL_BYTES:
+        at_once = max(1, last_panel - first_panel)
+    for low in range(first_panel, last_panel, at_once):
+        high = min(last_panel, low + at_once)
         ahead = high * step
         for row in range(first_row, last_row, TILE_ROWS):
             ahead = _expand_tile(job, row, low, high, ahead, last_panel * step, used)
@@ -220,20 +227,51 @@ def _expand_tile(job: int, row: int, first: int, last: int, ahead: int, end: int
         ahead += turns * (PANEL_BYTES // 2)
         weights, column = table + panel * step, panel * PANEL
         into, offset = (y, column) if panel < whole else (load(job + 8 * TAIL_ROWS) + at, 0)
-        if phase == EXPAND_FLOORED and panel + 1 < min(last, whole):
-            expand_pair_floored(z, ranks, weights, step, bias, column, y, column, 0, floor)
-            panel += 1
+        wide = panel + 1 < min(last, whole) and phase != EXPAND_EACH
+        beyond = panel + (2 if wide else 1)
+        following, place = y, PANEL * beyond
+        if beyond >= last:
+            following, place = y + 8 * TILE_ROWS, PANEL * first
+        if phase == EXPAND_FLOORED and wide:
+            expand_pair_floored(z, ranks, weights, step, bias, column, y, column, 0, 0, 0, floor)
         elif phase != EXPAND:
-            expand_each(z, ranks, weights, step, biases, column, into, offset, expected, floor)
-        elif panel + 1 < min(last, whole):
-            expand_pair(z, ranks, weights, step, bias, column, y, column, expected, floor)
+            expand_each(z, ranks, weights, step, biases, column, into, offset, 0, 0, 0, floor)
+        elif wide:
+            expand_pair(
+                z, ranks, weights, step, bias, column, y, column, following, place, expected, floor
+            )
             ahead += turns * (PANEL_BYTES // 2)
-            panel += 1
         elif panel == whole and narrow:
-            expand_narrow(z, ranks, weights, step, bias, column, into, offset, expected, floor)
+            expand_narrow(
+                z,
+                ranks,
+                weights,
+                step,
+                bias,
+                column,
+                into,
+                offset,
+                following,
+                place,
+                expected,
+                floor,
+            )
         else:
-            expand_panel(z, ranks, weights, step, bias, column, into, offset, expected, floor)
-        panel += 1
+            expand_panel(
+                z,
+                ranks,
+                weights,
+                step,
+                bias,
+                column,
+                into,
+                offset,
+                following,
+                place,
+                expected,
+                floor,
+            )
+        panel = beyond
     return ahead
 
 

@@ -15,7 +15,7 @@ from simulators.kernels.atomics import (
     store_double,
     store_shared,
 )
-from simulators.kernels.chunks import chunks_of_phase, run_chunk
+from simulators.kernels.chunks import ROWS_IN_CACHE, chunks_of_phase, run_chunk
 from simulators.kernels.job import (
     ACTIVE,
     BATCH,
@@ -85,9 +85,6 @@ _PROJECT_PARTS, _EXPAND_PARTS = 8, 4
 stage, where those of higher ranks take longer."""
 _TILES_AT_ONCE = 32
 """Tiles of a chunk at most: so many rows between the factors stay in the second cache."""
-_ROWS_IN_CACHE = 8192
-"""Rows of all panels of a factor together that stay in the second cache, beside what passes; two
-inputs of a group of V take as much."""
 
 
 @kernel
@@ -361,12 +358,12 @@ def divide(job: int, phase: int, threads: int) -> None:
     if phase == PROJECT:
         store(job + 8 * WIDTH, load(job + 8 * Z_WIDTH) // LANES if enough else 1)
         groups = (load(load(job + 8 * RANKS)) + LANES - 1) // LANES
-        far = groups * load(job + 8 * INPUTS) > 2 * _ROWS_IN_CACHE
+        far = groups * load(job + 8 * INPUTS) > 2 * ROWS_IN_CACHE
         if not enough and far and groups * (tiles // at_once) >= _EXPAND_PARTS * threads:
             block = at_once  # So that V is read once.
     store(job + 8 * ROW_BLOCK, block * TILE_ROWS)
     panels = (load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL
-    if threads > 1 and enough and panels * load(job + 8 * R_MAX) <= _ROWS_IN_CACHE:
+    if threads > 1 and enough and panels * load(job + 8 * R_MAX) <= ROWS_IN_CACHE:
         # Whoever computed V of samples computes U, too, and finds what lies between.
         store(job + 8 * TILES, block)
         store(job + 8 * PANELS, panels)

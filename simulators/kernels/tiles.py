@@ -217,18 +217,18 @@ def _expand(panels: int, *, vectors: int = 2, each: bool = False, floored: bool 
 
     def tile(emit: Emitter, arguments: Sequence[Any]) -> None:
         b = emit.builder
-        z, ranks, panel, step, bias, start, y, column, ahead, floor = arguments
+        z, ranks, panel, step, bias, start, y, column, following, place, ahead, floor = arguments
         ends, rows, into = emit.integers(ranks), emit.rows(z, TILE_ROWS), emit.rows(y, TILE_ROWS)
-        following = emit.integers(b.add(y, INT64(8 * TILE_ROWS)))  # The next tile's.
+        expected_rows = emit.integers(following)
 
         def expect_outputs(p: int) -> Callable[[Any], None]:
-            """Have those of few rows fetched with each panel, a vector in each turn."""
+            """Have those of few rows that come next fetched with each panel, a vector a turn."""
 
             def turn(k: Any) -> None:
                 number = b.and_(b.lshr(k, INT64(width.bit_length() - 1)), INT64(few - 1))
-                row = emit.floats(b.load(emit.at(following, b.add(number, INT64(p * few)))))
+                row = emit.floats(b.load(emit.at(expected_rows, b.add(number, INT64(p * few)))))
                 vector = b.mul(b.and_(k, INT64(width - 1)), INT64(LANES))
-                emit.expect_store(emit.at(row, b.add(column, vector)))
+                emit.expect_store(emit.at(row, b.add(place, vector)))
 
             return turn
 
@@ -280,6 +280,8 @@ def _expand(panels: int, *, vectors: int = 2, each: bool = False, floored: bool 
         start: Any,
         y: Any,
         column: Any,
+        following: Any,
+        place: Any,
         ahead: Any,
         floor: Any,
     ) -> Any:
@@ -287,20 +289,21 @@ def _expand(panels: int, *, vectors: int = 2, each: bool = False, floored: bool 
             tile(Emitter(builder), arguments)
             return context.get_dummy_value()
 
-        return types.void(*[WORD] * 9, types.float32), generate
+        return types.void(*[WORD] * 11, types.float32), generate
 
     return expand
 
 
 expand_panel: Any = _expand(1)
-"""``expand_panel(z, ranks, panel, step, bias, start, y, column, ahead, floor)``: tile of the second
-stage.
+"""``expand_panel(z, ranks, panel, step, bias, start, y, column, following, place, ahead, floor)``:
+tile of the second stage.
 
 y_i[column:column + PANEL] = bias[start:start + PANEL] + Σ_k z_i[k] panel[k] over k < ranks[i], for
 TILE_ROWS samples whose ranks do not ascend: rows leave the loop one by one as their ranks end, with
 nothing padded. ``z``, ``ranks`` and ``y`` are addresses of int64 arrays, of row addresses the outer
 two; ``panel`` of an (r_max, PANEL) array, the next one lying ``step`` bytes on, ``bias`` of
-numbers, ``ahead`` of what to fetch, a vector for each k that WIDE samples have. ``floor`` does not
+numbers, ``ahead`` of what to fetch, a vector for each k that WIDE samples have. From ``place`` on
+in the rows ``following``, addresses as ``y``, lie the outputs that come next. ``floor`` does not
 count.
 """
 expand_narrow: Any = _expand(1, vectors=1)
