@@ -121,10 +121,13 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
             last = reach + 8 * min((rank - 1) // HALF, vectors - 1)
             store(last, load(last) + 1)
     padded, tiled, above, blocks, deep = 0, 0, 0, 0, 0
+    low = (ranks.shape[0] + TILE_ROWS - 1) // TILE_ROWS  # Tiles whose loops over ranks are short.
     for v in range(vectors - 1, -1, -1):
         above += load(reach + 8 * v)
         padded += above * HALF
         tiled += (above + TILE_ROWS - 1) // TILE_ROWS * HALF
+        if v == 1:
+            low -= (above + TILE_ROWS - 1) // TILE_ROWS
         if v % 2 == 0:
             blocks += (above + BLOCK_ROWS - 1) // BLOCK_ROWS
         if v % 4 == 0:
@@ -135,7 +138,7 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
     panels = (outputs + PANEL - 1) // PANEL
     tiles = (batch + TILE_ROWS - 1) // TILE_ROWS
     for path in range(len(PATHS)):
-        for feature in range(2, FEATURES - 2):
+        for feature in range(2, FEATURES):
             _set(job, path, feature, 0.0)
         _set(job, path, 0, 1.0)
         _set(job, path, 1, batch)
@@ -170,6 +173,7 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
         _set(job, path, 6, tiles * panels)
         _set(job, path, 7, far)
         _set(job, path, 8, float(batch) * inputs)
+        _set(job, path, 12, low * panels)
 
 
 @kernel

@@ -78,6 +78,12 @@ def test_a_tile_more_costs_a_tile_more() -> None:
     beyond = counted([LANES] * (TILE_ROWS + 1), 10, PANEL, 1)["tiles"]
     assert (full[3], beyond[3]) == (LANES * 10, 2 * LANES * 10)
     assert (full[6], beyond[6]) == (1, 2)
+    assert (full[12], beyond[12]) == (0, 0)
+
+
+def test_tiles_of_low_ranks_are_counted_apart() -> None:
+    ranks = [HALF + 1, *[HALF] * (2 * TILE_ROWS)]
+    assert counted(ranks, 10, 2 * PANEL, 1)["tiles"][12] == 2 * 2
 
 
 def test_factors_beyond_the_second_cache_cost_extra() -> None:
