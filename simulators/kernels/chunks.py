@@ -229,47 +229,25 @@ def _expand_tile(job: int, row: int, first: int, last: int, ahead: int, end: int
         into, offset = (y, column) if panel < whole else (load(job + 8 * TAIL_ROWS) + at, 0)
         wide = panel + 1 < min(last, whole) and phase != EXPAND_EACH
         beyond = panel + (2 if wide else 1)
-        following, place = y, PANEL * beyond
+        after, place = y, PANEL * beyond
         if beyond >= last:
-            following, place = y + 8 * TILE_ROWS, PANEL * first
+            after, place = y + 8 * TILE_ROWS, PANEL * first
         if phase == EXPAND_FLOORED and wide:
             expand_pair_floored(z, ranks, weights, step, bias, column, y, column, 0, 0, 0, floor)
         elif phase != EXPAND:
             expand_each(z, ranks, weights, step, biases, column, into, offset, 0, 0, 0, floor)
         elif wide:
             expand_pair(
-                z, ranks, weights, step, bias, column, y, column, following, place, expected, floor
+                z, ranks, weights, step, bias, column, y, column, after, place, expected, floor
             )
             ahead += turns * (PANEL_BYTES // 2)
         elif panel == whole and narrow:
             expand_narrow(
-                z,
-                ranks,
-                weights,
-                step,
-                bias,
-                column,
-                into,
-                offset,
-                following,
-                place,
-                expected,
-                floor,
+                z, ranks, weights, step, bias, column, into, offset, after, place, expected, floor
             )
         else:
             expand_panel(
-                z,
-                ranks,
-                weights,
-                step,
-                bias,
-                column,
-                into,
-                offset,
-                following,
-                place,
-                expected,
-                floor,
+                z, ranks, weights, step, bias, column, into, offset, after, place, expected, floor
             )
         panel = beyond
     return ahead

@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from simulators.kernels.vector import LANES
+from simulators.kernels.vector import HALF, LANES
 
 FLOAT = ir.FloatType()
 DOUBLE = ir.DoubleType()
@@ -17,7 +17,7 @@ INT32 = ir.IntType(32)
 INT64 = ir.IntType(64)
 VECTOR = ir.VectorType(FLOAT, LANES)
 MASK = ir.VectorType(ir.IntType(1), LANES)
-PAIRS = ir.VectorType(DOUBLE, LANES // 2)
+PAIRS = ir.VectorType(DOUBLE, HALF)
 """A vector of pairs of floats."""
 ZERO = ir.Constant(VECTOR, [ir.Constant(FLOAT, 0.0)] * LANES)
 
@@ -133,7 +133,7 @@ class Emitter:
 
     def pair_totals(self, vectors: Sequence[Any]) -> Any:
         """The sums of the pairs that vectors hold, half as many as these have lanes."""
-        size = LANES // 2 * len(vectors)
+        size = HALF * len(vectors)
         first, last = vectors[0], vectors[-1]
         even, odd = (
             ir.Constant(ir.VectorType(INT32, size), [2 * i + side for i in range(size)])

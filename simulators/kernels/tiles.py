@@ -9,7 +9,7 @@ given as addresses, so samples need not be moved into the order in which they ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from numba import types
@@ -30,15 +30,12 @@ def _columns(emit: Emitter, panel: Any, vectors: int) -> list[Any]:
 
 
 def _products(
-    emit: Emitter, sums: Sequence[Any], rows: Sequence[Any], columns: Sequence[Any], k: Any
+    emit: Emitter, sums: Sequence[Any], factors: Iterable[Any], columns: Sequence[Any], line: Any
 ) -> list[Any]:
-    """Add to each row's sums its k-th number × the panels' k-th row, below ``columns``."""
-    b = emit.builder
-    line = b.mul(k, INT64(PANEL))
+    """Add to each row's sums its factor × the vectors that begin ``line`` below ``columns``."""
     vectors = [emit.vector(emit.at(column, line)) for column in columns]
     new = []
-    for number, row in enumerate(rows):
-        factor = emit.broadcast(b.load(emit.at(row, k)))
+    for number, factor in enumerate(factors):
         for v, vector in enumerate(vectors):
             new.append(emit.fma(factor, vector, sums[number * len(vectors) + v]))
     return new
@@ -72,20 +69,6 @@ def _resumed(emit: Emitter, totals: Sequence[Any], places: Sequence[Any], fresh:
     return found
 
 
-def _pair_products(
-    emit: Emitter, sums: Sequence[Any], rows: Sequence[Any], columns: Sequence[Any], pair: Any
-) -> list[Any]:
-    """Add to each row's sums its numbers of a pair of inputs × the group's, below ``columns``."""
-    line = emit.builder.mul(pair, INT64(2 * LANES))
-    vectors = [emit.vector(emit.at(column, line)) for column in columns]
-    new = []
-    for number, row in enumerate(rows):
-        factor = emit.broadcast_pair(emit.at(row, pair))
-        for v, vector in enumerate(vectors):
-            new.append(emit.fma(factor, vector, sums[number * len(vectors) + v]))
-    return new
-
-
 def _project(vectors: int) -> Any:
     """Tile of the first stage, see :data:`project_wide`."""
 
@@ -99,18 +82,13 @@ def _project(vectors: int) -> Any:
 
         def turn(pair: Any, held: Sequence[Any]) -> list[Any]:
             _fetch(emit, expected, b.sub(pair, begin), rows)
-            return _pair_products(emit, held, pairs, columns, pair)
+            factors = (emit.broadcast_pair(emit.at(row, pair)) for row in pairs)
+            return _products(emit, held, factors, columns, b.mul(pair, INT64(2 * LANES)))
 
         def alone(k: Any, held: Sequence[Any]) -> list[Any]:
             """The last input, which has no neighbour."""
-            line = b.mul(k, INT64(LANES))
-            held_vectors = [emit.vector(emit.at(own, line)) for own in columns]
-            new = []
-            for number, row in enumerate(lines):
-                factor = emit.first_of_pairs(b.load(emit.at(row, k)))
-                for v, vector in enumerate(held_vectors):
-                    new.append(emit.fma(factor, vector, held[number * vectors + v]))
-            return new
+            factors = (emit.first_of_pairs(b.load(emit.at(row, k))) for row in lines)
+            return _products(emit, held, factors, columns, b.mul(k, INT64(LANES)))
 
         count = rows * vectors
         begin, end = b.ashr(first, INT64(1)), b.ashr(last, INT64(1))
@@ -166,7 +144,7 @@ project_wide: Any = _project(2)
 
 z_i[column:column + LANES] = scale × (z_i[...] + Σ_k x_i[k] V[k]) over first ≤ k < last, where
 z_i counts as 0 if first is 0, and first is even, and last if it is not the number of inputs. ``x``
-and ``z`` are addresses of arrays of row addresses; ``group`` of a (pairs of inputs, 2, HALF, 2)
+and ``z`` are addresses of arrays of row addresses; ``group`` of a (pairs of inputs, LANES, 2)
 array, V of LANES ranks; ``scale`` of LANES gains, or 0 for gains of 1; ``ahead`` of what to fetch,
 a vector for each pair, if there are WIDE samples.
 """
@@ -201,7 +179,9 @@ def _until_few_are_left(
             _fetch(emit, ahead, k, size)
             if meanwhile is not None and size == TILE_ROWS:
                 meanwhile(k)
-            return _products(emit, held, rows[:size], columns, k)
+            b = emit.builder
+            factors = (emit.broadcast(b.load(emit.at(row, k))) for row in rows[:size])
+            return _products(emit, held, factors, columns, b.mul(k, INT64(PANEL)))
 
         count = size * len(columns)
         found[:count] = emit.loop_apart(first, last, side_by_side(count), found[:count], turn)
@@ -217,9 +197,9 @@ def _expand(panels: int, *, vectors: int = 2, each: bool = False, floored: bool 
 
     def tile(emit: Emitter, arguments: Sequence[Any]) -> None:
         b = emit.builder
-        z, ranks, panel, step, bias, start, y, column, following, place, ahead, floor = arguments
+        z, ranks, panel, step, bias, start, y, column, after, place, ahead, floor = arguments
         ends, rows, into = emit.integers(ranks), emit.rows(z, TILE_ROWS), emit.rows(y, TILE_ROWS)
-        expected_rows = emit.integers(following)
+        expected_rows = emit.integers(after)
 
         def expect_outputs(p: int) -> Callable[[Any], None]:
             """Have those of few rows that come next fetched with each panel, a vector a turn."""
@@ -280,7 +260,7 @@ def _expand(panels: int, *, vectors: int = 2, each: bool = False, floored: bool 
         start: Any,
         y: Any,
         column: Any,
-        following: Any,
+        after: Any,
         place: Any,
         ahead: Any,
         floor: Any,
@@ -295,7 +275,7 @@ def _expand(panels: int, *, vectors: int = 2, each: bool = False, floored: bool 
 
 
 expand_panel: Any = _expand(1)
-"""``expand_panel(z, ranks, panel, step, bias, start, y, column, following, place, ahead, floor)``:
+"""``expand_panel(z, ranks, panel, step, bias, start, y, column, after, place, ahead, floor)``:
 tile of the second stage.
 
 y_i[column:column + PANEL] = bias[start:start + PANEL] + Σ_k z_i[k] panel[k] over k < ranks[i], for
@@ -303,7 +283,7 @@ TILE_ROWS samples whose ranks do not ascend: rows leave the loop one by one as t
 nothing padded. ``z``, ``ranks`` and ``y`` are addresses of int64 arrays, of row addresses the outer
 two; ``panel`` of an (r_max, PANEL) array, the next one lying ``step`` bytes on, ``bias`` of
 numbers, ``ahead`` of what to fetch, a vector for each k that WIDE samples have. From ``place`` on
-in the rows ``following``, addresses as ``y``, lie the outputs that come next. ``floor`` does not
+in the rows ``after``, addresses as ``y``, lie the outputs that come next. ``floor`` does not
 count.
 """
 expand_narrow: Any = _expand(1, vectors=1)
