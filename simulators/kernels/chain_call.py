@@ -45,7 +45,8 @@ from simulators.kernels.job import (
 )
 from simulators.kernels.model import HAND_OVER_S
 from simulators.kernels.pool import THREADS, WORKERS
-from simulators.kernels.run import divide, divide_rounded, hire, note_reach, run_phase
+from simulators.kernels.run import divide, divide_rounded, note_reach
+from simulators.kernels.shares import hire, run_phase
 from simulators.kernels.vector import BFLOAT16, BLOCK_ROWS, HALF, PANEL, TILE_ROWS, kernel, part
 
 _int64: Any = int64

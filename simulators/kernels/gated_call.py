@@ -46,7 +46,8 @@ from simulators.kernels.job import (
     Z_WIDTH,
     Z,
 )
-from simulators.kernels.run import dismiss, note_reach, run_phase
+from simulators.kernels.run import note_reach
+from simulators.kernels.shares import dismiss, run_phase
 from simulators.kernels.tiles import dot_floats
 from simulators.kernels.vector import HALF, LANES, entry, kernel, part
 

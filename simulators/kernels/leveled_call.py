@@ -26,7 +26,7 @@ from simulators.kernels.job import (
     SHARED,
     UNREADY,
 )
-from simulators.kernels.run import dismiss
+from simulators.kernels.shares import dismiss
 from simulators.kernels.vector import entry, kernel
 
 

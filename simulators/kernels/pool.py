@@ -27,7 +27,7 @@ SHARES, SHARE_STEP = 10 * _LINE, _LINE
 """Place of the first thread's share of a call, and from one to the next: a cache line of each."""
 TICKET, DONE, JOB = range(3)
 """Places in a share: which of its chunks are left, of a call on how many threads (see
-:mod:`simulators.kernels.run`); how many chunks its thread has done; the job's address."""
+:mod:`simulators.kernels.shares`); how many chunks its thread has done; the job's address."""
 MOST_THREADS = 256
 """Of a call: so many have a share."""
 SHARED_SIZE = SHARES + MOST_THREADS * SHARE_STEP
@@ -83,7 +83,7 @@ class Pool:
                 ).start()
 
     def _work(self, worker: int) -> None:
-        from simulators.kernels.run import serve
+        from simulators.kernels.shares import serve
 
         serve(self.address, worker)
 

@@ -47,7 +47,7 @@ from simulators.kernels.job import (
     TOP,
     UNREADY,
 )
-from simulators.kernels.run import dismiss
+from simulators.kernels.shares import dismiss
 from simulators.kernels.tiles import add_floats
 from simulators.kernels.vector import entry, kernel, part
 

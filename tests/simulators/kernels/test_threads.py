@@ -33,7 +33,8 @@ from simulators.kernels.pool import (
     available_threads,
     pool,
 )
-from simulators.kernels.run import _take, divide
+from simulators.kernels.run import divide
+from simulators.kernels.shares import _take
 from simulators.kernels.sleep import WAKE_S, nobody_sleeps, wake
 from simulators.kernels.vector import PANEL
 
