@@ -22,7 +22,6 @@ from simulators.kernels.gated import GatedChain
 from simulators.kernels.leveled import LeveledChain
 from simulators.kernels.probed import AnswerGate, ProbedChain
 
-Int64Array = NDArray[np.int64]
 Own = TypeVar("Own", bound=Chain)  # type: ignore[type-arg]
 
 
@@ -101,7 +100,7 @@ def packed_gates(
 
 def run_gates(
     packed: PackedLayers[GatedChain], x: Tensor, prices: Sequence[float], levels: Sequence[int]
-) -> tuple[Tensor, Int64Array]:
+) -> tuple[Tensor, NDArray[np.int64]]:
     """As :func:`forward`, on a layout; ranks as an array."""
     batch = len(x)
     outputs = torch.empty(batch, packed.outputs, dtype=torch.float32)

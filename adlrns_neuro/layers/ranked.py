@@ -16,8 +16,6 @@ from adlrns_neuro.layers.base import LowRankLayer
 from adlrns_neuro.layers.first_block import FirstBlock
 from adlrns_neuro.schedulers import RankScheduler
 
-Int64Array = NDArray[np.int64]
-
 
 class RankedModule(nn.Module, ABC):
     """What runs at a level that is set from outside, or at those that its gate chooses.
@@ -103,7 +101,7 @@ class Ranked(RankedModule):
         self.layer = layer
         self.decide: Callable[[Tensor], Tensor] | None = None
         self.first_block: Callable[[Tensor], FirstBlock] | None = None
-        self._chosen: Tensor | tuple[Int64Array, int] | None = None
+        self._chosen: Tensor | tuple[NDArray[np.int64], int] | None = None
         self._ran: int | Tensor | None = len(layer.levels) - 1
 
     def forward(self, input: Tensor) -> Tensor:
@@ -163,7 +161,7 @@ class Ranked(RankedModule):
         """Whether the gate alone decides."""
         return self.level is None and self.decide is None and self.scheduler is None
 
-    def note_ranks(self, ranks: Tensor | tuple[Int64Array, int]) -> None:
+    def note_ranks(self, ranks: Tensor | tuple[NDArray[np.int64], int]) -> None:
         """Note what the gate decided in a call that ran the layer in another way.
 
         Args:

@@ -113,11 +113,12 @@ def parts_of(batch: int, at_once: int, threads: int) -> int:
 
 
 @kernel
-def first_of(batch: int, parts: int, number: int) -> int:
-    """The first sample of a part, in whole blocks; of the one beyond the last, the end."""
+def part_of(batch: int, parts: int, number: int) -> tuple[int, int]:
+    """The first sample of a part, which begins with a whole block, and how many it has."""
     blocks = (batch + BLOCK_ROWS - 1) // BLOCK_ROWS
-    first: int = min(batch, number * blocks // parts * BLOCK_ROWS)
-    return first
+    first = number * blocks // parts * BLOCK_ROWS
+    end = min(batch, (number + 1) * blocks // parts * BLOCK_ROWS)
+    return first, end - first
 
 
 @part

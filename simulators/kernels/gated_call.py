@@ -14,9 +14,9 @@ from simulators.kernels.atomics import (
 )
 from simulators.kernels.chain_call import (
     arrange,
-    first_of,
     hire_for,
     most_threads,
+    part_of,
     parts_of,
     prepare_rounding,
     run_full,
@@ -189,8 +189,7 @@ def run_chain(
         return UNREADY
     parts = parts_of(batch, at_once, threads)
     for number in range(parts):
-        first = first_of(batch, parts, number)
-        count = first_of(batch, parts, number + 1) - first
+        first, count = part_of(batch, parts, number)
         _run_layers(table, layers, count, x, x_step, chosen, 8 * batch, threads, first)
     dismiss(load(load(table + 8 * JOB) + 8 * SHARED), threads)
     return DONE

@@ -13,7 +13,7 @@ from __future__ import annotations
     OUTPUTS,  # out
     R_MAX,
     Z_WIDTH,  # r_max, rounded up to whole panels
-    V_TILES,  # address of (groups, pairs of inputs, 2, HALF, 2) float32
+    V_TILES,  # address of (groups, pairs of inputs, LANES, 2) float32
     V_PANELS,  # address of (panels, in, PANEL) float32
     U_PANELS,  # address of (panels, r_max, PANEL) float32
     V_GROUPS,  # address of (groups, vectors of in, GROUP, LANES) float32

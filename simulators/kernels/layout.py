@@ -102,32 +102,18 @@ def rounded(array: Float32Array) -> UInt16Array:
     return np.where(np.isnan(array), upper | np.uint32(0x40), near).astype(np.uint16)
 
 
-def _pairs(matrix: Float32Array, lanes: int) -> UInt16Array:
-    """Columns of an (a, b) matrix in groups, rows in pairs, in bfloat16.
+def _pairs(matrix: Samples, lanes: int, *, steps: int = 1, twos: int = 1) -> NDArray[Any]:
+    """Columns of an (a, b) matrix in groups, rows in pairs that lie side by side.
 
-    Shape (groups, pairs, lanes, 2), an even number of groups and whole steps of ``lanes`` pairs,
-    filled up with zeros.
+    Shape (groups, pairs, lanes, 2), filled up with zeros to a multiple of ``steps`` pairs and of
+    ``twos`` groups.
     """
     rows, columns = matrix.shape
-    pairs, groups = -(-rows // (2 * lanes)) * lanes, -(-columns // (2 * lanes)) * 2
-    whole = np.zeros((2 * pairs, groups * lanes), np.uint16)
-    whole[:rows, :columns] = rounded(matrix)
-    packed = aligned((groups, pairs, lanes, 2), np.uint16)
-    packed[:] = whole.reshape(pairs, 2, groups, lanes).transpose(2, 0, 3, 1)
-    return packed
-
-
-def _by_two(matrix: Float32Array, half: int) -> Float32Array:
-    """Columns of an (a, b) matrix in groups of two vectors, rows in pairs that lie side by side.
-
-    Shape (groups, pairs, 2, half, 2), filled up with zeros.
-    """
-    rows, columns = matrix.shape
-    pairs, groups = -(-rows // 2), -(-columns // (2 * half))
-    whole = np.zeros((2 * pairs, groups * 2 * half), np.float32)
+    pairs, groups = -(-rows // (2 * steps)) * steps, -(-columns // (twos * lanes)) * twos
+    whole = np.zeros((2 * pairs, groups * lanes), matrix.dtype)
     whole[:rows, :columns] = matrix
-    packed = aligned((groups, pairs, 2, half, 2))
-    packed[:] = whole.reshape(pairs, 2, groups, 2, half).transpose(2, 0, 3, 4, 1)
+    packed = aligned((groups, pairs, lanes, 2), matrix.dtype)
+    packed[:] = whole.reshape(pairs, 2, groups, lanes).transpose(2, 0, 3, 1)
     return packed
 
 
@@ -209,10 +195,10 @@ class PackedFactors:
 
     @cached_property
     def v_tiles(self) -> Float32Array:
-        """V in groups of LANES ranks, inputs by two: (groups, pairs of inputs, 2, HALF, 2)."""
-        from simulators.kernels.vector import HALF
+        """V in groups of LANES ranks, shape (groups, pairs of inputs, LANES, 2)."""
+        from simulators.kernels.vector import LANES
 
-        return _by_two(self._V, HALF)
+        return _pairs(self._V, LANES)
 
     @cached_property
     def v_panels(self) -> Float32Array:
@@ -247,11 +233,11 @@ class PackedFactors:
         """V in bfloat16, shape (groups of LANES ranks, pairs of inputs, LANES, 2)."""
         from simulators.kernels.vector import LANES
 
-        return _pairs(self._V, LANES)
+        return _pairs(rounded(self._V), LANES, steps=LANES, twos=2)
 
     @cached_property
     def u_pairs(self) -> UInt16Array:
         """U in bfloat16, shape (groups of LANES outputs, pairs of ranks, LANES, 2)."""
         from simulators.kernels.vector import LANES
 
-        return _pairs(np.ascontiguousarray(self._U.T), LANES)
+        return _pairs(rounded(np.ascontiguousarray(self._U.T)), LANES, steps=LANES, twos=2)

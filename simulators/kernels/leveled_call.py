@@ -6,9 +6,9 @@ from numba import int64
 
 from simulators.kernels.atomics import load
 from simulators.kernels.chain_call import (
-    first_of,
     hire_for,
     most_threads,
+    part_of,
     parts_of,
     run_full,
     run_leveled,
@@ -138,8 +138,7 @@ def run_levels(
         return UNREADY
     parts = parts_of(batch, at_once, threads)
     for number in range(parts):
-        first = first_of(batch, parts, number)
-        count = first_of(batch, parts, number + 1) - first
+        first, count = part_of(batch, parts, number)
         _run_layers(table, layers, count, x, x_step, levels, begin, begin_step, threads, first)
     dismiss(load(load(table + 8 * JOB) + 8 * SHARED), threads)
     return DONE

@@ -9,9 +9,9 @@ from numba import float32, float64, int64
 
 from simulators.kernels.atomics import load, load_float, store, store_float
 from simulators.kernels.chain_call import (
-    first_of,
     hire_for,
     most_threads,
+    part_of,
     parts_of,
     run_full,
     run_leveled,
@@ -296,8 +296,7 @@ def run_probed(
         return UNREADY
     parts = parts_of(batch, at_once, threads)
     for number in range(parts):
-        start = first_of(batch, parts, number)
-        count = first_of(batch, parts, number + 1) - start
+        start, count = part_of(batch, parts, number)
         _run_some(table, layers, count, x, x_step, probe, chosen, price, threads, start)
     dismiss(load(load(table + 8 * JOB) + 8 * SHARED), threads)
     return DONE

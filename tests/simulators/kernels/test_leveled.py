@@ -16,7 +16,7 @@ from support.low_rank import BATCHES, WIDTHS, leveled_layer
 
 from mapping.errors import ConfigError
 from simulators.kernels import PackedFactors, set_threads
-from simulators.kernels.chain_call import first_of, parts_of
+from simulators.kernels.chain_call import part_of, parts_of
 from simulators.kernels.chain_layers import FullLayer, LeveledLayer
 from simulators.kernels.job import EVENT_ROOM
 from simulators.kernels.leveled import LeveledChain
@@ -187,10 +187,11 @@ def test_ranks_that_do_not_fit_are_refused(ranks: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("batch", [1, 63, 64, 127, 128, 129, 577])
 def test_parts_of_a_batch_are_whole_blocks_of_about_one_size(batch: int) -> None:
     parts = parts_of(batch, 64, 1)
-    firsts = [first_of(batch, parts, number) for number in range(parts + 1)]
-    sizes = np.diff(firsts)
-    assert (firsts[0], firsts[-1], parts) == (0, batch, max(1, batch // 64))
-    assert all(first % BLOCK_ROWS == 0 for first in firsts[:-1])
+    firsts, sizes = np.array([part_of(batch, parts, number) for number in range(parts)]).T
+    assert parts == max(1, batch // 64)
+    np.testing.assert_array_equal(firsts, [0, *sizes.cumsum()[:-1]])
+    assert sizes.sum() == batch
+    assert not (firsts % BLOCK_ROWS).any()
     assert sizes.min() > min(batch, 64) - BLOCK_ROWS
     assert sizes.max() < 128
     assert parts_of(batch, 64, 2) == 1, "threads share the layers of all"
