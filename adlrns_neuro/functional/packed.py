@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from adlrns_neuro.functional.kept import Kept
 from simulators.kernels import PackedFactors, Workspace, low_rank_forward
-from simulators.kernels.forward import refuse
+from simulators.kernels.forward import refuse, spare_workspace
 from simulators.kernels.halves import rounded_forward
 from simulators.kernels.permission import may_multiply
-from simulators.kernels.pool import pool
-
-Result = TypeVar("Result")
 
 
 class Packed:
-    """A factor pair in the kernels' layout, and a workspace that one call at a time may have.
+    """A factor pair in the kernels' layout.
 
     Args:
         U, V: factors, which are copied.
@@ -34,8 +29,6 @@ class Packed:
     def __init__(self, U: Tensor, V: Tensor, *, bfloat16: bool = False) -> None:
         arrays = [factor.detach().float().numpy() for factor in (U, V)]
         self.factors = PackedFactors(*arrays, bfloat16=bfloat16)
-        self._lock = threading.Lock()
-        self._workspace: Workspace | None = None
 
     def forward(
         self, x: Tensor, ranks: Tensor, scale: Tensor | None, bias: Tensor | None
@@ -77,29 +70,24 @@ class Packed:
                 factors,
                 chosen.reshape(-1).long().numpy(),
                 outputs.view(len(rows), factors.outputs).view(torch.uint16).numpy(),
-                workspace or Workspace(factors, len(rows)),
+                workspace,
                 scale=None if scale is None else scale.detach().float().numpy(),
                 bias=None if bias is None else bias.detach().float().numpy(),
             )
         return outputs
 
     @contextmanager
-    def _room(self, batch: int) -> Iterator[Workspace | None]:
-        """The workspace, a new one if that is too small; None while another call has it."""
-        if not self._lock.acquire(blocking=False):
-            yield None
-            return
+    def _room(self, batch: int) -> Iterator[Workspace]:
+        """A workspace that no other call has meanwhile, for no more threads than torch may use."""
+        workspace = spare_workspace(self.factors, batch)
+        workspace.bound(torch.get_num_threads())
         try:
-            if self._workspace is None or self._workspace.batch < batch:
-                self._workspace = Workspace(self.factors, batch)
-            yield self._workspace
+            yield workspace
         finally:
-            self._lock.release()
+            self.factors.spare.append(workspace)
 
 
 _LAYOUTS: Kept[Packed] = Kept()
-_FEWER_THREADS = threading.Lock()
-"""Held by the call that has lowered the number of the kernels' threads."""
 
 
 def forward(
@@ -115,7 +103,7 @@ def forward(
     It uses no more threads than torch may.
     """
     layout = packed(U, V)
-    return on_torchs_threads(lambda: layout.forward(x, ranks, scale, bias))
+    return layout.forward(x, ranks, scale, bias)
 
 
 def forward_halves(
@@ -136,20 +124,7 @@ def forward_halves(
     layout = packed(U, V)
     if not layout.factors.may_round:
         return None
-    return on_torchs_threads(lambda: layout.forward_halves(x, ranks, scale, bias))
-
-
-def on_torchs_threads(call: Callable[[], Result]) -> Result:
-    """Make a call of the kernels on no more threads than torch may use."""
-    most = torch.get_num_threads()
-    if pool.threads <= most:
-        return call()
-    with _FEWER_THREADS:
-        before, pool.threads = pool.threads, most
-        try:
-            return call()
-        finally:
-            pool.threads = before
+    return layout.forward_halves(x, ranks, scale, bias)
 
 
 _PRECISION = getattr(torch.backends.mkldnn, "matmul", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from adlrns_neuro.functional.gated_op import KEPT
 from adlrns_neuro.functional.kept import Kept
 from adlrns_neuro.functional.leveled_op import SIZE
-from adlrns_neuro.functional.packed import on_torchs_threads, torch_rounds
+from adlrns_neuro.functional.packed import torch_rounds
 from simulators.kernels import PackedFactors
 from simulators.kernels.chain import Chain
 from simulators.kernels.chain_layers import FullLayer, GatedLayer, LeveledLayer
@@ -26,7 +25,7 @@ Own = TypeVar("Own", bound=Chain)  # type: ignore[type-arg]
 
 
 class PackedLayers(Generic[Own]):
-    """Layers in the kernels' layout, and the memory of a chain that one call at a time may have.
+    """Layers in the kernels' layout, and chains that no call has.
 
     Args:
         make: a chain for so many samples.
@@ -38,31 +37,37 @@ class PackedLayers(Generic[Own]):
 
     def __init__(self, make: Callable[[int], Own]) -> None:
         self._make = make
-        self._lock = threading.Lock()
-        self._chain = make(1)
-        self.inputs, self.outputs = self._chain.inputs, self._chain.outputs
-        self.layers = len(self._chain.layers)
+        first = make(1)
+        self._spare = [first]
+        self.inputs, self.outputs = first.inputs, first.outputs
+        self.layers = len(first.layers)
 
     def takes(self, x: Tensor) -> bool:
         """Whether compiled code may take inputs at their address."""
         fits = x.dtype == torch.float32 and x.shape[1:] == (self.inputs,)
         return fits and x.is_contiguous() and x.is_cpu
 
-    def run(self, batch: int, call: Callable[[Own], object]) -> None:
+    def run(self, batch: int, call: Callable[..., object], *given: object) -> None:
         """Make a call on a chain for so many samples, on no more threads than torch may use.
 
-        The chain is the one that is kept, or another while a call has that.
+        Args:
+            batch: samples.
+            call: takes the chain, which no other call has meanwhile, and ``given``.
         """
-        if not self._lock.acquire(blocking=False):
-            other = self._make(batch)
-            on_torchs_threads(lambda: call(other))
-            return
+        chain = self._chain(batch)
+        chain.bound(torch.get_num_threads())
         try:
-            if self._chain.batch < batch:
-                self._chain = self._make(batch)
-            on_torchs_threads(lambda: call(self._chain))
+            call(chain, *given)
         finally:
-            self._lock.release()
+            self._spare.append(chain)
+
+    def _chain(self, batch: int) -> Own:
+        """One that no call has, or a new one, for so many samples."""
+        try:
+            found = self._spare.pop()
+        except IndexError:
+            return self._make(batch)
+        return found if found.batch >= batch else self._make(batch)
 
 
 _GATED: Kept[PackedLayers[GatedChain]] = Kept()
@@ -102,13 +107,13 @@ def run_gates(
     packed: PackedLayers[GatedChain], x: Tensor, prices: Sequence[float], levels: Sequence[int]
 ) -> tuple[Tensor, NDArray[np.int64]]:
     """As :func:`forward`, on a layout; ranks as an array."""
-    batch = len(x)
+    batch = x.shape[0]
     outputs = torch.empty(batch, packed.outputs, dtype=torch.float32)
     chosen = np.empty((packed.layers, batch), np.int64)
     if packed.takes(x):
         rows, into = _rows(x), _rows(outputs)
         ranks: int = chosen.__array_interface__["data"][0]  # As .ctypes says, in half the time.
-        packed.run(batch, lambda chain: chain.forward_at(rows, into, ranks, batch, prices, levels))
+        packed.run(batch, GatedChain.forward_at, rows, into, ranks, batch, prices, levels)
     else:
         array, kept = _array(x), {"out": outputs.numpy(), "chosen": chosen}
         packed.run(batch, lambda chain: chain.forward(array, prices, levels=levels, **kept))
@@ -179,12 +184,12 @@ def packed_probe(
 
 def run_probe(packed: PackedLayers[ProbedChain], x: Tensor, price: float) -> tuple[Tensor, Tensor]:
     """As :func:`forward_probed`, on a layout."""
-    batch = len(x)
+    batch = x.shape[0]
     outputs = torch.empty(batch, packed.outputs, dtype=torch.float32)
     levels = torch.empty(batch, dtype=torch.int64)
     if packed.takes(x):
         rows, into, chosen = _rows(x), _rows(outputs), levels.data_ptr()
-        packed.run(batch, lambda chain: chain.forward_at(rows, into, chosen, batch, price))
+        packed.run(batch, ProbedChain.forward_at, rows, into, chosen, batch, price)
     else:
         array, kept = _array(x), {"out": outputs.numpy(), "chosen": levels.numpy()}
         packed.run(batch, lambda chain: chain.forward(array, price, **kept))

@@ -61,6 +61,7 @@ class Chain(Generic[Layer]):
                 )
         self.inputs, self.outputs = widths[0][0], widths[-1][1]
         self.at_once = self._samples_at_once([outputs for _, outputs in widths[:-1]])
+        self._bound: int | None = None
         self._workspaces = [Workspace(layer.factors, batch) for layer in self.layers]
         self._between: list[Float32Array] = [
             aligned((batch, outputs)) for _, outputs in widths[:-1]
@@ -92,6 +93,20 @@ class Chain(Generic[Layer]):
     def __reduce__(self) -> tuple[type[Chain[Layer]], tuple[object, ...]]:
         """Copies and pickles are new ones: addresses mean nothing elsewhere."""
         return type(self), (self.layers, self.batch, self.head)
+
+    @property
+    def threads(self) -> int:
+        """How many threads a call may have: of those that all may, as many as it has memory for,
+        or fewer if :meth:`bound` says so.
+        """
+        return min(workspace.threads for workspace in self._workspaces)
+
+    def bound(self, threads: int) -> None:
+        """Let the next calls have so many threads at most."""
+        if threads != self._bound:
+            for workspace in self._workspaces:
+                workspace.bound(threads)
+            self._bound = threads
 
     def check_batch(self, batch: int) -> None:
         """Refuse more samples than there is room for.

@@ -13,9 +13,9 @@ from simulators.kernels.job import (
     BIAS,
     BIAS_ROWS,
     BY_TILES,
+    CALL_THREADS,
     CHAIN_FIELDS,
     COUNTS,
-    EVENT_ROOM,
     EXPAND,
     EXPAND_EACH,
     EXPAND_FLOORED,
@@ -83,7 +83,7 @@ def most_threads(table: int, layers: int) -> int:
     threads: int = load_shared(load(load(table + 8 * JOB) + 8 * SHARED) + 8 * THREADS)
     for number in range(layers):
         job = load(table + 8 * (CHAIN_FIELDS * number + JOB))
-        threads = min(threads, load(job + 8 * EVENT_ROOM))
+        threads = min(threads, load(job + 8 * CALL_THREADS))
     return threads
 
 

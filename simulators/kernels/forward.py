@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapping.errors import ConfigError
 from simulators.kernels.dispatch import Choice, choose, decide
-from simulators.kernels.job import CHOOSE, DONE, EVENT_ROOM, PATHS, UNREADY
+from simulators.kernels.job import CHOOSE, DONE, PATHS, UNREADY
 from simulators.kernels.layout import Float32Array, Int64Array, PackedFactors
 from simulators.kernels.pool import pool
 from simulators.kernels.workspace import Workspace
@@ -142,7 +142,7 @@ def _workspace(factors: PackedFactors, x: NDArray[Any], given: Workspace | None)
         refuse("x", f"it has shape {x.shape}", f"pass a last axis of {factors.inputs}")
     batch = x.size // factors.inputs
     if given is None:
-        return _spare(factors, batch)
+        return spare_workspace(factors, batch)
     if given.factors is not factors:
         given.attach(factors)
     if given.batch < batch:
@@ -155,7 +155,7 @@ def _workspace(factors: PackedFactors, x: NDArray[Any], given: Workspace | None)
     return given
 
 
-def _spare(factors: PackedFactors, batch: int) -> Workspace:
+def spare_workspace(factors: PackedFactors, batch: int) -> Workspace:
     """The workspace of an earlier call that is over, or a new one, with room for a batch."""
     try:
         found = factors.spare.pop()
@@ -307,7 +307,7 @@ def run_path(
         workspace.attach(factors)
     workspace.lay_out(path)
     number, job = PATHS.index(path), workspace.job
-    count = min(threads, pool.threads, int(job[EVENT_ROOM]))
+    count = min(threads, workspace.threads)
     pool.start(count - 1)
     status = workspace.run(job, ranks, x, scale, bias, y, number, count)
     if status != DONE:

@@ -111,7 +111,7 @@ class GatedChain(Chain[GatedLayer]):
         run = _compiled().run_chain
         arguments = (self.address, len(table), batch, self.at_once, *x, chosen)
         while run(*arguments) != DONE:
-            pool.start(pool.threads - 1)
+            pool.start(self.threads - 1)
 
     def _set_levels(self, levels: Sequence[int]) -> None:
         """Let gates choose from so many levels."""

@@ -70,7 +70,7 @@ def rounded_forward(
     if status == UNREADY:
         workspace.lay_out("bfloat16", call=CALL)
         workspace.rate(seconds_per_turn())
-        pool.start(pool.threads - 1)
+        pool.start(workspace.threads - 1)
         status = run_halves(*arguments)
     if status == DONE:
         return

@@ -37,7 +37,7 @@ from __future__ import annotations
     EVENT_PLACES,  # address of (threads, in + LANES) int32
     SHARED,  # address of the pool's memory
     ROOM,  # most samples of a call
-    EVENT_ROOM,  # most threads of a call
+    CALL_THREADS,  # most threads of a call: as many as there is memory for, or fewer
     FINITE,  # whether V is finite, so that inputs of 0 may be passed over
     RATES,  # address of seconds per turn, (paths, FEATURES) float64; 0 until they are known
     TURNS,  # address of (paths, FEATURES) float64: what each path has to do

@@ -132,7 +132,7 @@ class PackedFactors:
     Attributes:
         outputs, inputs, r_max: the sizes.
         bfloat16: as given.
-        spare: workspaces of calls that brought none, for the next ones.
+        spare: workspaces of calls that brought none, which no call has now.
 
     Raises:
         ConfigError: ``ADL-KRN-01`` unless both are non-empty real matrices of as many columns.

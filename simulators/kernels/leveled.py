@@ -73,7 +73,7 @@ class LeveledChain(Chain[LeveledLayer]):
                     remedy=f"choose levels from 0 to {min(len(o.ranks) for o in self.layers) - 1}",
                     code="ADL-KRN-03",
                 )
-            pool.start(pool.threads - 1)
+            pool.start(self.threads - 1)
         return out
 
     def _in_whole_panels(self, start: Float32Array) -> tuple[int, int]:

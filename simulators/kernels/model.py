@@ -12,7 +12,7 @@ from simulators.kernels.job import (
     BY_EVENTS,
     BY_ROWS,
     BY_TILES,
-    EVENT_ROOM,
+    CALL_THREADS,
     FEATURES,
     FINITE,
     INPUTS,
@@ -179,7 +179,7 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
 @kernel
 def _shared(job: int, path: int) -> tuple[int, float, float]:
     """Threads at which a path takes least time, how many seconds they save, and that time."""
-    threads = min(load(job + 8 * EVENT_ROOM), load_shared(load(job + 8 * SHARED) + 8 * THREADS))
+    threads = min(load(job + 8 * CALL_THREADS), load_shared(load(job + 8 * SHARED) + 8 * THREADS))
     turns, rates, alone = load(job + 8 * TURNS), load(job + 8 * RATES), 0.0
     for feature in range(FEATURES):
         place = 8 * (path * FEATURES + feature)

@@ -206,7 +206,7 @@ class ProbedChain(Chain[LeveledLayer]):
             price,
         )
         while run(*arguments) != fields.DONE:
-            pool.start(pool.threads - 1)
+            pool.start(self.threads - 1)
 
 
 def _divided(layer: LeveledLayer) -> tuple[LeveledLayer, LeveledLayer]:

@@ -25,10 +25,10 @@ from simulators.kernels.job import (
     ANSWERS_STEP,
     BEGIN,
     BEGIN_STEP,
+    CALL_THREADS,
     CHAIN_FIELDS,
     CLASSES,
     DONE,
-    EVENT_ROOM,
     EXIT,
     FIRST,
     GATE_BIAS,
@@ -282,9 +282,9 @@ def run_probed(
     """
     first = load(probe + 8 * FIRST)
     first_job, first_ranks = load(first + 8 * JOB), load(load(first + 8 * LAYER))
-    threads = min(most_threads(table, layers), load(first_job + 8 * EVENT_ROOM))
+    threads = min(most_threads(table, layers), load(first_job + 8 * CALL_THREADS))
     if load(probe + 8 * EXIT):
-        threads = min(threads, load(load(probe + 8 * EXIT) + 8 * EVENT_ROOM))
+        threads = min(threads, load(load(probe + 8 * EXIT) + 8 * CALL_THREADS))
     gain = seconds_saved(first_job, batch, load(first_ranks), threads)
     for number in range(1, layers):
         row = table + 8 * CHAIN_FIELDS * number

@@ -54,7 +54,7 @@ class Workspace:
         room = batch + 2 * TILE_ROWS
         z_width = -(-factors.r_max // PANEL) * PANEL
         y_width = -(-factors.outputs // PANEL) * PANEL
-        threads = max(pool.threads, available_threads())
+        self._room_of_threads = threads = max(pool.threads, available_threads())
         event_room = threads * (factors.inputs + LANES)
         sizes = {
             fields.TURNS: 8 * len(PATHS) * FEATURES,
@@ -100,13 +100,24 @@ class Workspace:
         self.job[fields.Z_WIDTH], self.job[fields.ROOM] = z_width, batch
         self.job[fields.X_STEP], self.job[fields.ROUNDED_STEP] = x_step, z_step
         self.job[fields.STAGE_STEP] = stage
-        self.job[fields.EVENT_ROOM], self.job[fields.SHARED] = threads, pool.address
+        self.job[fields.CALL_THREADS], self.job[fields.SHARED] = threads, pool.address
         ones = int(self.job[fields.ONES]) - begin
         self._memory[ones : ones + 4 * z_width].view(np.float32)[:] = 1
         self.job[fields.SCALE] = self.job[fields.ONES]
         self.job[fields.BIAS] = self.job[fields.ZEROS]
         link_rows(self.address, room)
         self.attach(factors)
+
+    @property
+    def threads(self) -> int:
+        """How many threads a call may have: of those that all may, as many as it has memory for,
+        or fewer if :meth:`bound` says so.
+        """
+        return min(pool.threads, int(self.job[fields.CALL_THREADS]))
+
+    def bound(self, threads: int) -> None:
+        """Let the next calls have so many threads at most."""
+        self.job[fields.CALL_THREADS] = min(threads, self._room_of_threads)
 
     def __reduce__(self) -> tuple[type[Workspace], tuple[PackedFactors, int]]:
         """Copies and pickles are new ones: addresses mean nothing elsewhere."""

@@ -14,7 +14,7 @@ from adlrns_neuro.functional.low_rank_op import low_rank, runs_on_kernels
 from adlrns_neuro.layers import DynamicLowRankLayer
 from adlrns_neuro.layers.base import LowRankLayer
 from mapping.errors import ConfigError
-from simulators.kernels import explain, vector
+from simulators.kernels import Workspace, explain, vector
 from simulators.kernels.pool import pool
 
 GPU = pytest.param(
@@ -191,7 +191,9 @@ def test_the_kernels_use_no_more_threads_than_torch(monkeypatch: pytest.MonkeyPa
     forward = packed.low_rank_forward
 
     def noted(*given: object, **further: object) -> object:
-        seen.append(pool.threads)
+        workspace = further["workspace"]
+        assert isinstance(workspace, Workspace)
+        seen.append(workspace.threads)
         return forward(*given, **further)  # type: ignore[arg-type]
 
     monkeypatch.setattr(packed, "low_rank_forward", noted)

@@ -18,8 +18,8 @@ from mapping.errors import ConfigError
 from simulators.kernels import PackedFactors, set_threads
 from simulators.kernels.chain_layers import FullLayer, GatedLayer
 from simulators.kernels.gated import GatedChain
-from simulators.kernels.job import EVENT_ROOM
-from simulators.kernels.pool import WORKERS, pool
+from simulators.kernels.job import CALL_THREADS
+from simulators.kernels.pool import WORKERS, available_threads, pool
 
 CLOSE, ROUNDED_CLOSE = 1e-4, 0.05
 """Gates that are so near to their threshold may fall either way; where numbers are rounded too."""
@@ -310,6 +310,16 @@ def test_a_layer_that_cannot_be_rounded_runs_as_float32() -> None:
 
 
 @pytest.mark.usefixtures("threads_kept")
+def test_a_chain_may_be_bound_to_fewer_threads() -> None:
+    chain = GatedChain([layer_of(np.random.default_rng(0), 40, 30, (4, 9))], 20)
+    for all_may, this_may, most in ((1, 4, 1), (2, 4, 2), (2, 1, 1)):
+        set_threads(all_may)
+        chain.bound(this_may)
+        assert chain.threads == min(most, available_threads())
+    assert pool.threads == 2
+
+
+@pytest.mark.usefixtures("threads_kept")
 def test_no_more_threads_than_there_is_memory_for() -> None:
     set_threads(1)
     rng = np.random.default_rng(0)
@@ -317,7 +327,7 @@ def test_no_more_threads_than_there_is_memory_for() -> None:
     U, V, weight = (rng.integers(-1, 2, shape) for shape in ((200, 90), (300, 90), (1, 40)))
     factors = PackedFactors(U, V, bfloat16=True)
     chain = GatedChain([GatedLayer(factors, (40, 90), weight, [0.5], [1.0])], 700)
-    room = int(chain._workspaces[0].job[EVENT_ROOM])
+    room = int(chain._workspaces[0].job[CALL_THREADS])
     x = rng.integers(-2, 3, (700, 300)).astype(np.float32)
     (right, chosen), before = chain.forward(x, [0.1]), int(pool.shared[WORKERS])
     set_threads(room + 5)

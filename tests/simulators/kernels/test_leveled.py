@@ -18,7 +18,7 @@ from mapping.errors import ConfigError
 from simulators.kernels import PackedFactors, set_threads
 from simulators.kernels.chain_call import part_of, parts_of
 from simulators.kernels.chain_layers import FullLayer, LeveledLayer
-from simulators.kernels.job import EVENT_ROOM
+from simulators.kernels.job import CALL_THREADS
 from simulators.kernels.leveled import LeveledChain
 from simulators.kernels.pool import WORKERS, pool
 from simulators.kernels.vector import BLOCK_ROWS
@@ -128,7 +128,7 @@ def test_nothing_is_left_of_an_earlier_call(bfloat16: bool) -> None:
 def test_no_more_threads_than_there_is_memory_for() -> None:
     set_threads(1)
     chain, x, levels, start = case_of(700, bfloat16=True)
-    room = min(int(workspace.job[EVENT_ROOM]) for workspace in chain._workspaces)
+    room = min(int(workspace.job[CALL_THREADS]) for workspace in chain._workspaces)
     right, before = chain.forward(x, levels, start=start), int(pool.shared[WORKERS])
     set_threads(room + 5)
     np.testing.assert_array_equal(chain.forward(x, levels, start=start), right)

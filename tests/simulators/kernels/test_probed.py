@@ -17,7 +17,7 @@ from support.low_rank import BATCHES, WIDTHS, leveled_layer
 from mapping.errors import ConfigError
 from simulators.kernels import PackedFactors, set_threads
 from simulators.kernels.chain_layers import FullLayer, LeveledLayer
-from simulators.kernels.job import EVENT_ROOM
+from simulators.kernels.job import CALL_THREADS
 from simulators.kernels.pool import WORKERS, pool
 from simulators.kernels.probed import AnswerGate, ProbedChain
 
@@ -166,7 +166,7 @@ def test_nothing_is_left_of_an_earlier_call(leaves: bool) -> None:
 def test_no_more_threads_than_there_is_memory_for() -> None:
     set_threads(1)
     chain, x = case_of(700, bfloat16=True)
-    room = min(int(workspace.job[EVENT_ROOM]) for workspace in chain._workspaces)
+    room = min(int(workspace.job[CALL_THREADS]) for workspace in chain._workspaces)
     right, before = chain.forward(x, 0.0), int(pool.shared[WORKERS])
     set_threads(room + 5)
     for found, known in zip(chain.forward(x, 0.0), right, strict=True):
