@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 Layout = TypeVar("Layout")
-_CHANGES: Callable[[Tensor], object] = attrgetter("_version", "shape")
-"""How often a tensor has changed in place, and its shape."""
+_CHANGES: Callable[[Tensor], object] = attrgetter("_version")
+"""How often a tensor has changed in place."""
+_SIZES: Callable[[Tensor], object] = attrgetter("shape")
+_GUARDS: Any = getattr(getattr(torch._C, "_dynamo", None), "guards", None)
+"""What torch's compiler looks at before it runs what it has made."""
 
 
 class Kept(Generic[Layout]):
@@ -48,7 +51,7 @@ class Kept(Generic[Layout]):
             key: tells layouts of different kinds that begin with the same tensor apart.
         """
         try:
-            stamp = changes(tensors)
+            stamp = [*changes(tensors), *sizes(tensors)]
         except RuntimeError:  # One was made in inference mode.
             return make()
         first = tensors[0]
@@ -89,11 +92,28 @@ def changes(tensors: Sequence[Tensor]) -> list[object]:
     Raises:
         RuntimeError: if one was made in inference mode, which counts none.
     """
-    return [
-        *map(_CHANGES, tensors),
-        *map(Tensor.data_ptr, tensors),
-        *map(Tensor.stride, tensors),
-    ]
+    return [*map(_CHANGES, tensors), *map(Tensor.data_ptr, tensors)]
+
+
+def sizes(tensors: Sequence[Tensor]) -> list[object]:
+    """Shapes and strides."""
+    return [*map(_SIZES, tensors), *map(Tensor.stride, tensors)]
+
+
+def sizes_kept(tensors: Sequence[Tensor]) -> Callable[..., bool]:
+    """What tells of tensors whether shapes, strides and types are still those of these ones.
+
+    Torch's compiler has a function for that, several times as fast as to ask each tensor.
+    """
+    if hasattr(_GUARDS, "TensorGuards"):
+        shapes, steps = [[*tensor.shape] for tensor in tensors], [*map(Tensor.stride, tensors)]
+        guards = _GUARDS.TensorGuards(
+            *tensors, dynamic_dims_sizes=shapes, dynamic_dims_strides=[*map(list, steps)]
+        )
+        check: Callable[..., bool] = guards.check
+        return check
+    before = sizes(tensors)
+    return lambda *now: sizes(now) == before
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +122,7 @@ class _Found(Generic[Layout]):
 
     Attributes:
         layout: the same.
-        stamp: of all tensors, see :func:`changes`.
+        stamp: of all tensors, :func:`changes` and :func:`sizes`.
         memories: of all tensors but the first.
     """
 

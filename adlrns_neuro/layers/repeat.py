@@ -12,14 +12,14 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, repeat
-from operator import attrgetter, contains, is_, itemgetter
+from operator import attrgetter, call, contains, is_, itemgetter
 from typing import Any, Generic, TypeVar
 from weakref import ref
 
 import torch
 from torch import Tensor, nn
 
-from adlrns_neuro.functional.kept import changes
+from adlrns_neuro.functional.kept import changes, sizes_kept
 from adlrns_neuro.functional.packed import torch_rounds
 
 Result = TypeVar("Result")
@@ -121,13 +121,16 @@ class _Standing:
         self._rounds = torch_rounds()
         self._modules = tuple(on.modules)
         self._vars = [vars(module) for module in on.modules]
-        self._places: list[dict[str, Any]] = [*chain.from_iterable(map(_PLACES, on.modules))]
+        places: list[dict[str, Any]] = [*chain.from_iterable(map(_PLACES, on.modules))]
+        self._places = [place for place in places if place]
+        self._empty = [place for place in places if not place]
         self._settings = [(vars(module), itemgetter(*names)) for module, names in on.settings]
         self._parts = self._now()
         self._reads = reads
         self._memories = [ref(tensor.untyped_storage()) for tensor in reads]
         self._states = [*map(_copied, self._state())]
-        self._changes = changes(self._reads)
+        self._sized_as_before = sizes_kept(reads)
+        self._changes = changes(reads)
 
     def holds(self, given: tuple[object, ...]) -> bool:
         """Whether all is as it was."""
@@ -136,14 +139,16 @@ class _Standing:
             all(map(is_, given, self._given))
             and len(parts) == len(self._parts)
             and all(map(is_, parts, self._parts))
+            and not any(self._empty)
             and self._rounds == torch_rounds()
             and self._states == self._state()
             and self._changes == changes(self._reads)
-            and not any(memory() is None for memory in self._memories)
+            and self._sized_as_before(*self._reads)
+            and None not in map(call, self._memories)
         )
 
     def _now(self) -> list[object]:
-        """Parameters, buffers and children of the modules."""
+        """Parameters, buffers and children of the modules that had some."""
         return [*chain.from_iterable(map(dict.values, self._places))]
 
     def _state(self) -> list[object]:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from adlrns_neuro.functional.kept import Kept
+from adlrns_neuro.functional import kept as kept_module
+from adlrns_neuro.functional.kept import Kept, sizes_kept
 
 
 def counted() -> tuple[Kept[int], itertools.count[int]]:
@@ -77,3 +78,20 @@ def test_tensors_of_inference_mode_count_no_changes() -> None:
     with torch.inference_mode():
         tensors = torch.randn(2, 2), torch.randn(2, 2)
     assert [kept.of(tensors, numbers.__next__) for _ in range(2)] == [0, 1]
+
+
+@pytest.mark.parametrize("guards", [True, False])
+@pytest.mark.parametrize("change", ["none", "narrowed", "turned"])
+def test_sizes_are_watched(change: str, guards: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not guards:  # As where torch's compiler has none.
+        monkeypatch.setattr(kept_module, "_GUARDS", None)
+    tensors = pair()
+    same = sizes_kept(tensors)
+    square = tensors[0]
+    with torch.no_grad():
+        square.mul_(2)
+        if change == "narrowed":
+            square.data = square.data[:4]
+        elif change == "turned":
+            square.data = square.data.T
+        assert same(*tensors) == (change == "none")

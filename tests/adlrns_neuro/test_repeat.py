@@ -177,6 +177,26 @@ def test_a_change_is_seen(
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("make", [gated, probed])
+@pytest.mark.parametrize("held", ["buffer", "module", "parameter"])
+def test_what_joins_a_module_is_seen(
+    make: Callable[[], tuple[Any, Tensor]], held: str, again: list[bool]
+) -> None:
+    model, x = make()
+    right = model(x)
+    again.clear()
+    head = network(model).head
+    if held == "buffer":
+        head.register_buffer("extra", torch.zeros(1))
+    elif held == "module":
+        head.add_module("extra", nn.Identity())
+    else:
+        head.register_parameter("extra", nn.Parameter(torch.zeros(1)))
+    torch.testing.assert_close(model(x), right)
+    assert again == [False]
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("key", ["level", "decide", "scheduler"])
 def test_what_decides_in_the_place_of_gates_is_seen(key: str, again: list[bool]) -> None:
     model, x = gated()
