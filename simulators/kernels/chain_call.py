@@ -45,7 +45,13 @@ from simulators.kernels.job import (
 )
 from simulators.kernels.model import HAND_OVER_S
 from simulators.kernels.pool import THREADS, WORKERS
-from simulators.kernels.run import divide, divide_rounded, note_reach
+from simulators.kernels.run import (
+    divide,
+    divide_rounded,
+    divide_samples,
+    note_reach,
+    run_both,
+)
 from simulators.kernels.shares import hire, run_phase
 from simulators.kernels.vector import BFLOAT16, BLOCK_ROWS, HALF, PANEL, TILE_ROWS, kernel, part
 
@@ -131,11 +137,13 @@ def run_stages(job: int, rounds: bool, start: int, threads: int) -> None:
         start: address of what all samples' outputs begin with; 0 if each has its own.
         threads: how many work on it.
     """
-    first = PROJECT_ROUNDED if rounds else PROJECT
-    second = EXPAND_ROUNDED if rounds else EXPAND_FLOORED if start else EXPAND_EACH
     store(job + 8 * BIAS, start)
-    for phase in (first, second):
-        run_phase(job, phase, load(job + 8 * SHARED), threads)
+    shared = load(job + 8 * SHARED)
+    if rounds:
+        run_phase(job, PROJECT_ROUNDED, shared, threads)
+        run_phase(job, EXPAND_ROUNDED, shared, threads)
+    else:
+        run_both(job, PROJECT, EXPAND_FLOORED if start else EXPAND_EACH, shared, threads)
 
 
 @part
@@ -243,13 +251,11 @@ def run_leveled(
 
 @part
 def prepare_rounding(job: int, batch: int, threads: int) -> bool:
-    """Divide a layer's call; whether it is one that rounds numbers to bfloat16."""
+    """Whether a layer's call rounds numbers to bfloat16; if so, it is divided."""
     rounds = batch >= _ROUNDED_FROM and load(job + 8 * ROUNDS) != 0
     if rounds:
         store(job + 8 * HALVES, 0)
         divide_rounded(job, threads)
-    else:
-        divide(job, variable(PROJECT), threads)
     return rounds
 
 
@@ -272,4 +278,6 @@ def run_full(job: int, batch: int, x: int, x_step: int, y: int, y_step: int, thr
         run_phase(job, PROJECT_ROUNDED, shared, threads)
         run_phase(job, EXPAND_ROUNDED, shared, threads)
     else:
+        if not divide_samples(job, threads):
+            divide(job, variable(EXPAND), threads)
         run_phase(job, EXPAND, shared, threads)

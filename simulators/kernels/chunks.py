@@ -31,6 +31,7 @@ from simulators.kernels.job import (
     SCALE,
     SCATTER,
     TAIL_ROWS,
+    THEN,
     TILES,
     U_PANELS,
     V_PANELS,
@@ -87,11 +88,13 @@ def _groups_of_block(job: int, first: int) -> int:
 def _project(job: int, chunk: int) -> None:
     """V on a block of samples, for some groups of ranks and those who reach into them."""
     block, width = load(job + 8 * ROW_BLOCK), load(job + 8 * WIDTH)
-    first, part = 0, chunk
-    parts = (_groups_of_block(job, first) + width - 1) // width
-    while part >= parts:
-        first, part = first + block, part - parts
+    first, part = chunk * block, 0
+    if not load(job + 8 * THEN):  # Else a chunk has all groups of its samples.
+        first, part = 0, chunk
         parts = (_groups_of_block(job, first) + width - 1) // width
+        while part >= parts:
+            first, part = first + block, part - parts
+            parts = (_groups_of_block(job, first) + width - 1) // width
     groups = min(_groups_of_block(job, first), (part + 1) * width)
     inputs, end = load(job + 8 * INPUTS), min(first + block, load(job + 8 * BATCH))
     stripe = GROUPS_IN_CACHE
@@ -173,8 +176,8 @@ def _scatter(job: int, chunk: int, worker: int) -> None:
 
 
 @part
-def _expand(job: int, chunk: int) -> None:
-    """U on some tiles of samples, for some panels of outputs."""
+def _expand(job: int, chunk: int, phase: int) -> None:
+    """U on some tiles of samples, for some panels of outputs, as a ``phase`` does it."""
     batch, outputs = load(job + 8 * BATCH), load(job + 8 * OUTPUTS)
     tiles, width = load(job + 8 * TILES), load(job + 8 * PANELS)
     panels = (outputs + PANEL - 1) // PANEL
@@ -192,7 +195,7 @@ def _expand(job: int, chunk: int) -> None:
         high = min(last_panel, low + at_once)
         ahead = high * step
         for row in range(first_row, last_row, TILE_ROWS):
-            ahead = _expand_tile(job, row, low, high, ahead, last_panel * step, used)
+            ahead = _expand_tile(job, phase, row, low, high, ahead, last_panel * step, used)
     if last_panel == panels and outputs % PANEL:
         column, tails = outputs - outputs % PANEL, load(job + 8 * TAIL_ROWS)
         for row in range(first_row, last_row):
@@ -201,7 +204,9 @@ def _expand(job: int, chunk: int) -> None:
 
 
 @part
-def _expand_tile(job: int, row: int, first: int, last: int, ahead: int, end: int, used: int) -> int:
+def _expand_tile(
+    job: int, phase: int, row: int, first: int, last: int, ahead: int, end: int, used: int
+) -> int:
     """A tile of samples, for panels from ``first`` to below ``last``.
 
     Meanwhile what lies ``ahead`` bytes into the table is fetched, no further than ``end``, and the
@@ -215,7 +220,7 @@ def _expand_tile(job: int, row: int, first: int, last: int, ahead: int, end: int
     )
     narrow = load(job + 8 * OUTPUTS) - whole * PANEL <= LANES
     table, bias = load(job + 8 * U_PANELS), load(job + 8 * BIAS)
-    phase, biases = load(job + 8 * PHASE), load(job + 8 * BIAS_ROWS) + at
+    biases = load(job + 8 * BIAS_ROWS) + at
     floor = float32(load_double(job + 8 * FLOOR))
     step = load(job + 8 * R_MAX) * PANEL_BYTES
     turns = load(ranks + 8 * (WIDE - 1))
@@ -259,16 +264,18 @@ def run_chunk(job: int, chunk: int, worker: int) -> None:
     phase = load(job + 8 * PHASE)
     if phase == PROJECT:
         _project(job, chunk)
+        phase = load(job + 8 * THEN)
     elif phase == SCATTER:
         _scatter(job, chunk, worker)
+        phase = load(job + 8 * THEN)
     elif phase == PROJECT_FIRST:
         project_first(job, chunk, worker)
     elif phase == PROJECT_ROUNDED:
         project_rounded(job, chunk, worker)
     elif phase == EXPAND_ROUNDED:
         expand_rounded(job, chunk, worker)
-    else:
-        _expand(job, chunk)
+    if phase in (EXPAND, EXPAND_FLOORED, EXPAND_EACH):
+        _expand(job, chunk, phase)
 
 
 @kernel
@@ -287,7 +294,7 @@ def chunks_of_phase(job: int) -> int:
         shares: int = ((load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL + width - 1) // width
         return shares
     block = load(job + 8 * ROW_BLOCK)
-    if phase in (SCATTER, PROJECT_FIRST, PROJECT_ROUNDED):
+    if phase != PROJECT or load(job + 8 * THEN):
         blocks: int = (batch + block - 1) // block
         return blocks
     count, width = 0, load(job + 8 * WIDTH)

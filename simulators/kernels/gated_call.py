@@ -22,6 +22,7 @@ from simulators.kernels.chain_call import (
     run_full,
     run_stages,
     seconds_saved,
+    variable,
 )
 from simulators.kernels.job import (
     BATCH,
@@ -46,7 +47,7 @@ from simulators.kernels.job import (
     Z_WIDTH,
     Z,
 )
-from simulators.kernels.run import note_reach
+from simulators.kernels.run import divide, note_reach
 from simulators.kernels.shares import dismiss, run_phase
 from simulators.kernels.tiles import dot_floats
 from simulators.kernels.vector import HALF, LANES, entry, kernel, part
@@ -111,7 +112,11 @@ def _run_layer(
     rank, shared = load(ranks), load(job + 8 * SHARED)
     _all_at_the_first(job, batch, rank, x, x_step)
     rounds = prepare_rounding(job, batch, threads)
-    run_phase(job, PROJECT_FIRST if rounds else PROJECT, shared, threads)
+    if rounds:
+        run_phase(job, PROJECT_FIRST, shared, threads)
+    else:
+        divide(job, variable(PROJECT), threads)
+        run_phase(job, PROJECT, shared, threads)
     _choose(job, batch, count, rank, weight, bias, cost, price, chosen)
     arrange(job, batch, count, chosen, ranks, starts, x, x_step, 0, y, y_step, 0, 0)
     step = LANES if rounds else HALF

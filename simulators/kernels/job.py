@@ -47,6 +47,7 @@ from __future__ import annotations
     WIDTH,  # groups of V of a chunk of the first stage, at most
     TILES,  # tiles of samples of a chunk of the second stage
     PANELS,  # panels of U of a chunk of the second stage
+    THEN,  # phase that a chunk of the first stage goes on with for its samples; 0 if there is none
     KNOWN,  # ranks that the first stage need not compute again, in whole vectors of its layout
     BIAS_ROWS,  # address of the addresses of what each sample's outputs begin with
     FLOOR,  # least output of a phase that has one, float64
@@ -60,7 +61,7 @@ from __future__ import annotations
     X_STEP,  # bytes from sample to sample of a block of inputs
     HALVES,  # whether inputs and outputs of a call that rounds are bfloat16 themselves
     JOB_SIZE,
-) = range(53)
+) = range(54)
 (
     PROJECT,  # V on dense inputs
     SCATTER,  # V on events
@@ -70,7 +71,7 @@ from __future__ import annotations
     PROJECT_FIRST,  # in bfloat16, V at one rank for all samples
     PROJECT_ROUNDED,  # in bfloat16, V
     EXPAND_ROUNDED,  # in bfloat16, U with a bias for each sample, sums no less than FLOOR
-) = range(8)
+) = range(1, 9)
 """Phases."""
 
 CHOOSE = -1

@@ -39,6 +39,7 @@ from simulators.kernels.job import (
     SPARE,
     TAIL_ROWS,
     TAILS,
+    THEN,
     TILES,
     WIDTH,
     X_ROWS,
@@ -68,6 +69,11 @@ _PROJECT_PARTS, _EXPAND_PARTS = 8, 4
 stage, where those of higher ranks take longer."""
 _TILES_AT_ONCE = 32
 """Tiles of a chunk at most: so many rows between the factors stay in the second cache."""
+_NUMBERS_AT_ONCE = 1 << 17
+"""Inputs and outputs of a block of samples that pass through both stages, at most, about: they and
+the factors stay in the second cache."""
+_UNEVEN = 1.1
+"""Times its share that a thread may have to do."""
 
 
 @kernel
@@ -197,13 +203,65 @@ def run_tiles(
             store(load(job + 8 * BIAS_ROWS) + 8 * number, start)
         store_double(job + 8 * FLOOR, -np.inf)
         divide_rounded(job, threads)
-        first, second = PROJECT_ROUNDED, EXPAND_ROUNDED
+        run_phase(job, PROJECT_ROUNDED, shared, threads)
+        run_phase(job, EXPAND_ROUNDED, shared, threads)
     else:
-        first, second = SCATTER if path == BY_EVENTS else PROJECT, EXPAND
-        divide(job, first, threads)
-    for phase in (first, second):
-        run_phase(job, phase, shared, threads)
+        run_both(job, SCATTER if path == BY_EVENTS else PROJECT, EXPAND, shared, threads)
     dismiss(shared, threads)
+
+
+@part
+def run_both(job: int, first: int, second: int, shared: int, threads: int) -> None:
+    """Both stages of a call whose samples are in order: two phases, or one of blocks of samples."""
+    if divide_samples(job, threads):
+        store(job + 8 * THEN, second)
+        run_phase(job, first, shared, threads)
+        store(job + 8 * THEN, 0)
+    else:
+        divide(job, first, threads)
+        run_phase(job, first, shared, threads)
+        run_phase(job, second, shared, threads)
+
+
+@kernel
+def divide_samples(job: int, threads: int) -> bool:
+    """Divide a call by samples alone, whose blocks pass through both stages, if that is best.
+
+    So whoever computed V of samples finds what lies between the factors in their own caches, and
+    threads await each other once. It is best where U stays in the second cache, there is enough for
+    all threads, and one of them alone need not fetch V again and again.
+    """
+    ranks, panels = load(job + 8 * RANKS), (load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL
+    inputs, largest = load(job + 8 * INPUTS), load(load(job + 8 * RANKS))
+    if panels * largest > ROWS_IN_CACHE:
+        return False
+    tiles = (load(job + 8 * BATCH) + TILE_ROWS - 1) // TILE_ROWS
+    parts = 1 if threads == 1 else _PROJECT_PARTS * threads
+    if threads == 1 or tiles < parts:
+        groups = (largest + LANES - 1) // LANES
+        if groups * inputs > 2 * ROWS_IN_CACHE or not _balanced(ranks, tiles, threads):
+            return False
+    most = max(1, _NUMBERS_AT_ONCE // (TILE_ROWS * (inputs + load(job + 8 * OUTPUTS))))
+    block = min(_TILES_AT_ONCE, most, (tiles + parts - 1) // parts)
+    store(job + 8 * ROW_BLOCK, block * TILE_ROWS)
+    store(job + 8 * WIDTH, load(job + 8 * Z_WIDTH) // LANES)
+    store(job + 8 * TILES, block)
+    store(job + 8 * PANELS, panels)
+    return True
+
+
+@kernel
+def _balanced(ranks: int, tiles: int, threads: int) -> bool:
+    """Whether tiles that threads take one by one keep all of them busy to the end, about."""
+    total, first, last = 0, 0, 0
+    for tile in range(tiles):
+        last = 0
+        for row in range(tile * TILE_ROWS, (tile + 1) * TILE_ROWS):
+            last += load(ranks + 8 * row)
+        first = first if tile else last
+        total += last
+    share = total / threads
+    return max(first, share + last * (threads - 1) / threads) <= _UNEVEN * share
 
 
 @kernel
@@ -214,9 +272,9 @@ def divide(job: int, phase: int, threads: int) -> None:
     tiles = (load(job + 8 * BATCH) + TILE_ROWS - 1) // TILE_ROWS
     parts = 1 if threads == 1 else _PROJECT_PARTS * threads
     block = min(_TILES_AT_ONCE, (tiles + parts - 1) // parts)
-    enough = (tiles + block - 1) // block >= parts
     at_once = min(_TILES_AT_ONCE, tiles)
     if phase == PROJECT:
+        enough = (tiles + block - 1) // block >= parts
         store(job + 8 * WIDTH, load(job + 8 * Z_WIDTH) // LANES if enough else 1)
         groups = (load(load(job + 8 * RANKS)) + LANES - 1) // LANES
         far = groups * load(job + 8 * INPUTS) > 2 * ROWS_IN_CACHE
@@ -224,11 +282,6 @@ def divide(job: int, phase: int, threads: int) -> None:
             block = at_once  # So that V is read once.
     store(job + 8 * ROW_BLOCK, block * TILE_ROWS)
     panels = (load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL
-    if threads > 1 and enough and panels * load(job + 8 * R_MAX) <= ROWS_IN_CACHE:
-        # Whoever computed V of samples computes U, too, and finds what lies between.
-        store(job + 8 * TILES, block)
-        store(job + 8 * PANELS, panels)
-        return
     parts = 1 if threads == 1 else _EXPAND_PARTS * threads
     store(job + 8 * TILES, at_once)
     across = (tiles + at_once - 1) // at_once

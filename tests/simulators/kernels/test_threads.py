@@ -33,10 +33,10 @@ from simulators.kernels.pool import (
     available_threads,
     pool,
 )
-from simulators.kernels.run import divide
+from simulators.kernels.run import divide, divide_samples
 from simulators.kernels.shares import _take
 from simulators.kernels.sleep import WAKE_S, nobody_sleeps, wake
-from simulators.kernels.vector import PANEL
+from simulators.kernels.vector import PANEL, TILE_ROWS
 
 
 @pytest.fixture(autouse=True)
@@ -149,6 +149,64 @@ def test_a_large_input_factor_leaves_work_for_all_threads(
     divide(workspace.address, phase, threads)
     workspace.job[PHASE] = phase
     assert chunks_of_phase(workspace.address) >= threads
+
+
+@pytest.mark.parametrize("path", ["tiles", "events"])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("used", [0, 5, 700])
+def test_blocks_of_samples_pass_through_both_stages(path: str, threads: int, used: int) -> None:
+    """Blocks of samples of no rank, too: what comes first is their bias."""
+    set_threads(threads)
+    call = random_call(np.random.default_rng(0), (3 * PANEL + 1, 600, 50), 700)
+    call.ranks[used:] = 0
+    factors = PackedFactors(call.U, call.V)
+    workspace, out = Workspace(factors, 700), np.empty((700, 3 * PANEL + 1), np.float32)
+    for count in (0, 700):  # The first call is there for the order of the samples.
+        gains = [np.zeros(0, np.float32) if v is None else v for v in (call.scale, call.bias)]
+        run_path(
+            path,
+            factors,
+            call.x,
+            np.minimum(call.ranks, count),
+            out,
+            workspace,
+            scale=gains[0],
+            bias=gains[1],
+            threads=threads,
+        )
+        assert divide_samples(workspace.address, threads)
+    call.check(out)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "threads", "best"),
+    [
+        ((16, 16, 16), 1, True),
+        ((16, 16, 16), 2, False),  # One thread would have twice as much to do.
+        ((64, 16, 16), 2, False),
+        ((64, 32, 24, 8), 2, True),
+        ((16,) * 16, 2, True),  # As many as are divided evenly.
+    ],
+)
+def test_samples_are_divided_where_all_threads_have_enough(
+    ranks: tuple[int, ...], threads: int, best: bool
+) -> None:
+    batch = TILE_ROWS * len(ranks)
+    call = random_call(np.random.default_rng(0), (PANEL, 40, 64), batch)
+    factors = PackedFactors(call.U, call.V)
+    workspace, out = Workspace(factors, batch), np.empty((batch, PANEL), np.float32)
+    run_path("tiles", factors, call.x, np.repeat(ranks, TILE_ROWS), out, workspace)
+    assert divide_samples(workspace.address, threads) == best
+
+
+def test_samples_are_not_divided_where_a_factor_is_large() -> None:
+    for outputs, inputs in ((64 * PANEL, 40), (PANEL, 4096)):
+        call = random_call(np.random.default_rng(0), (outputs, inputs, 256), 4)
+        factors = PackedFactors(call.U, call.V)
+        workspace, out = Workspace(factors, 4), np.empty((4, outputs), np.float32)
+        for rank, best in ((1, True), (256, False)):
+            run_path("tiles", factors, call.x, np.full(4, rank), out, workspace)
+            assert divide_samples(workspace.address, 1) == best
 
 
 def test_no_more_threads_than_there_are_shares() -> None:
