@@ -285,7 +285,7 @@ def bench_choice(configurations: int) -> list[Row]:
             return lambda: run_path(*arguments)
 
         paths = PATHS if may_round else PATHS[:BY_BFLOAT16]
-        fastest, _ = timed({path: of(path) for path in paths}, time.thread_time, rounds=2)
+        fastest, _ = timed({path: of(path) for path in paths}, time.thread_time, rounds=4)
         chosen = explain(problem.x, factors, problem.ranks).path
         beyond.append(fastest[chosen] / min(fastest.values()))
     case = f"path chosen in {configurations} random calls beside the fastest"
