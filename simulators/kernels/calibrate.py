@@ -26,9 +26,10 @@ LARGEST = 4096
 LARGEST_RANK = 256
 MOST_SAMPLES = 1024
 ACTIVITIES = (1.0, 0.3, 0.1, 0.02)
-PASSES = 2
-"""Times that all of them are timed, the fastest counting, so that what else the machine does for a
-second makes no path look slow."""
+MOST_PASSES, FASTER, FEW = 8, 0.9, 0.05
+"""All calls are timed twice or more, up to so often, until few of them, such a share, take less
+than so much of their least time; what else the machine does meanwhile comes in phases of seconds.
+"""
 SPAN_S, REPEATS, ENOUGH_S = 2e-5, 7, 5e-3
 """Calls are timed in spans of about that length, so many of them or until that much time is spent;
 the fastest counts, by a clock that stands still while others have the core."""
@@ -87,9 +88,13 @@ def measure() -> Float64Array:
     """
     from scipy.optimize import nnls
 
-    timed = [_timed_calls() for _ in range(PASSES)]
-    paths, turns, _ = zip(*timed[0], strict=True)
-    fastest = np.min([[seconds for *_, seconds in found] for found in timed], axis=0)
+    paths, turns, seconds = zip(*_timed_calls(), strict=True)
+    fastest = np.array(seconds)
+    for _ in range(MOST_PASSES - 1):
+        before, again = fastest, [found for *_, found in _timed_calls()]
+        fastest = np.minimum(before, again)
+        if np.mean(fastest < FASTER * before) < FEW:
+            break
     fitted = np.zeros((len(PATHS), FEATURES))
     for number, path in enumerate(PATHS):
         own = np.array(paths) == path
