@@ -26,7 +26,7 @@ LARGEST = 4096
 LARGEST_RANK = 256
 MOST_SAMPLES = 1024
 ACTIVITIES = (1.0, 0.3, 0.1, 0.02)
-MOST_PASSES, FASTER, FEW = 8, 0.9, 0.05
+MOST_PASSES, FASTER, FEW = 5, 0.95, 0.05
 """All calls are timed twice or more, up to so often, until few of them, such a share, take less
 than so much of their least time; what else the machine does meanwhile comes in phases of seconds.
 """

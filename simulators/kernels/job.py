@@ -84,7 +84,7 @@ that are rounded to bfloat16."""
 BY_ROWS, BY_TILES, BY_EVENTS, BY_BFLOAT16 = range(len(PATHS))
 LAYOUTS = (V_GROUPS, V_TILES, V_PANELS, V_PAIRS)
 """By path: the field that is 0 until the factors are in the layout that it reads."""
-FEATURES = 14
+FEATURES = 15
 """Counts of a path in the cost model; a path that needs fewer leaves the others at 0."""
 
 LAYER, JOB, RECTIFIED, LEVELS, PRICE, OUT, OUT_STEP, CHAIN_FIELDS = range(8)

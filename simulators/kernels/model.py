@@ -159,7 +159,7 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
     _set(job, BY_EVENTS, 2, sent)
     _set(job, BY_EVENTS, 3, beyond)
     _set(job, BY_EVENTS, 9, sent if far else 0.0)
-    _set(job, BY_EVENTS, 13, active * inputs * beyond)
+    _set(job, BY_EVENTS, 14, active * inputs * beyond)
     steps, rows = (inputs + PANEL - 1) // PANEL, (batch + BLOCK_ROWS - 1) // BLOCK_ROWS
     _set(job, BY_BFLOAT16, 2, float(blocks) * steps)
     _set(job, BY_BFLOAT16, 3, float(blocks))
@@ -175,6 +175,7 @@ def count_turns(job: int, ranks: Int64Array, active: float) -> None:
         _set(job, path, 7, far)
         _set(job, path, 8, float(batch) * inputs)
         _set(job, path, 12, low * panels)
+        _set(job, path, 13, batch if outputs % PANEL else 0.0)
 
 
 @kernel
