@@ -239,7 +239,9 @@ def divide_samples(job: int, threads: int) -> bool:
     parts = 1 if threads == 1 else _PROJECT_PARTS * threads
     if threads == 1 or tiles < parts:
         groups = (largest + LANES - 1) // LANES
-        if groups * inputs > 2 * ROWS_IN_CACHE or not _balanced(ranks, tiles, threads):
+        if groups * inputs > 2 * ROWS_IN_CACHE:
+            return False
+        if threads > 1 and not _balanced(ranks, tiles, threads):
             return False
     most = max(1, _NUMBERS_AT_ONCE // (TILE_ROWS * (inputs + load(job + 8 * OUTPUTS))))
     block = min(_TILES_AT_ONCE, most, (tiles + parts - 1) // parts)
