@@ -97,7 +97,7 @@ def timed(
                 if time.perf_counter() > end:
                     break
     # Now and then a hypervisor lets a thread's clock stand still over a whole span.
-    fastest = {name: min(value for value in found if value) for name, found in times.items()}
+    fastest = {name: min(filter(None, found), default=np.inf) for name, found in times.items()}
     return fastest, {name: float(np.median(found)) for name, found in times.items()}
 
 

@@ -101,19 +101,23 @@ def sizes(tensors: Sequence[Tensor]) -> list[object]:
 
 
 def sizes_kept(tensors: Sequence[Tensor]) -> Callable[..., bool]:
-    """What tells of tensors whether shapes, strides and types are still those of these ones.
+    """What tells of tensors whether :func:`sizes` are still those of these ones.
 
-    Torch's compiler has a function for that, several times as fast as to ask each tensor.
+    Torch's compiler has a function for that, several times as fast as to ask each tensor. It says
+    no to more than other sizes, such as another mode, so then they are asked.
+
+    Args:
+        tensors: each of them once.
     """
-    if hasattr(_GUARDS, "TensorGuards"):
-        shapes, steps = [[*tensor.shape] for tensor in tensors], [*map(Tensor.stride, tensors)]
-        guards = _GUARDS.TensorGuards(
-            *tensors, dynamic_dims_sizes=shapes, dynamic_dims_strides=[*map(list, steps)]
-        )
-        check: Callable[..., bool] = guards.check
-        return check
     before = sizes(tensors)
-    return lambda *now: sizes(now) == before
+    if not hasattr(_GUARDS, "TensorGuards"):
+        return lambda *now: sizes(now) == before
+    shapes = [[*tensor.shape] for tensor in tensors]
+    steps = [[*tensor.stride()] for tensor in tensors]
+    check = _GUARDS.TensorGuards(
+        *tensors, dynamic_dims_sizes=shapes, dynamic_dims_strides=steps
+    ).check
+    return lambda *now: check(*now) or sizes(now) == before
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ class Packed:
     def __init__(self, U: Tensor, V: Tensor, *, bfloat16: bool = False) -> None:
         arrays = [factor.detach().float().numpy() for factor in (U, V)]
         self.factors = PackedFactors(*arrays, bfloat16=bfloat16)
+        # Not in the factors' own list: they would hold each other until garbage is collected.
+        self._spare: list[Workspace] = []
 
     def forward(
         self, x: Tensor, ranks: Tensor, scale: Tensor | None, bias: Tensor | None
@@ -79,12 +81,12 @@ class Packed:
     @contextmanager
     def _room(self, batch: int) -> Iterator[Workspace]:
         """A workspace that no other call has meanwhile, for no more threads than torch may use."""
-        workspace = spare_workspace(self.factors, batch)
+        workspace = spare_workspace(self.factors, batch, self._spare)
         workspace.bound(torch.get_num_threads())
         try:
             yield workspace
         finally:
-            self.factors.spare.append(workspace)
+            self._spare.append(workspace)
 
 
 _LAYOUTS: Kept[Packed] = Kept()

@@ -82,7 +82,8 @@ class Repeat(Generic[Result]):
         if self._made is not None and self._made[0].holds(given):
             return  # These samples alone were others.
         on = look()
-        reads = [*_tensors(on.modules), *(some for some in given if isinstance(some, Tensor))]
+        named = [*_tensors(on.modules), *(some for some in given if isinstance(some, Tensor))]
+        reads = [*{id(tensor): tensor for tensor in named}.values()]  # Some may be shared.
         if not all(type(tensor) in (Tensor, nn.Parameter) for tensor in reads):
             return
         try:

@@ -76,7 +76,7 @@ def seconds_per_turn() -> Float64Array:
         with atomic_file(path) as work:
             work.write_text(json.dumps({"seconds_per_turn": found.tolist()}) + "\n")
     except (OSError, ArtifactError):
-        pass  # A cache that cannot be written costs the next process a second, nothing else.
+        pass  # A cache that cannot be written costs the next process some seconds, nothing else.
     return found
 
 

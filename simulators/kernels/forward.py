@@ -142,7 +142,7 @@ def _workspace(factors: PackedFactors, x: NDArray[Any], given: Workspace | None)
         refuse("x", f"it has shape {x.shape}", f"pass a last axis of {factors.inputs}")
     batch = x.size // factors.inputs
     if given is None:
-        return spare_workspace(factors, batch)
+        return spare_workspace(factors, batch, factors.spare)
     if given.factors is not factors:
         given.attach(factors)
     if given.batch < batch:
@@ -155,10 +155,10 @@ def _workspace(factors: PackedFactors, x: NDArray[Any], given: Workspace | None)
     return given
 
 
-def spare_workspace(factors: PackedFactors, batch: int) -> Workspace:
-    """The workspace of an earlier call that is over, or a new one, with room for a batch."""
+def spare_workspace(factors: PackedFactors, batch: int, spare: list[Workspace]) -> Workspace:
+    """One of the ``spare`` workspaces of earlier calls, or a new one, with room for a batch."""
     try:
-        found = factors.spare.pop()
+        found = spare.pop()
     except IndexError:
         return Workspace(factors, batch)
     return found if found.batch >= batch else Workspace(factors, batch)

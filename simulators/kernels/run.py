@@ -237,14 +237,16 @@ def divide_samples(job: int, threads: int) -> bool:
         return False
     tiles = (load(job + 8 * BATCH) + TILE_ROWS - 1) // TILE_ROWS
     parts = 1 if threads == 1 else _PROJECT_PARTS * threads
-    if threads == 1 or tiles < parts:
-        groups = (largest + LANES - 1) // LANES
-        if groups * inputs > 2 * ROWS_IN_CACHE:
-            return False
-        if threads > 1 and not _balanced(ranks, tiles, threads):
-            return False
-    most = max(1, _NUMBERS_AT_ONCE // (TILE_ROWS * (inputs + load(job + 8 * OUTPUTS))))
-    block = min(_TILES_AT_ONCE, most, (tiles + parts - 1) // parts)
+    far = (largest + LANES - 1) // LANES * inputs > 2 * ROWS_IN_CACHE
+    if far and (threads == 1 or tiles < parts):
+        return False
+    if threads > 1 and tiles < parts and not _balanced(ranks, tiles, threads):
+        return False
+    most = _TILES_AT_ONCE
+    if not far:  # Else V is fetched for each block.
+        numbers = TILE_ROWS * (inputs + load(job + 8 * OUTPUTS))
+        most = min(most, max(1, _NUMBERS_AT_ONCE // numbers))
+    block = min(most, (tiles + parts - 1) // parts)
     store(job + 8 * ROW_BLOCK, block * TILE_ROWS)
     store(job + 8 * WIDTH, load(job + 8 * Z_WIDTH) // LANES)
     store(job + 8 * TILES, block)
@@ -271,6 +273,7 @@ def divide(job: int, phase: int, threads: int) -> None:
     """Choose the chunks of a call whose samples are in order, and whose first stage is ``phase``:
     some for each thread, few enough rows to stay in the caches.
     """
+    store(job + 8 * THEN, 0)
     tiles = (load(job + 8 * BATCH) + TILE_ROWS - 1) // TILE_ROWS
     parts = 1 if threads == 1 else _PROJECT_PARTS * threads
     block = min(_TILES_AT_ONCE, (tiles + parts - 1) // parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from adlrns_neuro.ranks import at_level, ranked_layers
 from adlrns_neuro.schedulers import RankScheduler
 from simulators.kernels import vector
 from simulators.kernels.gated import GatedChain
+from simulators.kernels.pool import available_threads, pool
 
 CONFIG = MlpConfig(
     inputs=20, hidden=(16, 12), classes=4, levels=(2, 4, 8), dropout=0.0, level_bias=True
@@ -198,6 +200,28 @@ def test_inputs_may_lie_apart_and_in_inference_mode() -> None:
             torch.testing.assert_close(found, layer_by_layer(made, wide)[0])
             made.hidden[0].layer.V.mul_(2)
     torch.testing.assert_close(logits, layer_by_layer(model, wide)[0])
+
+
+def test_a_chain_uses_no_more_threads_than_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x, seen = perceptron(level_bias=True), torch.randn(600, 20), []
+    forward_at = GatedChain.forward_at
+
+    def noted(chain: GatedChain, *given: Any) -> None:
+        seen.append(chain.threads)
+        forward_at(chain, *given)
+
+    monkeypatch.setattr(GatedChain, "forward_at", noted)
+    monkeypatch.setattr(pool, "threads", 2)
+    threads = torch.get_num_threads()
+    try:
+        for most in (1, 2, 1):
+            torch.set_num_threads(most)
+            with torch.no_grad():
+                model(x)
+    finally:
+        torch.set_num_threads(threads)
+    assert seen == [1, min(2, available_threads()), 1]
+    assert pool.threads == 2
 
 
 def test_a_call_within_a_call_has_memory_of_its_own() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -208,6 +210,20 @@ def test_the_kernels_use_no_more_threads_than_torch(monkeypatch: pytest.MonkeyPa
         torch.set_num_threads(threads)
     assert seen == [1, 3]
     assert pool.threads == 3
+
+
+def test_layouts_are_gone_with_their_factors() -> None:
+    """At once, since they may be large: nothing that they are part of holds them."""
+    gc.disable()
+    try:
+        x, U, V, ranks, *_ = arguments("cpu")
+        low_rank(x, U, V, ranks)
+        layout = weakref.ref(packed.packed(U, V))
+        assert layout() is not None
+        del U, V
+        assert layout() is None
+    finally:
+        gc.enable()
 
 
 def test_tensors_of_inference_mode_are_packed_at_every_call() -> None:

@@ -7,6 +7,7 @@ import gc
 import pickle
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -174,6 +175,47 @@ def test_a_change_is_seen(
     if change is not other_type:
         logits = [found[0] if isinstance(found, tuple) else found for found in (outputs, before)]
         assert not torch.allclose(*logits)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("make", [gated, probed])
+@pytest.mark.parametrize("shared", ["U", "gate", "ranked layer"])
+def test_a_network_may_share_tensors(
+    make: Callable[[], tuple[Any, Tensor]], shared: str, again: list[bool]
+) -> None:
+    model, x = make()
+    hidden = network(model).hidden
+    wide = LowRankMLP(replace(CONFIG, inputs=WIDE)).eval().hidden[0]
+    hidden[1] = wide
+    if shared == "U":
+        hidden[0].layer.U = wide.layer.U
+    elif shared == "gate":
+        hidden[0].layer.gate = wide.layer.gate
+    else:
+        hidden.append(wide)
+    again.clear()
+    found = [model(x) for _ in range(3)]
+    assert again == [False, True, True]
+    with torch.enable_grad():
+        torch.testing.assert_close(found[-1], model(x))
+    wide.layer.U.mul_(-2)
+    wide.layer.gate.bias.add_(0.1)
+    with torch.enable_grad():
+        right = model(x)
+    torch.testing.assert_close(model(x), right)
+    assert not again[-1]
+
+
+@pytest.mark.parametrize("make", [gated, probed])
+def test_modes_without_gradients_may_take_turns(
+    make: Callable[[], tuple[Any, Tensor]], again: list[bool]
+) -> None:
+    model, x = make()
+    again.clear()
+    for mode in 2 * (torch.no_grad, torch.inference_mode):
+        with mode():
+            model(x)
+    assert again == [False, True, True, True]
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from mapping.errors import ConfigError
 from simulators.kernels import PackedFactors, Workspace, low_rank_forward, set_threads
 from simulators.kernels.chunks import chunks_of_phase
 from simulators.kernels.forward import run_path
-from simulators.kernels.job import PHASE, PROJECT, SCATTER, SHARED
+from simulators.kernels.job import PHASE, PROJECT, ROW_BLOCK, SCATTER, SHARED
 from simulators.kernels.pool import (
     ASLEEP,
     BUSY,
@@ -157,12 +157,14 @@ def test_a_large_input_factor_leaves_work_for_all_threads(
 def test_blocks_of_samples_pass_through_both_stages(path: str, threads: int, used: int) -> None:
     """Blocks of samples of no rank, too: what comes first is their bias."""
     set_threads(threads)
-    call = random_call(np.random.default_rng(0), (3 * PANEL + 1, 600, 50), 700)
+    rng = np.random.default_rng(0)
+    call = random_call(rng, (3 * PANEL + 1, 600, 50), 700, scaled=True, biased=True)
+    assert call.scale is not None
+    assert call.bias is not None
     call.ranks[used:] = 0
     factors = PackedFactors(call.U, call.V)
     workspace, out = Workspace(factors, 700), np.empty((700, 3 * PANEL + 1), np.float32)
     for count in (0, 700):  # The first call is there for the order of the samples.
-        gains = [np.zeros(0, np.float32) if v is None else v for v in (call.scale, call.bias)]
         run_path(
             path,
             factors,
@@ -170,8 +172,8 @@ def test_blocks_of_samples_pass_through_both_stages(path: str, threads: int, use
             np.minimum(call.ranks, count),
             out,
             workspace,
-            scale=gains[0],
-            bias=gains[1],
+            scale=call.scale,
+            bias=call.bias,
             threads=threads,
         )
         assert divide_samples(workspace.address, threads)
@@ -207,6 +209,16 @@ def test_samples_are_not_divided_where_a_factor_is_large() -> None:
         for rank, best in ((1, True), (256, False)):
             run_path("tiles", factors, call.x, np.full(4, rank), out, workspace)
             assert divide_samples(workspace.address, 1) == best
+
+
+def test_a_large_input_factor_is_fetched_for_large_blocks() -> None:
+    batch = 64 * TILE_ROWS
+    call = random_call(np.random.default_rng(0), (PANEL, 8192, 64), batch)
+    factors = PackedFactors(call.U, call.V)
+    workspace, out = Workspace(factors, batch), np.empty((batch, PANEL), np.float32)
+    run_path("tiles", factors, call.x, np.full(batch, 64), out, workspace)
+    assert divide_samples(workspace.address, 2)
+    assert workspace.job[ROW_BLOCK] == 4 * TILE_ROWS  # Eight blocks for each thread.
 
 
 def test_no_more_threads_than_there_are_shares() -> None:
