@@ -308,10 +308,11 @@ def _random_paths(
     def of(path: str) -> Callable[[], object]:
         return lambda: run_path(path, factors, problem.x, problem.ranks, y, workspace)
 
+    def choose() -> str:
+        return explain(problem.x, factors, problem.ranks).path
+
     paths = PATHS if may_round else PATHS[:BY_BFLOAT16]
-    return {
-        path: of(path) for path in paths
-    }, lambda: explain(problem.x, factors, problem.ranks).path
+    return {path: of(path) for path in paths}, choose
 
 
 def bench_shared(shape: tuple[int, int, int], batch: int, threads: int) -> list[Row]:

@@ -155,7 +155,7 @@ def test_a_large_input_factor_leaves_work_for_all_threads(
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("used", [0, 5, 700])
 def test_blocks_of_samples_pass_through_both_stages(path: str, threads: int, used: int) -> None:
-    """Blocks of samples of no rank, too: what comes first is their bias."""
+    """Blocks of samples of rank 0, too, whose outputs are the bias."""
     set_threads(threads)
     rng = np.random.default_rng(0)
     call = random_call(rng, (3 * PANEL + 1, 600, 50), 700, scaled=True, biased=True)
@@ -164,12 +164,12 @@ def test_blocks_of_samples_pass_through_both_stages(path: str, threads: int, use
     call.ranks[used:] = 0
     factors = PackedFactors(call.U, call.V)
     workspace, out = Workspace(factors, 700), np.empty((700, 3 * PANEL + 1), np.float32)
-    for count in (0, 700):  # The first call is there for the order of the samples.
+    for most in (0, 50):
         run_path(
             path,
             factors,
             call.x,
-            np.minimum(call.ranks, count),
+            np.minimum(call.ranks, most),
             out,
             workspace,
             scale=call.scale,
