@@ -15,7 +15,7 @@ from torch import Tensor
 Layout = TypeVar("Layout")
 _CHANGES: Callable[[Tensor], object] = attrgetter("_version")
 """How often a tensor has changed in place."""
-_SIZES: Callable[[Tensor], object] = attrgetter("shape")
+_SHAPE: Callable[[Tensor], object] = attrgetter("shape")
 _GUARDS: Any = getattr(getattr(torch._C, "_dynamo", None), "guards", None)
 """What torch's compiler looks at before it runs what it has made."""
 
@@ -97,7 +97,7 @@ def changes(tensors: Sequence[Tensor]) -> list[object]:
 
 def sizes(tensors: Sequence[Tensor]) -> list[object]:
     """Shapes and strides."""
-    return [*map(_SIZES, tensors), *map(Tensor.stride, tensors)]
+    return [*map(_SHAPE, tensors), *map(Tensor.stride, tensors)]
 
 
 def sizes_kept(tensors: Sequence[Tensor]) -> Callable[..., bool]:

@@ -232,19 +232,18 @@ def divide_samples(job: int, threads: int) -> bool:
     all threads, and one of them alone need not fetch V again and again.
     """
     ranks, panels = load(job + 8 * RANKS), (load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL
-    inputs, largest = load(job + 8 * INPUTS), load(load(job + 8 * RANKS))
-    if panels * largest > ROWS_IN_CACHE:
+    if panels * load(ranks) > ROWS_IN_CACHE:
         return False
     tiles = (load(job + 8 * BATCH) + TILE_ROWS - 1) // TILE_ROWS
     parts = 1 if threads == 1 else _PROJECT_PARTS * threads
-    far = (largest + LANES - 1) // LANES * inputs > 2 * ROWS_IN_CACHE
+    far = _input_factor_is_far(job)
     if far and (threads == 1 or tiles < parts):
         return False
     if threads > 1 and tiles < parts and not _balanced(ranks, tiles, threads):
         return False
     most = _TILES_AT_ONCE
     if not far:  # Else V is fetched for each block.
-        numbers = TILE_ROWS * (inputs + load(job + 8 * OUTPUTS))
+        numbers = TILE_ROWS * (load(job + 8 * INPUTS) + load(job + 8 * OUTPUTS))
         most = min(most, max(1, _NUMBERS_AT_ONCE // numbers))
     block = min(most, (tiles + parts - 1) // parts)
     store(job + 8 * ROW_BLOCK, block * TILE_ROWS)
@@ -252,6 +251,14 @@ def divide_samples(job: int, threads: int) -> bool:
     store(job + 8 * TILES, block)
     store(job + 8 * PANELS, panels)
     return True
+
+
+@kernel
+def _input_factor_is_far(job: int) -> bool:
+    """Whether V, up to the largest rank in use, is too large to stay in the second cache."""
+    groups = (load(load(job + 8 * RANKS)) + LANES - 1) // LANES
+    far: bool = groups * load(job + 8 * INPUTS) > 2 * ROWS_IN_CACHE
+    return far
 
 
 @kernel
@@ -273,7 +280,7 @@ def divide(job: int, phase: int, threads: int) -> None:
     """Choose the chunks of a call whose samples are in order, and whose first stage is ``phase``:
     some for each thread, few enough rows to stay in the caches.
     """
-    store(job + 8 * THEN, 0)
+    store(job + 8 * THEN, 0)  # Whatever a forked process has left there.
     tiles = (load(job + 8 * BATCH) + TILE_ROWS - 1) // TILE_ROWS
     parts = 1 if threads == 1 else _PROJECT_PARTS * threads
     block = min(_TILES_AT_ONCE, (tiles + parts - 1) // parts)
@@ -282,8 +289,8 @@ def divide(job: int, phase: int, threads: int) -> None:
         enough = (tiles + block - 1) // block >= parts
         store(job + 8 * WIDTH, load(job + 8 * Z_WIDTH) // LANES if enough else 1)
         groups = (load(load(job + 8 * RANKS)) + LANES - 1) // LANES
-        far = groups * load(job + 8 * INPUTS) > 2 * ROWS_IN_CACHE
-        if not enough and far and groups * (tiles // at_once) >= _EXPAND_PARTS * threads:
+        fills = groups * (tiles // at_once) >= _EXPAND_PARTS * threads
+        if not enough and fills and _input_factor_is_far(job):
             block = at_once  # So that V is read once.
     store(job + 8 * ROW_BLOCK, block * TILE_ROWS)
     panels = (load(job + 8 * OUTPUTS) + PANEL - 1) // PANEL
